@@ -1,0 +1,32 @@
+"""Files are written whole or not at all: to a temporary name, flushed to the disk, then renamed over the old one."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to replace `path`: it does so when the block ends, and vanishes if the block fails.
+
+    Raises OSError where the disk or the folder refuses; `path` is then as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace `path` by this text."""
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,194 @@
+"""Hierarchical Memory Attention (HMA): one layer, its memory and the rule by which it forgets (METHOD, section 4).
+
+A layer meets its past in one of two ways, with the same numbers: `step` carries the memory of live streams from clip to clip;
+`forward` runs all clips of many videos at once, since what a clip remembers is decided by one number per clip.
+
+Shapes: B streams, N clips (packed over videos), T snippets per clip, D width, M remembered clips.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FORGETTING = ("ebbinghaus", "fifo", "released")
+MERGES = ("token", "interleave")
+
+
+class Memory(NamedTuple):
+    """What one layer remembers of B streams. A value: a step makes a new one. Empty slots come first, then oldest first."""
+
+    entries: Tensor  # (B, M, T, D/2) compressed clips, detached
+    strength: Tensor  # (B, M) float64, s = sigmoid(mean of the entry)
+    age: Tensor  # (B, M) int64, clips since the entry joined; -1 = empty slot
+
+    def emptied(self, streams: Tensor) -> "Memory":
+        """The memory with the given streams' slots empty; streams is a (B,) mask."""
+        return self._replace(age=self.age.masked_fill(streams.unsqueeze(1), -1))
+
+
+def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
+    """The forgetting rule: of M + 1 slots, oldest first and the newest clip last, which M stay.
+
+    An empty slot goes first; else the entry of least retention R = exp(-t / s), the oldest of equals. The rule says what t is:
+    `ebbinghaus`, its age as a share of the oldest's; `fifo`, its age whatever its strength; `released`, its place counted
+    from the oldest (0) to the newest (1), so that the newest fades first.
+
+    Args:
+        strength: (B, M + 1) float64, s in (0, 1). age: (B, M + 1) int64, -1 = empty.
+    Returns: (B, M) int64 slots in their order.
+    """
+    slot = torch.arange(age.shape[1], device=age.device)
+    if rule == "ebbinghaus":
+        decay = age / age[:, :1] / strength  # -log R = t / s
+    elif rule == "fifo":
+        decay = age.double()
+    else:
+        decay = slot / slot[-1] / strength
+    dropped = decay.masked_fill(age < 0, torch.inf).argmax(1, keepdim=True)
+    return slot[:-1] + (slot[:-1] >= dropped)
+
+
+def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, capacity: int) -> Tensor:
+    """Which clips each clip of whole videos remembers: what `Memory` would hold when the clip arrives.
+
+    On nearly all videos a rule does what its simplest form does: `ebbinghaus` drops the oldest, `released` keeps the first
+    clips for ever. That table is written down and checked against the rule in one go; only the segments where it fails are
+    stepped through, all at once.
+
+    Args:
+        strength: (N,) float64, of each clip as an entry. newest: (N,) float64, of each clip when it joins.
+        segment: (N,) int64, ascending: clips of different segments never see each other.
+    Returns: (N, capacity) int64 indices of clips, oldest first; -1 = empty slot, empty slots first.
+    """
+    n = torch.arange(len(segment))
+    start = torch.searchsorted(segment, segment)
+    slot = torch.arange(capacity)
+    last = torch.minimum(n, start + capacity) if rule == "released" else n
+    table = last.unsqueeze(1) - capacity + slot  # (N, M)
+    table = table.masked_fill(table < start.unsqueeze(1), -1)
+    if rule == "fifo" or capacity == 0:
+        return table
+
+    def after(table: Tensor, n: Tensor) -> Tensor:
+        """The rows that follow from these rows once the clips n have joined."""
+        joined = torch.cat((table, n.unsqueeze(1)), 1)  # (B, M + 1)
+        s = torch.cat((strength[table], newest[n].unsqueeze(1)), 1)
+        age = (n.unsqueeze(1) - joined).masked_fill(joined < 0, -1)
+        return joined.gather(1, survivors(rule, s, age))
+
+    followed = n[1:][segment[1:] == segment[:-1]]  # every clip but the first of a segment
+    wrong = (after(table[followed - 1], followed - 1) != table[followed]).any(1)
+    ids = segment[followed[wrong]].unique()
+    first, end = torch.searchsorted(segment, ids), torch.searchsorted(segment, ids, right=True)
+    rows = table.new_full((len(ids), capacity), -1)
+    for t in range(int((end - first).max()) if len(ids) else 0):
+        going = first + t < end
+        first, end, rows = first[going], end[going], rows[going]
+        table[first + t] = rows
+        rows = after(rows, first + t)
+    return table
+
+
+class MLP(nn.Module):
+    """Linear D -> 4D, QuickGELU, Linear 4D -> D."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.fc = nn.Linear(width, 4 * width)
+        self.proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(F.silu(self.fc(x) * 1.702) / 1.702)  # QuickGELU: x sigmoid(1.702 x) = silu(1.702 x) / 1.702
+
+
+class HMA(nn.Module):
+    """One layer. `capacity` is the number of clips it remembers; `p` the share of plain attention beside the memory's."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        window: int,
+        capacity: int,
+        p: float,
+        forgetting: str,
+        attn_merge: str,
+        drop_rate: float = 0.0,
+        drop_attn_rate: float = 0.0,
+        drop_qkv_rate: float = 0.0,
+    ):
+        super().__init__()
+        self.capacity, self.p, self.forgetting, self.interleave = capacity, p, forgetting, attn_merge == "interleave"
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.compress_memory = nn.Conv1d(window, window, 3, stride=2, padding=1, bias=False)  # along the channels
+        self.compress_current = nn.Conv1d(window, window, 3, stride=2, padding=1, bias=False)
+        self.up = nn.Linear(width // 2, width)
+        self.mlp = MLP(width)
+        self.drop, self.drop_attn, self.drop_qkv = (nn.Dropout(r) for r in (drop_rate, drop_attn_rate, drop_qkv_rate))
+
+    def forward(self, x: Tensor, segment: Tensor) -> Tensor:
+        """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending -> (N, T, D)."""
+        k = self.norm1(x)
+        c = self.compress_memory(k)  # (N, T, D) -> (N, T, D/2)
+        strength, newest = self.strengths(c, k)
+        table = remembered(self.forgetting, strength.cpu(), newest.cpu(), segment.cpu(), self.capacity).to(x.device)
+        return self.attend(k, c, c.detach()[table], table >= 0)
+
+    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """One clip of each of B streams: x (B, T, D) -> (B, T, D) and the memory that the next clip meets."""
+        k = self.norm1(x)
+        c = self.compress_memory(k)
+        y = self.attend(k, c, memory.entries, memory.age >= 0)
+        if self.capacity == 0:
+            return y, memory
+        strength, newest = self.strengths(c, k)
+        age = torch.cat((memory.age + (memory.age >= 0), memory.age.new_zeros(len(x), 1)), 1)
+        known = memory.strength
+        keep = survivors(self.forgetting, torch.cat((known, newest.unsqueeze(1)), 1), age)  # (B, M)
+        stream = torch.arange(len(x), device=x.device).unsqueeze(1)
+        return y, Memory(
+            torch.cat((memory.entries, c.detach().to(memory.entries).unsqueeze(1)), 1)[stream, keep],
+            torch.cat((known, strength.unsqueeze(1)), 1)[stream, keep],
+            age[stream, keep],
+        )
+
+    def strengths(self, c: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) float64 each: of a clip as an entry, and when it joins (`released` then looks at it uncompressed)."""
+        strength = sigmoid_of_mean(c)
+        return strength, sigmoid_of_mean(k) if self.forgetting == "released" else strength
+
+    def attend(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
+        """The layer on clips k (N, T, D), c (N, T, D/2) that remember past (N, M, T, D/2) where known (N, M)."""
+        new = (~known.any(1)).nonzero().squeeze(1)  # clips that remember nothing attend to themselves, at full width
+        own = self.attention(k[new], k[new], None)
+        own = own + self.p * own
+        if len(new) == len(k):
+            a = own
+        else:
+            u = self.compress_current(k)
+            keys = torch.cat((past.to(u.dtype), u.unsqueeze(1)), 1).flatten(1, 2)  # (N, (M+1)T, D/2)
+            seen = F.pad(known, (0, 1), value=True).repeat_interleave(k.shape[1], 1)  # (N, (M+1)T)
+            a = self.attention(c, keys, seen)
+            if self.p:
+                a = a + self.p * self.attention(c, c, None)
+            a = self.up(a)
+            a = a.index_copy(0, new, own.to(a.dtype))
+        y = k + self.drop(a)
+        return y + self.drop(self.mlp(self.norm2(y)))
+
+    def attention(self, q: Tensor, k: Tensor, seen: Tensor | None) -> Tensor:
+        """merge(softmax(q k^T / sqrt(w)) k + q): q (N, T, w), k (N, K, w) its keys and values, seen (N, K) -> (N, T, w)."""
+        q, k = self.drop_qkv(q), self.drop_qkv(k)
+        weights = q @ k.transpose(1, 2) / q.shape[2] ** 0.5  # (N, T, K)
+        if seen is not None:
+            weights = weights.masked_fill(~seen.unsqueeze(1), -torch.inf)
+        out = self.drop_attn(weights.softmax(2)) @ k + q
+        # a leftover head-merge that the released weights were trained with: it mixes snippets and channels
+        return out.transpose(1, 2).reshape(out.shape) if self.interleave else out
+
+
+def sigmoid_of_mean(x: Tensor) -> Tensor:
+    """s of each clip: (N, T, w) -> (N,) float64 in (0, 1]. Detached: what is remembered is no path for gradients."""
+    return x.detach().double().mean((1, 2)).sigmoid().clamp_min(torch.finfo(torch.float64).tiny)

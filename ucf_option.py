@@ -1,0 +1,34 @@
+"""UCF-Crime: the parser of `ucf_train.py`, `ucf_test.py` and `longterm_test.py`. Edit a default here or pass its flag."""
+
+from option import base_parser
+
+parser = base_parser("LSHMA on UCF-Crime.")
+parser.set_defaults(
+    data_set="ucf",
+    # model
+    visual_width=512,
+    visual_layers=4,
+    attn_window=4,
+    cache_keep_max_len=4,
+    p=0.0,
+    variant="paper",
+    # training
+    seed=234,
+    max_epoch=15,
+    batch_size=1,
+    lr=2e-5,
+    scheduler_rate=0.1,
+    scheduler_milestones=[3, 5],
+    keyclip_train=True,
+    eval_every=1280,
+    select_by="auc",
+    # testing
+    keyclip_test=False,
+    exit_threshold=0.6,
+    smooth="slide",
+    smooth_width=8,
+    # data
+    train_list="list/ucf_CLIP_rgb.csv",
+    test_list="list/ucf_CLIP_rgbtest.csv",
+    gt_path="list/gt_ucf.npy",
+)
