@@ -52,8 +52,8 @@ def to_frames(scores: np.ndarray, n_frames: np.ndarray, n_snippets: np.ndarray) 
     return np.repeat(scores, counts)
 
 
-def frame_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """AUC and both areas under precision-recall of (F,) scores against (F,) truth, 0 or 1.
+def binary_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """AUC and both areas under precision-recall of scores against truth, 0 or 1: (F,) of frames, or (V,) of videos.
 
     `ap` is step-wise (`average_precision_score`), as VadCLIP and LSHMA report; `ap_trapezoid` is what many others report.
     """

@@ -4,14 +4,15 @@
 """
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 
 # what --variant stands for; each can also be chosen by its own flag
 VARIANTS = {
     "paper": {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"},
     "released": {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
 }
-MODEL = (  # what a checkpoint carries, so that testing rebuilds the model it was trained with
+MODEL = (  # what testing takes from a checkpoint, to rebuild the model that was trained
     "visual_width",
     "visual_layers",
     "attn_window",
@@ -30,11 +31,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs)
 
     def parse_known_args(self, args=None, namespace=None):
-        if args is None:
-            import sys
-
-            args = sys.argv[1:]
-        return super().parse_known_args([dashed(a) for a in args], namespace)
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([dashed(argument) for argument in given], namespace)
 
 
 def dashed(argument: str) -> str:
@@ -154,6 +152,21 @@ def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Na
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+def adopt(options: argparse.Namespace, trained: dict | None, names: Iterable[str]) -> None:
+    """Take the named options from a checkpoint's, where the command line does not say otherwise.
+
+    A released checkpoint has none (None): it is of the variant `released`.
+    """
+    if trained is None:
+        if "variant" not in options.given:
+            options.variant = "released"
+        return
+    told = options.given | (set(VARIANTS["paper"]) if "variant" in options.given else set())
+    for name in names:
+        if name not in told:
+            setattr(options, name, trained[name])
 
 
 def resolve_variant(options: argparse.Namespace) -> None:

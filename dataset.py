@@ -1,0 +1,159 @@
+"""From feature files to packed batches: the videos one after another, no padding between them, in an order that is a
+function of seed and epoch alone.
+
+Shapes: N clips (packed over videos), V videos, T snippets per clip, D width, L snippets of one video.
+"""
+
+import signal
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from videos import Video, load_features
+
+CLIPS_PER_TEST_BATCH = {"cpu": 512, "cuda": 8192}  # what fits the caches of the one and fills the other
+
+
+class Batch(NamedTuple):
+    """V videos, each zero-padded at its end to whole clips."""
+
+    clips: Tensor  # (N, T, D) float32
+    starts: Tensor  # (V,) int64, first clip of each video
+    n_snippets: Tensor  # (V,) int64, without the padding
+    anomalous: Tensor  # (V,) float32, the label
+    names: list[str]
+
+
+def pack(features: Sequence[np.ndarray], window: int) -> tuple[Tensor, Tensor]:
+    """(L, D) features of each video -> (N, window, D) float32 clips and (V,) int64 starts."""
+    n_clips = [-(-len(f) // window) for f in features]
+    starts = np.cumsum([0, *n_clips])
+    clips = np.zeros((starts[-1] * window, features[0].shape[1]), np.float32)
+    for start, f in zip(starts, features, strict=False):
+        clips[start * window : start * window + len(f)] = f
+    return torch.from_numpy(clips).view(-1, window, clips.shape[1]), torch.from_numpy(starts[:-1])
+
+
+def drop_snippets(features: np.ndarray, share: float, seed: int, name: str) -> np.ndarray:
+    """The (L, D) features with a share of the snippets set to zero, the same ones for the same seed and name."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    dropped = rng.permutation(len(features))[: round(share * len(features))]
+    features[dropped] = 0
+    return features
+
+
+class PackedVideos(Dataset):
+    """Maps a list of rows to the `Batch` of those videos, or to the error that reading them raised."""
+
+    def __init__(self, videos: Sequence[Video], *, window: int, width: int, zero_non_finite: bool, drop: float, seed: int):
+        self.videos, self.window, self.width, self.zero_non_finite = videos, window, width, zero_non_finite
+        self.drop, self.seed = drop, seed
+
+    def __getitem__(self, rows: Sequence[int]) -> Batch | ValueError | OSError:
+        videos = [self.videos[row] for row in rows]
+        features = []
+        try:
+            for video in videos:
+                loaded = load_features(video.path, self.width, self.zero_non_finite)
+                if len(loaded) != video.n_snippets:
+                    raise ValueError(f"{video.path}: {len(loaded)} snippets, {video.n_snippets} when the run began")
+                features.append(drop_snippets(loaded, self.drop, self.seed, video.name) if self.drop else loaded)
+        except (ValueError, OSError) as error:  # handed over, since a worker process would bury it in its own traceback
+            return error
+        clips, starts = pack(features, self.window)
+        return Batch(
+            clips,
+            starts,
+            torch.tensor([video.n_snippets for video in videos]),
+            torch.tensor([float(video.anomalous) for video in videos]),
+            [video.name for video in videos],
+        )
+
+
+def load(dataset: PackedVideos, batches: Sequence[Sequence[int]], workers: int, device: torch.device) -> Iterator[Batch]:
+    """The batches of these rows, in this order, read ahead by worker processes, on the device.
+
+    Raises ValueError or OSError where a file can no longer be read.
+    """
+    loader = DataLoader(
+        dataset,
+        sampler=batches,
+        batch_size=None,
+        num_workers=min(workers, len(batches)),
+        generator=torch.Generator(),  # its own, so that loading leaves the global random state alone
+        worker_init_fn=leave_signals_to_main,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loader:
+        if not isinstance(batch, Batch):
+            raise batch
+        yield Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in batch))
+
+
+def leave_signals_to_main(worker: int) -> None:
+    """A worker process goes on through Ctrl-C: the main process finishes its step, saves and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def alternate(anomalous: Sequence[bool], seed: int, epoch: int) -> list[int]:
+    """UCF-Crime's order: one normal and one anomalous video in turn, as many of each as the rarer kind has."""
+    rng = np.random.default_rng([seed, epoch])
+    kinds = np.asarray(anomalous, bool)
+    normal, anomaly = rng.permutation(np.flatnonzero(~kinds)), rng.permutation(np.flatnonzero(kinds))
+    n = min(len(normal), len(anomaly))
+    return np.stack((normal[:n], anomaly[:n]), 1).ravel().tolist()
+
+
+def shuffle(anomalous: Sequence[bool], seed: int, epoch: int) -> list[int]:
+    """XD-Violence's order: all videos, shuffled."""
+    return np.random.default_rng([seed, epoch]).permutation(len(anomalous)).tolist()
+
+
+SAMPLERS = {"ucf": alternate, "xd": shuffle}
+
+
+def training_batches(videos: Sequence[Video], data_set: str, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """The rows of each batch of an epoch: a function of the seed and the epoch alone."""
+    order = SAMPLERS[data_set]([video.anomalous for video in videos], seed, epoch)
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def test_batches(videos: Sequence[Video], window: int, device: torch.device) -> list[list[int]]:
+    """All rows in their order, as many videos to a batch as `CLIPS_PER_TEST_BATCH` has room for, at least one."""
+    room = CLIPS_PER_TEST_BATCH[device.type]
+    batches, n_clips = [], room
+    for row, video in enumerate(videos):
+        n = -(-video.n_snippets // window)
+        if n_clips + n > room:
+            batches.append([])
+            n_clips = 0
+        batches[-1].append(row)
+        n_clips += n
+    return batches
+
+
+def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[list[Video], list[Video]]:
+    """Training and validation videos: a share of each class, all crops of a video on one side, one crop of each validated.
+
+    Raises ValueError where a side would lack a class.
+    """
+    crops: dict[str, list[Video]] = {}
+    for video in videos:
+        crops.setdefault(video.name, []).append(video)
+    rng = np.random.default_rng([seed, 1])
+    held: set[str] = set()
+    for kind in (False, True):
+        names = [name for name, group in crops.items() if group[0].anomalous is kind]
+        n = round(share * len(names))
+        if not 0 < n < len(names):
+            raise ValueError(
+                f"--val-share {share} of {len(names)} {'anomalous' if kind else 'normal'} videos leaves one side with none"
+            )
+        held.update(names[i] for i in rng.permutation(len(names))[:n])
+    return [v for v in videos if v.name not in held], [group[0] for name, group in crops.items() if name in held]

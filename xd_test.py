@@ -1,0 +1,10 @@
+"""Test a checkpoint, ours or the authors', on XD-Violence.
+
+python xd_test.py --feature-root FEATURES --model-path CHECKPOINT
+"""
+
+import engine
+from xd_option import parser
+
+if __name__ == "__main__":
+    engine.run(engine.test, parser)
