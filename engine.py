@@ -122,7 +122,9 @@ def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: t
     logits, exit_layers, key_exits, n_clips = [], [], np.zeros(options.visual_layers + 1, np.int64), 0
     batches = test_batches(videos, options.attn_window, device)
     data = load(packed(videos, options, options.drop_snippets), batches, options.workers, device)
-    with tqdm(total=sum(v.n_snippets for v in videos), desc="testing", unit="snippet", unit_scale=True, leave=False) as bar:
+    with tqdm(
+        total=sum(v.n_snippets for v in videos), desc="testing", unit="snippet", unit_scale=True, leave=False, disable=None
+    ) as bar:
         for batch in data:
             with autocast(options, device):
                 out = model(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
@@ -246,5 +248,6 @@ def describe(results: dict[str, object], options: Namespace) -> str:
         f"{results['n_anomalous_frames']:,} of them anomalous; variant {results['variant']}, {smoothing}\n"
         f"key clips {results['keyclip_share']:.1%}; clips that stop at {exits}\n"
         f"{results['seconds']:.1f} s, {results['snippets_per_second']:,.0f} snippets/s\n"
-        f"AUC {100 * results['auc']:.2f}  AP {100 * results['ap']:.2f} (step-wise)  {100 * results['ap_trapezoid']:.2f} (trapezoidal)"
+        f"AUC {100 * results['auc']:.2f}, AP {100 * results['ap']:.2f} step-wise, "
+        f"{100 * results['ap_trapezoid']:.2f} trapezoidal"
     )

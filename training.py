@@ -157,7 +157,9 @@ class Training:
             self.data.train, options.data_set, batch_size=options.batch_size, seed=options.seed, epoch=self.epoch
         )
         data = load(engine.packed(self.data.train, options), batches[self.batch :], options.workers, self.device)
-        bar = tqdm(data, f"epoch {self.epoch + 1}/{options.max_epoch}", len(batches), initial=self.batch, leave=False)
+        bar = tqdm(
+            data, f"epoch {self.epoch + 1}/{options.max_epoch}", len(batches), initial=self.batch, leave=False, disable=None
+        )
         for batch in bar:
             with self.signals.held():
                 bar.set_postfix(loss=f"{self.train_batch(batch):.3f}")

@@ -202,7 +202,9 @@ def read_videos(path: str | Path, feature_root: str | None, data_set: str, *, wi
         return Video(video_name(file), file, row.label, row.anomalous, n_snippets, n_frames)
 
     with ThreadPoolExecutor(8) as pool:
-        checked = list(tqdm(pool.map(check, rows, files), f"checking {Path(path).name}", len(rows), unit="file", leave=False))
+        checked = list(
+            tqdm(pool.map(check, rows, files), f"checking {Path(path).name}", len(rows), unit="file", leave=False, disable=None)
+        )
     bad = [found for found in checked if isinstance(found, str)]
     if len(bad) == 1:
         raise ValueError(bad[0])

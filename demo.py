@@ -1,0 +1,145 @@
+"""Make a small synthetic feature set in the layout of the real ones, to see the whole project work without any download.
+
+    python demo.py --out demo
+
+The features are synthetic: scenes that drift slowly, with everyday events in all videos; anomalies are short bursts, or long
+and slow changes. Folders, names, crops and annotation files are VadCLIP's and the data sets' own; lists and ground truth come
+from `list/make_list.py`. The same seed makes the same files.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import atomic
+from option import Parser
+
+N_CROPS = 10
+N_EVENTS = 12  # everyday events, seen in normal and anomalous videos alike
+N_ANOMALIES = 3
+N_SCENES = 12  # a video's background is a mixture of them
+UCF_CLASSES = ("Abuse", "Arson", "Fighting", "Robbery")
+XD_LABELS = ("B1-0-0", "B2-0-0", "B4-0-0", "B1-B2-0")
+MAKE_LIST = Path(__file__).resolve().parent / "list" / "make_list.py"
+
+
+class World:
+    """Where scenes, events and anomalies lie in the feature space; videos are drawn from it."""
+
+    def __init__(self, seed: int, width: int):
+        self.rng = np.random.default_rng(seed)
+        self.width = width
+        self.scenes = self.directions(N_SCENES)
+        self.events = self.directions(N_EVENTS)
+        self.anomalies = self.directions(N_ANOMALIES)
+
+    def directions(self, n: int) -> np.ndarray:
+        """(n, width) random unit vectors."""
+        x = self.rng.standard_normal((n, self.width))
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    def video(self, n_snippets: int, anomalous: bool) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """(n_snippets, width) features at about the norm of CLIP's, and the anomalous intervals [start, end) in snippets."""
+        rng = self.rng
+        mixture = 2.0 * rng.standard_normal(N_SCENES) + np.cumsum(0.15 * rng.standard_normal((n_snippets, N_SCENES)), 0)
+        x = mixture @ self.scenes  # (n_snippets, width), drifting
+        for _ in range(1 + n_snippets // 25):
+            start, length = rng.integers(n_snippets), rng.integers(2, 9)
+            x[start : start + length] += rng.uniform(2.0, 5.0) * self.events[rng.integers(N_EVENTS)]
+        intervals = [self.add_anomaly(x, slow=bool(rng.integers(2))) for _ in range(rng.integers(1, 3) if anomalous else 0)]
+        return x + rng.standard_normal(x.shape) * 5.0 / self.width**0.5, sorted(intervals)
+
+    def add_anomaly(self, x: np.ndarray, slow: bool) -> tuple[int, int]:
+        """Add a short burst, or a change that comes and goes slowly; returns where."""
+        rng, n = self.rng, len(x)
+        length = min(n, int(rng.integers(n // 4, n // 2)) if slow else int(rng.integers(3, 8)))
+        start = int(rng.integers(n - length + 1))
+        shape = np.sin(np.linspace(0.3, np.pi - 0.3, length)) if slow else np.ones(length)
+        strength = rng.uniform(2.0, 4.0) if slow else rng.uniform(2.5, 5.0)
+        x[start : start + length] += strength * shape[:, None] * self.anomalies[rng.integers(N_ANOMALIES)]
+        return start, start + length
+
+    def save(self, folder: Path, name: str, features: np.ndarray, crops: range) -> None:
+        """Write a video's crops, each a slightly different view, as float16."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for crop in crops:
+            view = features + self.rng.standard_normal(features.shape) * 1.5 / self.width**0.5
+            with atomic.replacing(folder / f"{name}__{crop}.npy") as file:
+                np.save(file, view.astype(np.float16))
+
+
+def frames_of(intervals: list[tuple[int, int]]) -> list[int]:
+    """Snippet intervals as a flat list of frames."""
+    return [16 * edge for interval in intervals for edge in interval]
+
+
+def make_ucf(world: World, out: Path, n_videos: int, length: int) -> None:
+    """Folders per class, as VadCLIP ships UCF-Crime; the annotations name the test videos."""
+    root, lines = out / "UCFClipFeatures", []
+    for i in range(n_videos):
+        label, test = UCF_CLASSES[i // 8 % len(UCF_CLASSES)] if i % 2 else "Normal", i % 8 >= 6
+        features, intervals = world.video(int(world.rng.integers(length // 2, 3 * length // 2)), label != "Normal")
+        if label == "Normal":
+            folder, name = f"{'Testing' if test else 'Training'}_Normal_Videos_Anomaly", f"Normal_Videos{i:03}_x264"
+        else:
+            folder, name = label, f"{label}{i:03}_x264"
+        world.save(root / folder, name, features, range(N_CROPS))
+        if test:
+            edges = (frames_of(intervals) + [-1] * 4)[:4]
+            lines.append(f"{name}.mp4  {label}  {'  '.join(map(str, edges))}")
+    atomic.write_text(out / "Temporal_Anomaly_Annotation.txt", "\n".join(lines) + "\n")
+    make_list(out, "ucf", root, out / "Temporal_Anomaly_Annotation.txt")
+
+
+def make_xd(world: World, out: Path, n_videos: int, length: int) -> None:
+    """Two folders and labels in the names, as VadCLIP ships XD-Violence; the annotations name the anomalous test videos."""
+    root, lines = out / "XDFeatures", []
+    for i in range(n_videos):
+        label, test = XD_LABELS[i // 8 % len(XD_LABELS)] if i % 2 else "A", i % 8 >= 6
+        features, intervals = world.video(int(world.rng.integers(length // 2, 3 * length // 2)), label != "A")
+        name = f"Synthetic.Film.{i:03}__#00-01-00_00-02-00_label_{label}"
+        world.save(root / f"XD{'Test' if test else 'Train'}ClipFeatures", name, features, range(N_CROPS))
+        if test and intervals:
+            lines.append(f"{name} {' '.join(map(str, frames_of(intervals)))}")
+    atomic.write_text(out / "annotations.txt", "\n".join(lines) + "\n")
+    make_list(out, "xd", root, out / "annotations.txt")
+
+
+def make_longterm(world: World, out: Path, n_videos: int, length: int) -> None:
+    """Long videos whose true frame counts are no multiple of 16."""
+    root, lines, counts = out / "LongTermFeatures", [], ["video,frames"]
+    for i in range(n_videos):
+        features, intervals = world.video(length, bool(i % 2))
+        name = f"synthetic{i:03}"
+        world.save(root, name, features, range(1))
+        lines.append(" ".join([name, *map(str, frames_of(intervals))]))
+        counts.append(f"{name},{16 * length - int(world.rng.integers(16))}")
+    atomic.write_text(out / "longterm_annotations.txt", "\n".join(lines) + "\n")
+    atomic.write_text(out / "longterm_frames.csv", "\n".join(counts) + "\n")
+    make_list(out, "longterm", root, out / "longterm_annotations.txt", "--frames", str(out / "longterm_frames.csv"))
+
+
+def make_list(out: Path, data_set: str, root: Path, annotations: Path, *more: str) -> None:
+    """Run `list/make_list.py` as a user would."""
+    paths = ["--feature-root", str(root), "--annotations", str(annotations), "--out", str(out / "list")]
+    subprocess.run([sys.executable, str(MAKE_LIST), data_set, *paths, *more], check=True)
+
+
+parser = Parser(description="Make a synthetic feature set in the real layout.")
+parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to")
+parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
+parser.add_argument("--width", type=int, default=512, help="width of the features")
+parser.add_argument("--n-videos", type=int, default=160, help="videos like UCF-Crime's, a quarter of them for testing")
+parser.add_argument("--length", type=int, default=48, help="mean length of a video, in snippets")
+
+if __name__ == "__main__":
+    args = parser.parse_args()
+    if args.n_videos < 16 or args.length < 16 or args.width < 1:
+        parser.error("--n-videos and --length must be at least 16, --width at least 1")
+    world = World(args.seed, args.width)
+    make_ucf(world, args.out, args.n_videos, args.length)
+    make_xd(world, args.out, max(16, args.n_videos // 4), args.length)
+    make_longterm(world, args.out, 6, 10 * args.length)
+    print(f"{args.out}: a synthetic feature set; its scores say nothing about real video")
