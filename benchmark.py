@@ -1,0 +1,113 @@
+"""How fast the whole-video path is: against `step` in a loop, and against the machine's own matrix products.
+
+    python benchmark.py --feature-root FEATURES --train-list list/ucf_CLIP_rgb.csv
+
+Takes the UCF-Crime options. Times are of the model alone, on the first videos of the training list, loaded beforehand.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+import engine
+import kcg
+from dataset import Batch, pack
+from option import parse, resolve_variant
+from training import video_scores
+from ucf_option import parser
+from videos import load_features, read_videos
+
+N_VIDEOS = 16
+REPEATS = 3
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The least time of a few runs, after one to warm up."""
+    found = []
+    for _ in range(1 + REPEATS):
+        synchronise(device)
+        began = time.perf_counter()
+        work()
+        synchronise(device)
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matmul_rate(width: int, rows: int, device: torch.device) -> float:
+    """FLOP/s of this machine's matrix products at the shape of the model's largest."""
+    a, b = torch.randn(rows, width, device=device), torch.randn(width, 4 * width, device=device)
+    out = torch.empty(rows, 4 * width, device=device)
+    return 10 * 2 * a.numel() * b.shape[1] / seconds(lambda: [torch.mm(a, b, out=out) for _ in range(10)], device)
+
+
+def stepped(model, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
+    """The model's logits clip by clip, each video on its own: (N, T)."""
+    logits = []
+    for video in clips.tensor_split(starts[1:].cpu()):
+        memory = model.empty_memory(1)
+        for clip in video.split(1):
+            out, memory = model.step(clip, memory, **how)
+            logits.append(out.logits)
+    return torch.cat(logits)
+
+
+def main() -> None:
+    options = parse(parser)
+    resolve_variant(options)
+    device = engine.choose_device(options.device)
+    data = {"width": options.visual_width, "zero_non_finite": options.zero_non_finite}
+    videos = read_videos(options.train_list, options.feature_root, options.data_set, **data)
+    model = engine.build_model(options).to(device)
+    batches = []
+    for i in range(0, N_VIDEOS, options.batch_size):
+        part = videos[i : min(i + options.batch_size, N_VIDEOS)]
+        clips, starts = pack([load_features(v.path, **data) for v in part], options.attn_window)
+        lengths, labels = [v.n_snippets for v in part], [float(v.anomalous) for v in part]
+        tensors = clips, starts, torch.tensor(lengths), torch.tensor(labels)
+        batches.append(Batch(*(x.to(device) for x in tensors), [v.name for v in part]))
+    optimizer = torch.optim.AdamW(model.parameters(), options.lr, fused=True)
+
+    def train(forward: Callable) -> None:
+        how = {"key_clips": options.keyclip_train, "exit_threshold": None}
+        for batch in batches:
+            scores = video_scores(forward(batch.clips, batch.starts, **how), batch)
+            optimizer.zero_grad()
+            F.binary_cross_entropy(scores, batch.anomalous).backward()
+            optimizer.step()
+
+    @torch.inference_mode()
+    def test(forward: Callable) -> None:
+        for batch in batches:
+            forward(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
+
+    def whole(*args, **how) -> torch.Tensor:
+        return model(*args, **how).logits
+
+    def by_step(*args, **how) -> torch.Tensor:
+        return stepped(model, *args, **how)
+
+    rate = matmul_rate(options.visual_width, sum(len(b.clips) for b in batches) // len(batches) * options.attn_window, device)
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {N_VIDEOS} videos")
+    for name, work in (("training", train), ("testing", test)):
+        with FlopCounterMode(display=False) as counter:
+            work(whole)
+        fast, slow = seconds(lambda w=work: w(whole), device), seconds(lambda w=work: w(by_step), device)
+        share = counter.get_total_flops() / fast / rate
+        print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
+    arrays = [load_features(v.path, **data) for v in videos]
+    clips, starts = (x.to(device) for x in pack(arrays, options.attn_window))
+    kcg_seconds = seconds(lambda: kcg.select(clips, starts), device)
+    share = kcg.select(clips, starts).float().mean()
+    print(f"KCG over all {len(videos)} videos, {len(clips)} clips: {kcg_seconds:.2f} s, {share:.0%} key")
+
+
+if __name__ == "__main__":
+    main()
