@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import atomic
 
 FORMAT = "lshma 1"
+CONTENT = ("model", "options", "digests", "optimizer", "scheduler", "random", "progress")
 RELEASED_NAMES = (  # the authors' name on the left (METHOD, section 5)
     (r"blocks\.(\d+)\.resblock\.ln_1\.", r"layers.\1.norm1."),
     (r"blocks\.(\d+)\.resblock\.ln_2\.", r"layers.\1.norm2."),
@@ -88,6 +89,9 @@ def weights_of(content: Mapping[str, Any], path: str | Path) -> tuple[dict[str, 
     Raises ValueError naming `path` where the content is of neither kind.
     """
     if is_ours(content):
+        lacking = [name for name in CONTENT if name not in content]
+        if lacking:
+            raise ValueError(f"{path}: a checkpoint of ours, but without {', '.join(lacking)}; use another one")
         return content["model"], content["options"]
     released = content.get("model_state_dict", content)
     named = {}

@@ -9,7 +9,8 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,15 +117,12 @@ def packed(videos: Sequence[Video], options: Namespace, drop: float = 0.0) -> Pa
 @torch.inference_mode()
 def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> Prediction:
     """Score whole videos, many at once. The model's mode is as before afterwards. Raises ValueError where logits overflow."""
-    was_training = model.training
-    model.eval()
     began = time.perf_counter()
     logits, exit_layers, key_exits, n_clips = [], [], np.zeros(options.visual_layers + 1, np.int64), 0
     batches = test_batches(videos, options.attn_window, device)
     data = load(packed(videos, options, options.drop_snippets), batches, options.workers, device)
-    with tqdm(
-        total=sum(v.n_snippets for v in videos), desc="testing", unit="snippet", unit_scale=True, leave=False, disable=None
-    ) as bar:
+    n_snippets = sum(video.n_snippets for video in videos)
+    with evaluating(model), tqdm(total=n_snippets, desc="testing", unit="snippet", leave=False, disable=None) as bar:
         for batch in data:
             with autocast(options, device):
                 out = model(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
@@ -137,9 +135,19 @@ def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: t
             key_exits += np.bincount(out.exit_layer[out.key].cpu().numpy(), minlength=len(key_exits))
             n_clips += len(out.key)
             bar.update(len(found))
-    model.train(was_training)
     seconds = time.perf_counter() - began
     return Prediction(np.concatenate(logits), np.concatenate(exit_layers), key_exits, n_clips, seconds)
+
+
+@contextmanager
+def evaluating(model: LSHMA) -> Iterator[None]:
+    """The model in evaluation mode; afterwards in the mode it was found in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def snippet_mask(starts: torch.Tensor, n_snippets: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -41,11 +41,11 @@ def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
     """
     slot = torch.arange(age.shape[1], device=age.device)
     if rule == "ebbinghaus":
-        decay = age / age[:, :1] / strength  # -log R = t / s
+        decay = age.double() / age[:, :1] / strength  # -log R = t / s
     elif rule == "fifo":
         decay = age.double()
     else:
-        decay = slot / slot[-1] / strength
+        decay = slot.double() / slot[-1] / strength
     dropped = decay.masked_fill(age < 0, torch.inf).argmax(1, keepdim=True)
     return slot[:-1] + (slot[:-1] >= dropped)
 

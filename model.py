@@ -119,21 +119,20 @@ class LSHMA(nn.Module):
 
     def empty_memory(self, n_streams: int) -> StreamMemory:
         """The memory of streams that have seen nothing, on the model's device."""
-        (window, width), device = self.position.shape, self.position.device
+        (window, width), device, dtype = self.position.shape, self.position.device, self.position.dtype
         layers = []
         for layer in self.layers:
             slots = (n_streams, layer.capacity)
             layers.append(
                 Memory(
-                    torch.zeros(*slots, window, width // 2, device=device),
+                    torch.zeros(*slots, window, width // 2, dtype=dtype, device=device),
                     torch.full(slots, 0.5, dtype=torch.float64, device=device),
                     torch.full(slots, -1, dtype=torch.int64, device=device),
                 )
             )
+        logits = torch.zeros(n_streams, window, dtype=dtype, device=device)
         exit_layer = torch.zeros(n_streams, dtype=torch.int64, device=device)
-        return StreamMemory(
-            kcg.empty_gate(n_streams, device), tuple(layers), torch.zeros(n_streams, window, device=device), exit_layer
-        )
+        return StreamMemory(kcg.empty_gate(n_streams, device), tuple(layers), logits, exit_layer)
 
     def step(
         self, clips: Tensor, memory: StreamMemory, *, key_clips: bool, exit_threshold: float | None

@@ -175,8 +175,11 @@ def problems(
 
 
 def ground_truth(intervals: Iterable[tuple[int, int]], n_frames: int) -> np.ndarray:
-    """(n_frames,) uint8: 1 in each interval [start, end), clipped to the video."""
-    truth = np.zeros(n_frames, np.uint8)
+    """(n_frames,) float32: 1 in each interval [start, end), clipped to the video.
+
+    A damaged byte of such a file is no longer 0 or 1, and so is noticed; one of a file of single bytes could be.
+    """
+    truth = np.zeros(n_frames, np.float32)
     for start, end in intervals:
         truth[start:end] = 1
     return truth
@@ -194,7 +197,7 @@ def test_rows(
     rows, truth = [], []
     for name in names:
         path = videos[name].crops[crop]
-        n_snippets = open_features(path, None)[0][0]
+        n_snippets = open_features(path, None).shape[0]
         n_frames = frames.get(name, FRAMES_PER_SNIPPET * n_snippets)
         if not 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET:
             raise ValueError(f"{path}: {n_snippets} snippets of {FRAMES_PER_SNIPPET} frames are not {n_frames} frames")

@@ -1,0 +1,103 @@
+"""A toy data set on disk, and the scripts as functions."""
+
+import csv
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from model import LSHMA
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH = 128
+SMALL = ["--visual-width", str(WIDTH), "--workers", "0", "--device", "cpu"]
+
+
+def make_model(**changed):
+    """A small model with weights that make memory and exits matter."""
+    seed = changed.pop("seed", 0)
+    shift, sharp = changed.pop("shift", 0.5), changed.pop("sharp", 4.0)
+    sizes = dict(width=WIDTH, layers=3, window=4, cache_keep_max_len=4, p=0.5, forgetting="ebbinghaus", attn_merge="token")
+    torch.manual_seed(seed)
+    model = LSHMA(**sizes | changed).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm1.bias" in name:
+                parameter.add_(shift * torch.randn_like(parameter))
+            elif "norm1.weight" in name:
+                parameter.add_(3 * shift * torch.randn_like(parameter))
+            elif "compress" in name:
+                parameter.mul_(sharp)
+            elif name == "classifier.weight":
+                parameter.mul_(0.3)
+    return model
+
+
+def walk(length, width=WIDTH, seed=0):
+    """(length, width) float32 features: scenes that drift, with cuts."""
+    rng = np.random.default_rng([seed, length])
+    x, now = np.zeros((length, width), np.float32), rng.standard_normal(width)
+    for i in range(length):
+        now = rng.standard_normal(width) if rng.random() < 0.1 else 0.97 * now + 0.24 * rng.standard_normal(width)
+        x[i] = now
+    return x
+
+
+def write_list(path, rows, header=("path", "label")):
+    with open(path, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """run("ucf_test.py", "--flag", ...) -> its exit code, output and errors."""
+
+    def call(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return call
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """Sixteen short videos with lists and ground truth; `toy.flags` points the UCF scripts at them."""
+    rows, truth = [], []
+    for i in range(16):
+        label = "Normal" if i % 2 == 0 else "Abuse"
+        x = walk(9 + 3 * i, seed=i)
+        anomalous = np.zeros(len(x), np.uint8)
+        if label != "Normal":
+            anomalous[2:7] = 1
+            x[2:7, :16] += 3
+        file = tmp_path / "features" / label / f"{label}{i:03}_x264__5.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, x.astype(np.float16 if i % 3 else np.float32))
+        rows.append((f"{label}/{file.name}", label))
+        truth.append(anomalous.repeat(16))
+    write_list(tmp_path / "train.csv", rows)
+    write_list(tmp_path / "test.csv", rows[4:12])
+    np.save(tmp_path / "gt.npy", np.concatenate(truth[4:12]))
+    flags = [*SMALL, "--feature-root", tmp_path / "features", "--train-list", tmp_path / "train.csv"]
+    flags += ["--test-list", tmp_path / "test.csv", "--gt-path", tmp_path / "gt.npy", "--visual-layers", "2"]
+    return SimpleNamespace(path=tmp_path, flags=flags, rows=rows, truth=truth, out=tmp_path / "out")
+
+
+@pytest.fixture
+def trained(toy, run):
+    """The toy data set with a checkpoint: `toy.best`."""
+    done = run("ucf_train.py", *toy.flags, "--max-epoch", 1, "--batch-size", 4, "--out-dir", toy.path / "run")
+    assert done.code == 0, done.err
+    toy.best = toy.path / "run" / "best.pt"
+    toy.test_flags = [*toy.flags[:-2], "--model-path", toy.best, "--out-dir", toy.out]
+    return toy

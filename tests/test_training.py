@@ -1,0 +1,285 @@
+"""Training: the loss, the order of the videos, and runs that stop and go on."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, make_model, walk, write_list
+
+import dataset
+import engine
+from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
+from training import passes, video_scores
+from videos import Video
+
+TRAIN = "ucf_train.py"
+
+
+def refused(done, *words):
+    assert done.code == 2 and all(str(word) in done.err for word in words), done
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def same_weights(a, b):
+    a, b = weights(a), weights(b)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_videos_score_is_the_mean_of_its_largest_real_snippets():
+    logits = torch.randn(20, 4)
+    batch = Batch(None, torch.tensor([0, 12]), torch.tensor([46, 29]), None, ["a", "b"])
+    first, second = logits[:12].flatten()[:46].sigmoid(), logits[12:].flatten()[:29].sigmoid()
+    expected = [first.sort(descending=True).values[:3].mean(), second.sort(descending=True).values[:2].mean()]
+    torch.testing.assert_close(video_scores(logits, batch), torch.stack(expected))
+
+
+def test_padding_is_in_no_videos_score():
+    logits = torch.full((3, 4), -2.0)
+    logits[1, 1:] = 9.0  # the first video has 5 snippets: these three are padding
+    batch = Batch(None, torch.tensor([0, 2]), torch.tensor([5, 4]), None, ["a", "b"])
+    torch.testing.assert_close(video_scores(logits, batch), torch.full((2,), -2.0).sigmoid())
+
+
+def test_ucf_alternates_normal_and_anomalous_videos():
+    kinds = [i % 3 == 0 for i in range(30)]
+    order = alternate(kinds, 1, 0)
+    assert [kinds[i] for i in order] == [False, True] * 10
+    assert len(set(order)) == 20
+
+
+def test_xd_takes_every_video_once():
+    assert sorted(shuffle([True] * 30, 1, 0)) == list(range(30))
+
+
+@pytest.mark.parametrize("order", [alternate, shuffle])
+def test_the_order_is_a_function_of_seed_and_epoch(order):
+    kinds = [i % 2 == 0 for i in range(40)]
+    assert order(kinds, 1, 2) == order(kinds, 1, 2)
+    assert order(kinds, 1, 2) != order(kinds, 1, 3) != order(kinds, 2, 3)
+
+
+def fake_videos(n_crops=3):
+    names = [f"v{i}" for i in range(20)]
+    return [Video(n, None, "", i % 2 == 1, 100 * i + 1, 0) for i, n in enumerate(names) for _ in range(n_crops)]
+
+
+def test_batches_cover_the_videos():
+    videos = fake_videos()
+    batches = training_batches(videos, "xd", batch_size=7, seed=0, epoch=0)
+    assert [len(b) for b in batches] == [7] * 8 + [4]
+    packed = dataset.test_batches(videos, 4, torch.device("cpu"))
+    assert [row for batch in packed for row in batch] == list(range(60))
+    clips = [sum(-(-videos[row].n_snippets // 4) for row in batch) for batch in packed]
+    assert all(n <= 512 for n, batch in zip(clips, packed, strict=True) if len(batch) > 1)
+
+
+def test_held_out_videos_keep_their_crops_together():
+    videos = fake_videos()
+    train, validation = hold_out(videos, 0.3, 0)
+    names = {v.name for v in validation}
+    assert len(validation) == len(names) == 6 and sum(v.anomalous for v in validation) == 3
+    assert not names & {v.name for v in train} and len(train) == 3 * 14
+
+
+def test_videos_are_padded_to_whole_clips_and_not_to_each_other():
+    clips, starts = pack([np.ones((5, 8), np.float16), np.ones((4, 8), np.float32)], 4)
+    assert clips.shape == (3, 4, 8) and starts.tolist() == [0, 2] and clips.dtype == torch.float32
+    assert clips.sum((1, 2)).tolist() == [32, 8, 32]
+
+
+def test_dropped_snippets_are_zero_and_the_same_every_time():
+    one, two, other = (drop_snippets(walk(50), 0.3, 7, name) for name in ("a", "a", "b"))
+    assert np.array_equal(one, two) and not np.array_equal(one, other)
+    assert (one == 0).all(1).sum() == 15
+
+
+def test_evaluations_come_when_their_number_of_videos_has_passed():
+    assert [n for n in range(1, 11) if passes(10, n, 4)] == [3, 5, 8, 10]
+    assert not any(passes(0, n, 4) for n in range(1, 11))
+
+
+def test_a_run_writes_its_log_results_and_figure(toy, run):
+    flags = ["--max-epoch", 3, "--batch-size", 2, "--eval-every", 6, "--scheduler-milestones", 2, "--out-dir", toy.out]
+    done = run(TRAIN, *toy.flags, *flags)
+    assert done.code == 0, done.err
+    log = [json.loads(line) for line in (toy.out / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [3, 6, 8, 11, 14, 16, 19, 22, 24]
+    assert [entry["epoch"] for entry in log] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [entry["lr"] for entry in log] == pytest.approx([2e-5] * 6 + [2e-6] * 3)
+    assert set(log[0]) == {"epoch", "step", "loss", "auc", "ap", "lr", "videos_per_second"}
+    results = json.loads((toy.out / "results.json").read_text())
+    assert results["best"]["auc"] == max(entry["auc"] for entry in log) and results["last"]["auc"] == log[-1]["auc"]
+    assert (toy.out / "training.png").read_bytes().startswith(b"\x89PNG")
+    tested = [*toy.flags[:-2], "--model-path", toy.out / "best.pt", "--out-dir", toy.path / "again"]
+    assert run("ucf_test.py", *tested).code == 0
+    again = json.loads((toy.path / "again" / "results.json").read_text())
+    assert again["auc"] == results["best"]["auc"] and again["ap"] == results["best"]["ap"]
+
+
+def test_training_learns(toy, run):
+    flags = [
+        "--max-epoch",
+        12,
+        "--batch-size",
+        4,
+        "--lr",
+        1e-3,
+        "--scheduler-milestones",
+        "--out-dir",
+        toy.out,
+        "--eval-every",
+        0,
+    ]
+    assert run(TRAIN, *toy.flags, *flags).code == 0
+    log = [json.loads(line) for line in (toy.out / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"] and log[-1]["auc"] > 0.6
+
+
+def test_bf16_trains_and_tests(toy, run):
+    flags = [*toy.flags, "--precision", "bf16", "--keyclip-test"]
+    assert run(TRAIN, *flags, "--max-epoch", 1, "--out-dir", toy.out).code == 0
+    fp32, bf16 = (
+        run("ucf_test.py", *toy.flags[:-2], "--model-path", toy.out / "best.pt", "--precision", p, "--out-dir", toy.path / p)
+        for p in ("fp32", "bf16")
+    )
+    assert fp32.code == bf16.code == 0, bf16.err
+    a, b = (np.load(toy.path / p / "scores.npz")["logits"] for p in ("fp32", "bf16"))
+    assert 0 < np.abs(a - b).max() < 0.1
+
+
+def test_worker_processes_change_nothing(toy, run):
+    for n in (0, 2):
+        done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--batch-size", 4, "--workers", n, "--out-dir", toy.path / str(n))
+        assert done.code == 0, done.err
+    assert same_weights(toy.path / "0" / "last.pt", toy.path / "2" / "last.pt")
+
+
+def test_validation_videos_select_without_the_test_set(toy, run):
+    flags = ["--val-share", 0.4, "--max-epoch", 3, "--batch-size", 4, "--out-dir", toy.out, "--eval-every", 0]
+    assert run(TRAIN, *toy.flags, *flags).code == 0
+    results = json.loads((toy.out / "results.json").read_text())
+    log = [json.loads(line) for line in (toy.out / "log.jsonl").read_text().splitlines()]
+    assert results["selected_by"] == "val_auc"
+    assert results["best"]["val_auc"] == max(entry["val_auc"] for entry in log)
+    assert results["best_on_test"]["auc"] == max(entry["auc"] for entry in log)
+
+
+def test_released_weights_are_a_starting_point(toy, run, tmp_path):
+    import golden
+
+    config = {"seed": 1, "visual_layers": 2, "attn_window": 4, "classifier_bias": 0.0}
+    state = golden.released_state(config)
+    torch.save({"model_state_dict": state}, tmp_path / "released.pth")
+    for path, _ in toy.rows:
+        file = toy.path / "features" / path
+        np.save(file, walk(len(np.load(file)), 512))
+    flags = [*toy.flags, "--visual-width", 512, "--use-checkpoint", "--checkpoint-path", tmp_path / "released.pth"]
+    done = run(TRAIN, *flags, "--max-epoch", 1, "--batch-size", 16, "--lr", 1e-9, "--out-dir", toy.out)
+    assert done.code == 0, done.err
+    content = torch.load(toy.out / "last.pt", weights_only=True)
+    assert content["options"]["variant"] == "released" and content["options"]["attn_merge"] == "interleave"
+    torch.testing.assert_close(content["model"]["linear.weight"], state["linear.weight"], atol=1e-5, rtol=0)
+
+
+def test_a_finished_run_can_be_continued_for_more_epochs(toy, run):
+    common = [*toy.flags, "--batch-size", 4, "--scheduler-milestones", 1, 3]
+    assert run(TRAIN, *common, "--max-epoch", 4, "--out-dir", toy.path / "whole").code == 0
+    assert run(TRAIN, *common, "--max-epoch", 2, "--out-dir", toy.path / "parts").code == 0
+    last = toy.path / "parts" / "last.pt"
+    done = run(TRAIN, "--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 4)
+    assert done.code == 0, done.err
+    assert same_weights(last, toy.path / "whole" / "last.pt")
+    assert len((toy.path / "parts" / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_resuming_with_other_options_or_lists_is_refused(trained, run):
+    resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
+    refused(run(TRAIN, *resume, "--lr", 1), "begun with --lr 2e-05, not 1.0")
+    refused(run(TRAIN, *resume, "--visual-layers", 4), "trained with --visual-layers 2")
+    write_list(trained.path / "train.csv", trained.rows[:-1])
+    refused(run(TRAIN, *resume), "--train-list", "has changed since")
+    write_list(trained.path / "train.csv", trained.rows)
+    truth = np.load(trained.path / "gt.npy")
+    np.save(trained.path / "gt.npy", 1 - truth)
+    refused(run(TRAIN, *resume), "--gt-path", "has changed since")
+    np.save(trained.path / "gt.npy", truth)
+    assert run(TRAIN, *resume).code == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
+    for path, _ in toy.rows:
+        file = toy.path / "features" / path
+        np.save(file, np.full(np.load(file).shape, 3e38, np.float32))
+    refused(run(TRAIN, *toy.flags, "--max-epoch", 1, "--out-dir", toy.out), "the loss of", "_x264 is not finite", "--lr")
+
+
+def command(toy, out, *more):
+    flags = [*toy.flags, "--max-epoch", 2, "--batch-size", 2, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
+    return [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, number):
+    process = subprocess.Popen(command(toy, toy.out, "--max-epoch", 1000), stderr=subprocess.PIPE, text=True)
+    while not (toy.out / "log.jsonl").exists():
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors, errors
+    assert f"python {TRAIN} --use-checkpoint --checkpoint-path {toy.out / 'last.pt'}" in errors
+    n = torch.load(toy.out / "last.pt", weights_only=True)["progress"]["epoch"]
+    resume = ["--use-checkpoint", "--checkpoint-path", str(toy.out / "last.pt"), "--max-epoch", str(n + 1)]
+    subprocess.run([sys.executable, str(ROOT / TRAIN), *resume], check=True, capture_output=True)
+    whole = command(toy, toy.path / "whole", "--max-epoch", n + 1)
+    subprocess.run(whole, check=True, capture_output=True)
+    assert same_weights(toy.out / "last.pt", toy.path / "whole" / "last.pt")
+
+
+def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
+    """Ten runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
+    whole = toy.path / "whole"
+    process = subprocess.Popen(command(toy, whole), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (whole / "last.pt").exists():
+        time.sleep(0.01)
+    began = time.monotonic()
+    assert process.wait() == 0
+    seconds = time.monotonic() - began
+    rng = random.Random(0)
+
+    def killed_and_resumed(i):
+        out = toy.path / str(i)
+        process = subprocess.Popen(command(toy, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (out / "last.pt").exists():
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, seconds))
+        process.kill()
+        process.wait()
+        resume = command(toy, out, "--use-checkpoint", "--checkpoint-path", out / "last.pt")
+        done = subprocess.run(resume, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return same_weights(out / "last.pt", whole / "last.pt"), process.returncode
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(killed_and_resumed, range(10)))
+    assert all(same for same, _ in found)
+    assert sum(code == -signal.SIGKILL for _, code in found) >= 5  # the others had just finished
+
+
+def test_evaluation_restores_the_mode_it_found():
+    model = make_model()
+    for training in (True, False):
+        model.train(training)
+        with pytest.raises(ZeroDivisionError), engine.evaluating(model):
+            assert not model.training
+            raise ZeroDivisionError
+        assert model.training is training
