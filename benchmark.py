@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import engine
 import kcg
-from dataset import Batch, pack
+import scoring
+from dataset import Batch
 from option import parse, resolve_variant
 from training import video_scores
 from ucf_option import parser
-from videos import load_features, read_videos
 
 N_VIDEOS = 16
 REPEATS = 3
@@ -59,20 +59,19 @@ def stepped(model, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Te
     return torch.cat(logits)
 
 
+def to(device: torch.device, batch: Batch) -> Batch:
+    return Batch(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in batch))
+
+
 def main() -> None:
     options = parse(parser)
     resolve_variant(options)
     device = engine.choose_device(options.device)
-    data = {"width": options.visual_width, "zero_non_finite": options.zero_non_finite}
-    videos = read_videos(options.train_list, options.feature_root, options.data_set, **data)
+    videos = engine.videos_of(options.train_list, options)
     model = engine.build_model(options).to(device)
-    batches = []
-    for i in range(0, N_VIDEOS, options.batch_size):
-        part = videos[i : min(i + options.batch_size, N_VIDEOS)]
-        clips, starts = pack([load_features(v.path, **data) for v in part], options.attn_window)
-        lengths, labels = [v.n_snippets for v in part], [float(v.anomalous) for v in part]
-        tensors = clips, starts, torch.tensor(lengths), torch.tensor(labels)
-        batches.append(Batch(*(x.to(device) for x in tensors), [v.name for v in part]))
+    data = scoring.packed(videos, options)
+    rows = range(min(N_VIDEOS, len(videos)))
+    batches = [to(device, data[rows[i : i + options.batch_size]]) for i in rows[:: options.batch_size]]
     optimizer = torch.optim.AdamW(model.parameters(), options.lr, fused=True)
 
     def train(forward: Callable) -> None:
@@ -95,15 +94,14 @@ def main() -> None:
         return stepped(model, *args, **how)
 
     rate = matmul_rate(options.visual_width, sum(len(b.clips) for b in batches) // len(batches) * options.attn_window, device)
-    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {N_VIDEOS} videos")
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {len(rows)} videos")
     for name, work in (("training", train), ("testing", test)):
         with FlopCounterMode(display=False) as counter:
             work(whole)
         fast, slow = seconds(lambda w=work: w(whole), device), seconds(lambda w=work: w(by_step), device)
         share = counter.get_total_flops() / fast / rate
         print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
-    arrays = [load_features(v.path, **data) for v in videos]
-    clips, starts = (x.to(device) for x in pack(arrays, options.attn_window))
+    clips, starts, *_ = to(device, data[range(len(videos))])
     kcg_seconds = seconds(lambda: kcg.select(clips, starts), device)
     share = kcg.select(clips, starts).float().mean()
     print(f"KCG over all {len(videos)} videos, {len(clips)} clips: {kcg_seconds:.2f} s, {share:.0%} key")

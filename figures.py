@@ -46,9 +46,9 @@ def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np
         axis.stairs(by_snippet[i], frames, color=BLUE, baseline=None)
         edges = np.flatnonzero(np.diff(by_frame[i], prepend=0, append=0))
         for start, end in edges.reshape(-1, 2):
-            axis.axvspan(start, end, color=ORANGE, alpha=0.3, linewidth=0)
+            axis.axvspan(start, end, color=ORANGE, alpha=0.3, linewidth=0, zorder=0)
         axis.set_title(videos[i].name, fontsize=8)
-        axis.set(ylim=(0, 1), xlim=(0, frames[-1]))
+        axis.set(ylim=(-0.03, 1.03), xlim=(0, frames[-1]))
         axis.tick_params(labelsize=7)
     for axis in axes.flat[len(shown) :]:
         axis.set_axis_off()

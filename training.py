@@ -8,12 +8,9 @@ Shapes: V videos, N clips (packed over videos), T snippets per clip, L snippets 
 
 import hashlib
 import json
-import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,10 +25,12 @@ import checkpoint
 import engine
 import figures
 import metrics
+import scoring
 from dataset import Batch, hold_out, load, training_batches
+from interrupt import Signals
 from model import LSHMA
 from option import adopt, resolve_variant
-from videos import Video, read_videos, require_both_classes
+from videos import Video, require_both_classes
 
 # what may differ between a run and its resumption; lists and ground truth may move, their content may not change
 FREE = {"max_epoch", "workers", "device", "out_dir", "model_path", "checkpoint_path", "use_checkpoint", "save_minutes", "given"}
@@ -46,35 +45,6 @@ class Data(NamedTuple):
     test: list[Video]
     truth: np.ndarray  # (F,) uint8 of the test videos' frames
     digests: dict[str, str]  # of the lists and the ground truth, to notice a change before a resumption
-
-
-class Signals:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, but not inside `held`: there they wait for its end."""
-
-    def __init__(self):
-        self.holding = self.asked = False
-
-    def __enter__(self) -> None:
-        self.before = {number: signal.signal(number, self.handle) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def handle(self, *_) -> None:
-        self.asked = True
-        if not self.holding:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        self.holding = True
-        try:
-            yield
-        finally:
-            self.holding = False
-        if self.asked:
-            raise KeyboardInterrupt
 
 
 def video_scores(logits: Tensor, batch: Batch) -> Tensor:
@@ -156,7 +126,7 @@ class Training:
         batches = training_batches(
             self.data.train, options.data_set, batch_size=options.batch_size, seed=options.seed, epoch=self.epoch
         )
-        data = load(engine.packed(self.data.train, options), batches[self.batch :], options.workers, self.device)
+        data = load(scoring.packed(self.data.train, options), batches[self.batch :], options.workers, self.device)
         bar = tqdm(
             data, f"epoch {self.epoch + 1}/{options.max_epoch}", len(batches), initial=self.batch, leave=False, disable=None
         )
@@ -176,7 +146,7 @@ class Training:
     def train_batch(self, batch: Batch) -> float:
         """One optimiser step; returns its loss. Raises ValueError where that is not finite, before the weights change."""
         began = time.perf_counter()
-        with engine.autocast(self.options, self.device):
+        with scoring.autocast(self.options, self.device):
             out = self.model(batch.clips, batch.starts, key_clips=self.options.keyclip_train, exit_threshold=None)
         scores = video_scores(out.logits, batch)  # (V,)
         for name, score in zip(batch.names, scores.tolist(), strict=True):
@@ -202,7 +172,7 @@ class Training:
     def evaluate(self) -> None:
         """Score the test set, and the validation videos if there are any; log it, keep the best weights, save."""
         data, options = self.data, self.options
-        prediction, scores, results = engine.score(self.model, data.test, data.truth, options, self.device)
+        prediction, scores, results = scoring.score(self.model, data.test, data.truth, options, self.device)
         entry = {
             "epoch": self.epoch + (self.batch > 0),
             "step": self.step,
@@ -220,14 +190,12 @@ class Training:
             self.last = entry | results
             if self.best is None or entry[self.selected_by] > self.best[self.selected_by]:
                 self.best = self.last
-                engine.write_scores(self.out_dir / "scores.npz", prediction, scores, data.test)
+                scoring.write_scores(self.out_dir / "scores.npz", prediction, scores, data.test)
                 checkpoint.save(self.best_path, self.content())
             self.write_results()
             checkpoint.save(self.last_path, self.content())
-        tqdm.write(
-            f"epoch {entry['epoch']}, step {self.step}: loss {entry['loss']:.4f}, AUC {100 * entry['auc']:.2f}, "
-            f"AP {100 * entry['ap']:.2f}" + (" (best)" if self.best is self.last else "")
-        )
+        mark = " (best)" if self.best is self.last else ""
+        tqdm.write(f"epoch {entry['epoch']}, step {self.step}: loss {entry['loss']:.4f}, {scoring.figures_of(results)}{mark}")
 
     @property
     def selected_by(self) -> str:
@@ -255,22 +223,16 @@ def passes(every: int, n_batches: int, batch_size: int) -> bool:
 
 def validate(model: LSHMA, videos: list[Video], options: Namespace, device: torch.device) -> dict[str, float]:
     """AUC and AP of whole videos' largest scores against their labels: `val_auc`, `val_ap`."""
-    prediction = engine.predict(model, videos, options, device)
+    prediction = scoring.predict(model, videos, options, device)
     ends = np.cumsum([video.n_snippets for video in videos])[:-1]
-    largest = [scores.max() for scores in np.split(engine.scores_of(prediction, videos, options), ends)]
+    largest = [scores.max() for scores in np.split(scoring.scores_of(prediction, videos, options), ends)]
     found = metrics.binary_metrics(np.array(largest), np.array([video.anomalous for video in videos]))
     return {"val_auc": found["auc"], "val_ap": found["ap"]}
 
 
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
-    videos = read_videos(
-        options.train_list,
-        options.feature_root,
-        options.data_set,
-        width=options.visual_width,
-        zero_non_finite=options.zero_non_finite,
-    )
+    videos = engine.videos_of(options.train_list, options)
     require_both_classes(options.train_list, videos)
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
     test, truth = engine.read_test_set(options)
@@ -332,6 +294,6 @@ def train(options: Namespace) -> None:
     if resumes:
         training.restore(content)
     training.run()
-    for name in ("best", "last"):
-        print(f"{name}: {engine.describe(getattr(training, name), options)}")
+    print(f"best by {training.selected_by}, step {training.best['step']}: {scoring.figures_of(training.best)}")
+    print(f"last, step {training.last['step']}: {scoring.figures_of(training.last)}")
     print(f"checkpoints, log, results and figures in {out_dir}")

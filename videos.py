@@ -5,9 +5,7 @@ expected and what was found, and what mends it.
 """
 
 import csv
-import math
 import re
-import tokenize
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -16,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+import npy
 from metrics import FRAMES_PER_SNIPPET
 
 UCF_ANOMALIES = (
@@ -40,7 +39,6 @@ LABELS = {
     "xd": ("A", XD_ANOMALIES),
     "longterm": ("Normal", ("Anomaly", *UCF_ANOMALIES)),
 }
-NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 N_NAMED = 5  # how many of many bad rows an error names
 
 
@@ -137,47 +135,10 @@ def find_file(path: str, feature_root: str | None) -> Path | None:
     return Path(path) if Path(path).is_file() else None
 
 
-class Header(NamedTuple):
-    """What a .npy file says of its array, and where the data begin."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    fortran: bool
-    start: int
-
-
-def read_header(path: Path, expected: str) -> Header:
-    """The header of a .npy file, its size checked. Raises ValueError where it is not a whole array of plain values."""
-    with open(path, "rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
-        except NO_HEADER as error:
-            raise ValueError(f"{path}: expected {expected}, found no whole .npy header; copy or make the file again") from error
-        start = file.tell()
-        size = file.seek(0, 2) - start
-    if dtype.hasobject:
-        raise ValueError(f"{path}: expected {expected}, found pickled objects, which are never loaded; save a plain array")
-    needed = math.prod(shape) * dtype.itemsize
-    if size != needed:
-        raise ValueError(
-            f"{path}: an array of {dtype} and shape {shape} takes {needed} bytes, found {size}: truncated or damaged; "
-            "copy or make the file again"
-        )
-    return Header(shape, dtype, fortran, start)
-
-
-def read_data(path: Path, header: Header) -> np.ndarray:
-    """The array behind a header."""
-    flat = np.fromfile(path, header.dtype, math.prod(header.shape), offset=header.start)
-    return flat.reshape(header.shape, order="F" if header.fortran else "C")
-
-
-def open_features(path: Path, width: int | None) -> Header:
+def open_features(path: Path, width: int | None) -> npy.Header:
     """The header of a feature file. Raises ValueError where it is not a whole (L, width) float16 or float32 array, L >= 1."""
     expected = f"a float16 or float32 array of shape (L, {width or 'D'})"
-    header = read_header(path, expected)
+    header = npy.read_header(path, expected)
     shape, dtype = header.shape, header.dtype
     if dtype not in (np.float16, np.float32) or len(shape) != 2 or (width is not None and shape[1] != width):
         remedy = " (--visual-width says the width)" if len(shape) == 2 and width not in (None, shape[1]) else ""
@@ -191,7 +152,7 @@ def open_features(path: Path, width: int | None) -> Header:
 
 def load_features(path: Path, width: int, zero_non_finite: bool) -> np.ndarray:
     """The (L, width) features of a file, in its precision. Raises ValueError as `open_features`, and where not finite."""
-    features = read_data(path, open_features(path, width))
+    features = npy.read_data(path, open_features(path, width))
     broken = ~np.isfinite(features)
     if broken.any():
         if not zero_non_finite:
@@ -273,10 +234,10 @@ def read_ground_truth(path: str | Path, videos: list[Video], list_path: str | Pa
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such ground truth; make it with list/make_list.py, or name yours (--gt-path)")
     expected = "a one-dimensional array of 0 and 1 per frame"
-    header = read_header(Path(path), expected)
+    header = npy.read_header(Path(path), expected)
     if len(header.shape) != 1 or header.dtype.kind not in "buif":
         raise ValueError(f"{path}: expected {expected}, found {header.dtype} of shape {header.shape}")
-    truth = read_data(Path(path), header)
+    truth = npy.read_data(Path(path), header)
     wrong = np.flatnonzero((truth != 0) & (truth != 1))
     if len(wrong):
         raise ValueError(

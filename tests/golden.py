@@ -35,28 +35,28 @@ def weight(seed, name, shape, ln_shift):
     return (0.2 if name == "classifier.weight" else 1.0) * drawn / fan_in
 
 
-def shapes(layers, window):
+def shapes(layers, window, width=WIDTH):
     """Released names and shapes, `proj` included, which is never used."""
-    found = {"frame_position_embeddings.weight": (window, WIDTH)}
-    linears = {"linear": (WIDTH, WIDTH), "classifier": (1, WIDTH)}
-    linears |= {"mlp2.c_fc": (4 * WIDTH, WIDTH), "mlp2.c_proj": (WIDTH, 4 * WIDTH)}
+    found = {"frame_position_embeddings.weight": (window, width)}
+    linears = {"linear": (width, width), "classifier": (1, width)}
+    linears |= {"mlp2.c_fc": (4 * width, width), "mlp2.c_proj": (width, 4 * width)}
     for i in range(layers):
         block = f"blocks.{i}.resblock"
         for norm in ("ln_1", "ln_2"):
-            found |= {f"{block}.{norm}.{kind}": (WIDTH,) for kind in ("weight", "bias")}
+            found |= {f"{block}.{norm}.{kind}": (width,) for kind in ("weight", "bias")}
         found |= {f"{block}.{name}.weight": (window, window, 3) for name in ("compress_k", "compress_cur")}
-        linears |= {f"{block}.mlp.c_fc": (4 * WIDTH, WIDTH), f"{block}.mlp.c_proj": (WIDTH, 4 * WIDTH)}
-        linears |= {f"{block}.proj": (WIDTH, WIDTH), f"{block}.attenproj": (WIDTH, WIDTH // 2)}
+        linears |= {f"{block}.mlp.c_fc": (4 * width, width), f"{block}.mlp.c_proj": (width, 4 * width)}
+        linears |= {f"{block}.proj": (width, width), f"{block}.attenproj": (width, width // 2)}
     for name, (n_out, n_in) in linears.items():
         found |= {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
     return found
 
 
-def released_state(config):
+def released_state(config, width=WIDTH):
     """The weights of a case under the released names."""
     state = {
         name: torch.from_numpy(np.asarray(weight(config["seed"], name, shape, config.get("ln_shift", 0.0)), np.float32))
-        for name, shape in shapes(config["visual_layers"], config["attn_window"]).items()
+        for name, shape in shapes(config["visual_layers"], config["attn_window"], width).items()
     }
     return state | {"classifier.bias": torch.tensor([config["classifier_bias"]])}
 

@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT, make_model, walk, write_list
 
 import dataset
-import engine
+import scoring
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from training import passes, video_scores
 from videos import Video
@@ -279,7 +279,7 @@ def test_evaluation_restores_the_mode_it_found():
     model = make_model()
     for training in (True, False):
         model.train(training)
-        with pytest.raises(ZeroDivisionError), engine.evaluating(model):
+        with pytest.raises(ZeroDivisionError), scoring.evaluating(model):
             assert not model.training
             raise ZeroDivisionError
         assert model.training is training

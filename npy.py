@@ -1,0 +1,48 @@
+"""`.npy` files of plain arrays: never unpickled, and refused where header and size say that they are not whole."""
+
+import math
+import tokenize
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+# what numpy raises, from version to version, on headers that are none
+NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+
+
+class Header(NamedTuple):
+    """What a .npy file says of its array, and where the data begin."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    start: int
+
+
+def read_header(path: Path, expected: str) -> Header:
+    """The header of a .npy file, its size checked. Raises ValueError where it is not a whole array of plain values."""
+    with open(path, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+        except NO_HEADER as error:
+            raise ValueError(f"{path}: expected {expected}, found no whole .npy header; copy or make the file again") from error
+        start = file.tell()
+        size = file.seek(0, 2) - start
+    if dtype.hasobject:
+        raise ValueError(f"{path}: expected {expected}, found pickled objects, which are never loaded; save a plain array")
+    needed = math.prod(shape) * dtype.itemsize
+    if size != needed:
+        raise ValueError(
+            f"{path}: an array of {dtype} and shape {shape} takes {needed} bytes, found {size}: truncated or damaged; "
+            "copy or make the file again"
+        )
+    return Header(shape, dtype, fortran, start)
+
+
+def read_data(path: Path, header: Header) -> np.ndarray:
+    """The array behind a header."""
+    flat = np.fromfile(path, header.dtype, math.prod(header.shape), offset=header.start)
+    return flat.reshape(header.shape, order="F" if header.fortran else "C")

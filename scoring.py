@@ -1,0 +1,165 @@
+"""Scoring a list of videos: what the model says of each snippet, and the figures of that.
+
+Shapes: V videos, S snippets (of all videos), F frames, N clips, T snippets per clip.
+"""
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import atomic
+import metrics
+from dataset import PackedVideos, load, test_batches
+from model import LSHMA
+from videos import Video
+
+
+class Prediction(NamedTuple):
+    """What the model says of a list of videos, one row per real snippet."""
+
+    logits: np.ndarray  # (S,) float32
+    exit_layer: np.ndarray  # (S,) int64
+    key_exits: np.ndarray  # (layers + 1,) int64, key clips per layer their logits were taken at
+    n_clips: int
+    seconds: float
+
+
+def autocast(options: Namespace, device: torch.device) -> torch.autocast:
+    """The context in which matrix products have the precision of --precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+
+
+def packed(videos: Sequence[Video], options: Namespace, drop: float = 0.0) -> PackedVideos:
+    """The videos as a data set, read as the options say."""
+    return PackedVideos(
+        videos,
+        window=options.attn_window,
+        width=options.visual_width,
+        zero_non_finite=options.zero_non_finite,
+        drop=drop,
+        seed=options.seed,
+    )
+
+
+@torch.inference_mode()
+def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> Prediction:
+    """Score whole videos, many at once. The model's mode is as before afterwards. Raises ValueError where logits overflow."""
+    began = time.perf_counter()
+    logits, exit_layers, key_exits, n_clips = [], [], np.zeros(options.visual_layers + 1, np.int64), 0
+    batches = test_batches(videos, options.attn_window, device)
+    data = load(packed(videos, options, options.drop_snippets), batches, options.workers, device)
+    n_snippets = sum(video.n_snippets for video in videos)
+    with evaluating(model), tqdm(total=n_snippets, desc="testing", unit="snippet", leave=False, disable=None) as bar:
+        for batch in data:
+            with autocast(options, device):
+                out = model(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
+            real = snippet_mask(batch.starts, batch.n_snippets, out.logits.shape)
+            found = out.logits.float()[real].cpu().numpy()
+            if not np.isfinite(found).all():
+                raise ValueError(f"logits of {', '.join(batch.names[:5])} are not finite: features or weights are out of range")
+            logits.append(found)
+            exit_layers.append(out.exit_layer.unsqueeze(1).expand_as(out.logits)[real].cpu().numpy())
+            key_exits += np.bincount(out.exit_layer[out.key].cpu().numpy(), minlength=len(key_exits))
+            n_clips += len(out.key)
+            bar.update(len(found))
+    seconds = time.perf_counter() - began
+    return Prediction(np.concatenate(logits), np.concatenate(exit_layers), key_exits, n_clips, seconds)
+
+
+@contextmanager
+def evaluating(model: LSHMA) -> Iterator[None]:
+    """The model in evaluation mode; afterwards in the mode it was found in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def snippet_mask(starts: torch.Tensor, n_snippets: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Which of the (N, T) snippets are real, not padding: (V,) starts, (V,) n_snippets -> (N, T) bool."""
+    n_clips, window = shape
+    clip = torch.arange(n_clips, device=starts.device)
+    video = torch.searchsorted(starts, clip, right=True) - 1
+    before = (clip - starts[video]) * window  # snippets of the video before the clip
+    return before.unsqueeze(1) + torch.arange(window, device=starts.device) < n_snippets[video].unsqueeze(1)
+
+
+def scores_of(prediction: Prediction, videos: Sequence[Video], options: Namespace) -> np.ndarray:
+    """(S,) float64: the sigmoid of each video's smoothed logits."""
+    ends = np.cumsum([video.n_snippets for video in videos])[:-1]
+    smoothed = [
+        metrics.smooth(logits, options.smooth, options.smooth_width, options.smooth_pad)
+        for logits in np.split(prediction.logits, ends)
+    ]
+    return metrics.sigmoid(np.concatenate(smoothed))
+
+
+def results_of(
+    prediction: Prediction, scores: np.ndarray, videos: Sequence[Video], truth: np.ndarray, options: Namespace
+) -> dict[str, object]:
+    """The figures of a test, for `results.json`."""
+    n_snippets = [video.n_snippets for video in videos]
+    frames = metrics.to_frames(scores, [video.n_frames for video in videos], n_snippets)
+    n_key = prediction.key_exits.sum()
+    return {
+        **metrics.binary_metrics(frames, truth),
+        "n_videos": len(videos),
+        "n_snippets": len(scores),
+        "n_frames": len(truth),
+        "n_anomalous_frames": int(truth.sum()),
+        "keyclip_share": float(n_key / prediction.n_clips),
+        "exit_share": [float(n / n_key) for n in prediction.key_exits[min(1, options.visual_layers) :]],
+        "seconds": prediction.seconds,
+        "snippets_per_second": len(scores) / prediction.seconds,
+        "variant": options.variant,
+    }
+
+
+def score(
+    model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Namespace, device: torch.device
+) -> tuple[Prediction, np.ndarray, dict[str, object]]:
+    """Test the model on these videos: what it says, the (S,) smoothed scores, and the figures of both."""
+    prediction = predict(model, videos, options, device)
+    scores = scores_of(prediction, videos, options)
+    return prediction, scores, results_of(prediction, scores, videos, truth, options)
+
+
+def write_scores(path: Path, prediction: Prediction, scores: np.ndarray, videos: Sequence[Video]) -> None:
+    """`scores.npz`: per video its name and snippets; per snippet its raw logit, its score and the layer it was taken at."""
+    with atomic.replacing(path) as file:
+        np.savez(
+            file,
+            video=np.array([video.name for video in videos]),
+            n_snippets=np.array([video.n_snippets for video in videos]),
+            logits=prediction.logits,
+            scores=scores,
+            exit_layer=prediction.exit_layer,
+        )
+
+
+def describe(results: dict[str, object], options: Namespace) -> str:
+    """The figures that a person wants, in a few lines."""
+    exits = ", ".join(f"layer {i}: {share:.1%}" for i, share in enumerate(results["exit_share"], min(1, options.visual_layers)))
+    smoothing = "no smoothing" if options.smooth == "none" else f"smoothing {options.smooth} {options.smooth_width}"
+    return (
+        f"{results['n_videos']} videos, {results['n_snippets']:,} snippets, {results['n_frames']:,} frames, "
+        f"{results['n_anomalous_frames']:,} of them anomalous; variant {results['variant']}, {smoothing}\n"
+        f"key clips {results['keyclip_share']:.1%}; clips that stop at {exits}\n"
+        f"{results['seconds']:.1f} s, {results['snippets_per_second']:,.0f} snippets/s\n"
+        f"{figures_of(results)}"
+    )
+
+
+def figures_of(results: dict[str, object]) -> str:
+    """The headline metrics in percent, named."""
+    auc, ap, trapezoid = (100 * results[name] for name in ("auc", "ap", "ap_trapezoid"))
+    return f"AUC {auc:.2f}, AP {ap:.2f} (step-wise), {trapezoid:.2f} (trapezoidal)"

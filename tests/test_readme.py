@@ -1,0 +1,75 @@
+"""The README's commands, in a copy of the project, on the synthetic set in the place of the real ones."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import golden
+import pytest
+import torch
+from conftest import ROOT
+
+WIDTH = 128
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+
+
+def commands():
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("make ")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy with small defaults, the synthetic set under the real names, and a released checkpoint."""
+    path = tmp_path_factory.mktemp("project")
+    for file in [*ROOT.glob("*.py"), ROOT / "list/make_list.py"]:
+        (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(file, path / file.relative_to(ROOT))
+    for name in ("ucf_option.py", "xd_option.py"):
+        text = (path / name).read_text()
+        text = text.replace("visual_width=512", f"visual_width={WIDTH}").replace("max_epoch=15", "max_epoch=1")
+        (path / name).write_text(text)
+    demo = [sys.executable, "demo.py", "--out", ".", "--n-videos", "16", "--length", "16", "--width", str(WIDTH)]
+    subprocess.run(demo, cwd=path, check=True, capture_output=True)
+    for file in (path / "list").glob("*_CLIP_*.csv"):
+        file.unlink()
+    config = {"seed": 1, "visual_layers": 4, "attn_window": 4, "classifier_bias": 0.0}
+    torch.save({"model_state_dict": golden.released_state(config, WIDTH)}, path / "model_ucf.pth")
+    return path
+
+
+def test_the_commands_of_the_readme_run(project):
+    found = commands()
+    assert len(found) >= 10
+    for command in found:
+        words = [sys.executable, *command.replace("--max-epoch 16", "--max-epoch 2").split()[1:]]
+        assert command.startswith("python "), command
+        done = subprocess.run(words, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert {"ucf_CLIP_rgb.csv", "xd_CLIP_rgb.csv", "lt_CLIP_test.csv"} <= {p.name for p in (project / "list").iterdir()}
+
+
+def test_the_python_example_of_the_readme_runs():
+    (example,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 10, done.stderr
+
+
+def test_the_benchmark_and_the_figure_run(project):
+    flags = ["--feature-root", "UCFClipFeatures", "--batch-size", "8", "--workers", "0", "--visual-layers", "1"]
+    done = subprocess.run([sys.executable, "benchmark.py", *flags], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("times") == 2, done.stderr
+    (project / "img").mkdir()
+    shutil.copy(ROOT / "img/overview.py", project / "img")
+    subprocess.run([sys.executable, "img/overview.py"], cwd=project, check=True)
+    assert (project / "img/overview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_readme_names_every_file():
+    text = (ROOT / "README.md").read_text()
+    for path in ROOT.glob("*.py"):
+        assert path.name in text
