@@ -56,7 +56,7 @@ def make_out_dir(options: Namespace) -> Path:
         out_dir.mkdir(parents=True, exist_ok=True)
         atomic.write_text(out_dir / "options.json", to_json(vars(options)))
     except OSError as error:
-        raise OSError(f"--out-dir {out_dir}: cannot be written ({error.strerror}); choose another folder") from error
+        raise OSError(f"--out-dir {out_dir}: cannot be written ({error.strerror or error}); choose another folder") from error
     return out_dir
 
 

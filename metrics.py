@@ -35,8 +35,8 @@ def smooth(logits: np.ndarray, kind: str, width: int, pad: str) -> np.ndarray:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Scores of logits, in float64, without overflow."""
-    return 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
+    """Scores of logits, in float64, without overflow, and exact near 0 too, so that small scores keep their order."""
+    return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
 
 
 def to_frames(scores: np.ndarray, n_frames: np.ndarray, n_snippets: np.ndarray) -> np.ndarray:

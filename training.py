@@ -115,8 +115,8 @@ class Training:
                 while self.due or self.epoch < self.options.max_epoch:
                     self.evaluate() if self.due else self.train_epoch()
             except KeyboardInterrupt:
-                self.signals.asked = False
-                self.save()
+                self.signals.holding = True  # asked again or not, this is saved
+                checkpoint.save(self.last_path, self.content())
                 command = f"python {Path(sys.argv[0]).name} --use-checkpoint --checkpoint-path {self.last_path}"
                 raise KeyboardInterrupt(f"stopped after {self.step} steps and saved; go on with\n  {command}") from None
 
@@ -290,6 +290,8 @@ def train(options: Namespace) -> None:
             f"{last_path} holds an earlier run: go on with it (--use-checkpoint --checkpoint-path {last_path}), "
             "or choose another --out-dir"
         )
+    if options.model_path is not None and Path(options.model_path).exists() and not resumes:
+        raise ValueError(f"--model-path {options.model_path} exists, and training would replace it; name a new file")
     training = Training(model.to(device), options, data, last_path)
     if resumes:
         training.restore(content)
