@@ -14,7 +14,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Raises OSError where the disk or the folder refuses; `path` is then as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that killed runs leave one such file at most
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -6,6 +6,7 @@ Takes the UCF-Crime options. Times are of the model alone, on the first videos o
 """
 
 import time
+from argparse import Namespace
 from collections.abc import Callable
 
 import torch
@@ -16,8 +17,8 @@ import engine
 import kcg
 import scoring
 from dataset import Batch
-from option import parse, resolve_variant
-from training import video_scores
+from option import resolve_variant
+from training import make_optimizer, video_scores
 from ucf_option import parser
 
 N_VIDEOS = 16
@@ -41,7 +42,7 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matmul_rate(width: int, rows: int, device: torch.device) -> float:
+def matmul_rate(*, width: int, rows: int, device: torch.device) -> float:
     """FLOP/s of this machine's matrix products at the shape of the model's largest."""
     a, b = torch.randn(rows, width, device=device), torch.randn(width, 4 * width, device=device)
     out = torch.empty(rows, 4 * width, device=device)
@@ -63,8 +64,7 @@ def to(device: torch.device, batch: Batch) -> Batch:
     return Batch(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in batch))
 
 
-def main() -> None:
-    options = parse(parser)
+def main(options: Namespace) -> None:
     resolve_variant(options)
     device = engine.choose_device(options.device)
     videos = engine.videos_of(options.train_list, options)
@@ -72,7 +72,7 @@ def main() -> None:
     data = scoring.packed(videos, options)
     rows = range(min(N_VIDEOS, len(videos)))
     batches = [to(device, data[rows[i : i + options.batch_size]]) for i in rows[:: options.batch_size]]
-    optimizer = torch.optim.AdamW(model.parameters(), options.lr, fused=True)
+    optimizer = make_optimizer(model, options)
 
     def train(forward: Callable) -> None:
         how = {"key_clips": options.keyclip_train, "exit_threshold": None}
@@ -93,7 +93,8 @@ def main() -> None:
     def by_step(*args, **how) -> torch.Tensor:
         return stepped(model, *args, **how)
 
-    rate = matmul_rate(options.visual_width, sum(len(b.clips) for b in batches) // len(batches) * options.attn_window, device)
+    n_rows = sum(len(b.clips) for b in batches) // len(batches) * options.attn_window
+    rate = matmul_rate(width=options.visual_width, rows=n_rows, device=device)
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {len(rows)} videos")
     for name, work in (("training", train), ("testing", test)):
         with FlopCounterMode(display=False) as counter:
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    engine.run(main, parser)

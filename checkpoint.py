@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import atomic
 
 FORMAT = "lshma 1"
-CONTENT = ("model", "options", "digests", "optimizer", "scheduler", "random", "progress")
+CONTENT = {**dict.fromkeys(("model", "options", "digests", "optimizer", "scheduler", "progress"), dict), "random": list}
 RELEASED_NAMES = (  # the authors' name on the left (METHOD, section 5)
     (r"blocks\.(\d+)\.resblock\.ln_1\.", r"layers.\1.norm1."),
     (r"blocks\.(\d+)\.resblock\.ln_2\.", r"layers.\1.norm2."),
@@ -89,29 +89,36 @@ def weights_of(content: Mapping[str, Any], path: str | Path) -> tuple[dict[str, 
     Raises ValueError naming `path` where the content is of neither kind.
     """
     if is_ours(content):
-        lacking = [name for name in CONTENT if name not in content]
-        if lacking:
-            raise ValueError(f"{path}: a checkpoint of ours, but without {', '.join(lacking)}; use another one")
-        return content["model"], content["options"]
+        broken = [name for name, kind in CONTENT.items() if not isinstance(content.get(name), kind)]
+        if broken:
+            raise ValueError(f"{path}: a checkpoint of ours, but without {', '.join(broken)}; use another one")
+        return {name: require_weight(name, value, path) for name, value in content["model"].items()}, content["options"]
     released = content.get("model_state_dict", content)
     named = {}
     for name, value in released.items() if isinstance(released, Mapping) else ():
         if isinstance(name, str) and RELEASED_UNUSED.fullmatch(name):
             continue
         new = next((re.sub(old, new, name) for old, new in RELEASED_NAMES if re.match(old, str(name))), None)
-        if new is None or not isinstance(value, Tensor) or not value.is_floating_point():
+        if new is None:
             raise ValueError(f"{path}: neither our checkpoint nor a released one: it holds {name!r}")
-        named[new] = value.float()
+        named[new] = require_weight(name, value, path)
     if not {"position", "linear.weight", "classifier.weight"} <= named.keys():
         raise ValueError(f"{path}: neither our checkpoint nor a released one: it has no LSHMA weights")
     return named, None
 
 
+def require_weight(name: Any, value: Any, path: str | Path) -> Tensor:
+    """The value as a float32 tensor. Raises ValueError where it is no dense tensor of real numbers."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    if not isinstance(name, str) or not plain or not value.is_floating_point():
+        raise ValueError(f"{path}: {name!r} is no tensor of weights; use another checkpoint")
+    return value.float()
+
+
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], options: Namespace, path: str | Path) -> None:
     """Put weights into a model built with `options`. Raises ValueError that says which option disagrees, with both values."""
-    layers = {int(name.split(".")[1]) for name in weights if name.startswith("layers.")}
-    found = {"visual_layers": len(layers)}
-    if weights["position"].dim() == 2:
+    found = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
+    if "position" in weights and weights["position"].dim() == 2:
         found["attn_window"], found["visual_width"] = weights["position"].shape
     for name, value in found.items():
         if value != getattr(options, name):

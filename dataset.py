@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from videos import Video, load_features
+from videos import Video, checksum, load_features
 
 CLIPS_PER_TEST_BATCH = {"cpu": 512, "cuda": 8192}  # what fits the caches of the one and fills the other
 
@@ -39,6 +39,16 @@ def pack(features: Sequence[np.ndarray], window: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(clips).view(-1, window, clips.shape[1]), torch.from_numpy(starts[:-1])
 
 
+def real_snippets(batch: Batch, window: int) -> Tensor:
+    """Which snippets of a batch's clips are real, not padding: (N, window) bool, on its device."""
+    n_clips = (batch.n_snippets + window - 1) // window  # (V,)
+    clip = torch.arange(int(n_clips.sum()), device=batch.starts.device) - batch.starts.repeat_interleave(n_clips)
+    snippet = clip.unsqueeze(1) * window + torch.arange(
+        window, device=clip.device
+    )  # (N, window), counted from each video's first
+    return snippet < batch.n_snippets.repeat_interleave(n_clips).unsqueeze(1)
+
+
 def drop_snippets(features: np.ndarray, share: float, seed: int, name: str) -> np.ndarray:
     """The (L, D) features with a share of the snippets set to zero, the same ones for the same seed and name."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
@@ -60,8 +70,8 @@ class PackedVideos(Dataset):
         try:
             for video in videos:
                 loaded = load_features(video.path, self.width, self.zero_non_finite)
-                if len(loaded) != video.n_snippets:
-                    raise ValueError(f"{video.path}: {len(loaded)} snippets, {video.n_snippets} when the run began")
+                if checksum(loaded) != video.checksum:
+                    raise ValueError(f"{video.path}: has changed since the run began")
                 features.append(drop_snippets(loaded, self.drop, self.seed, video.name) if self.drop else loaded)
         except (ValueError, OSError) as error:  # handed over, since a worker process would bury it in its own traceback
             return error
@@ -101,7 +111,7 @@ def leave_signals_to_main(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def alternate(anomalous: Sequence[bool], seed: int, epoch: int) -> list[int]:
+def alternate(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:
     """UCF-Crime's order: one normal and one anomalous video in turn, as many of each as the rarer kind has."""
     rng = np.random.default_rng([seed, epoch])
     kinds = np.asarray(anomalous, bool)
@@ -110,7 +120,7 @@ def alternate(anomalous: Sequence[bool], seed: int, epoch: int) -> list[int]:
     return np.stack((normal[:n], anomaly[:n]), 1).ravel().tolist()
 
 
-def shuffle(anomalous: Sequence[bool], seed: int, epoch: int) -> list[int]:
+def shuffle(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:
     """XD-Violence's order: all videos, shuffled."""
     return np.random.default_rng([seed, epoch]).permutation(len(anomalous)).tolist()
 
@@ -120,7 +130,7 @@ SAMPLERS = {"ucf": alternate, "xd": shuffle}
 
 def training_batches(videos: Sequence[Video], data_set: str, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """The rows of each batch of an epoch: a function of the seed and the epoch alone."""
-    order = SAMPLERS[data_set]([video.anomalous for video in videos], seed, epoch)
+    order = SAMPLERS[data_set]([video.anomalous for video in videos], seed=seed, epoch=epoch)
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
@@ -145,7 +155,12 @@ def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[list[Vid
     """
     crops: dict[str, list[Video]] = {}
     for video in videos:
-        crops.setdefault(video.name, []).append(video)
+        group = crops.setdefault(video.name, [])
+        if group and group[0].anomalous is not video.anomalous:
+            raise ValueError(
+                f"{video.path} is {video.label}, but another crop of it is {group[0].label}; mend the training list"
+            )
+        group.append(video)
     rng = np.random.default_rng([seed, 1])
     held: set[str] = set()
     for kind in (False, True):

@@ -5,6 +5,7 @@ A script is `engine.run(work, parser)`: `work` gets the options; what the user g
 
 import json
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -37,27 +38,33 @@ def run(work: Callable[[Namespace], None], parser: Parser, arguments: Sequence[s
 
 def choose_device(name: str) -> torch.device:
     """The device of --device. Raises ValueError where there is none of that name."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
         raise ValueError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"--device {name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu or auto"
         )
-    return torch.device(name)
+    torch.backends.cudnn.allow_tf32 = False  # cuDNN would round the compressions' inputs; --precision says what is rounded
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def make_out_dir(options: Namespace) -> Path:
-    """The folder for results, made and shown to be writable. Raises OSError."""
-    out_dir = Path(options.out_dir or f"runs/{options.data_set}-{time.strftime('%Y%m%d-%H%M%S')}")
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(out_dir / "options.json", to_json(vars(options)))
-    except OSError as error:
-        raise OSError(f"--out-dir {out_dir}: cannot be written ({error.strerror or error}); choose another folder") from error
-    return out_dir
+def out_dir_of(options: Namespace) -> Path:
+    """The folder for results."""
+    return Path(options.out_dir or f"runs/{options.data_set}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def require_writable(paths: Sequence[Path]) -> None:
+    """Make the folders of these files and show that the files can be written. Raises OSError that names the first that not."""
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise OSError(f"{path.parent} cannot be written ({error.strerror}); choose another --out-dir") from error
+        if path.is_dir():
+            raise OSError(f"{path} is a folder, and a file is to be written there; choose another --out-dir")
 
 
 def to_json(content: object) -> str:
@@ -100,17 +107,21 @@ def test(options: Namespace) -> None:
     if options.model_path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     weights, trained = checkpoint.weights_of(checkpoint.load(options.model_path), options.model_path)
-    adopt(options, trained, MODEL)
+    adopt(options, trained, MODEL, options.model_path)
     resolve_variant(options)
     model = build_model(options)
     checkpoint.load_weights(model, weights, options, options.model_path)
     videos, truth = read_test_set(options)
-    out_dir = make_out_dir(options)
+    out_dir = out_dir_of(options)
+    if (out_dir / "log.jsonl").exists() or (out_dir / "last.pt").exists():
+        raise ValueError(f"--out-dir {out_dir} holds a training run, whose results would be replaced; choose another folder")
+    require_writable([out_dir / name for name in ("options.json", "results.json", "scores.npz", "timelines.png")])
 
-    prediction, scores, results = scoring.score(model.to(device), videos, truth, options, device)
-    results["checkpoint"] = options.model_path
-    scoring.write_scores(out_dir / "scores.npz", prediction, scores, videos)
+    tested = scoring.score(model.to(device), videos, truth, options, device)
+    results = tested.results | {"checkpoint": options.model_path}
+    atomic.write_text(out_dir / "options.json", to_json(vars(options)))
+    scoring.write_scores(out_dir / "scores.npz", tested, videos)
     atomic.write_text(out_dir / "results.json", to_json(results))
-    figures.timelines(out_dir / "timelines.png", videos, scores, truth)
+    figures.timelines(out_dir / "timelines.png", videos, tested.scores, truth)
     print(scoring.describe(results, options))
     print(f"results, scores and timelines in {out_dir}")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 FORGETTING = ("ebbinghaus", "fifo", "released")
 MERGES = ("token", "interleave")
+CHUNK = 512  # clips that attend at a time: it bounds the memory that long videos take, and fits caches
 
 
 class Memory(NamedTuple):
@@ -36,7 +37,7 @@ def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
     from the oldest (0) to the newest (1), so that the newest fades first.
 
     Args:
-        strength: (B, M + 1) float64, s in (0, 1). age: (B, M + 1) int64, -1 = empty.
+        strength: (B, M + 1) float64, s in (0, 1]. age: (B, M + 1) int64, -1 = empty.
     Returns: (B, M) int64 slots in their order.
     """
     slot = torch.arange(age.shape[1], device=age.device)
@@ -91,6 +92,14 @@ def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, cap
     return table
 
 
+class Compressed(NamedTuple):
+    """A clip as a layer sees it."""
+
+    k: Tensor  # (N, T, D) normalised
+    c: Tensor  # (N, T, D/2) compressed, the query
+    entry: Tensor  # (N, T, D/2) the same, detached, as later clips remember it
+
+
 class MLP(nn.Module):
     """Linear D -> 4D, QuickGELU, Linear 4D -> D."""
 
@@ -130,33 +139,41 @@ class HMA(nn.Module):
 
     def forward(self, x: Tensor, segment: Tensor) -> Tensor:
         """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending -> (N, T, D)."""
-        k = self.norm1(x)
-        c = self.compress_memory(k)  # (N, T, D) -> (N, T, D/2)
-        strength, newest = self.strengths(c, k)
-        table = remembered(self.forgetting, strength.cpu(), newest.cpu(), segment.cpu(), self.capacity).to(x.device)
-        return self.attend(k, c, c.detach()[table], table >= 0)
+        k, c, entry = self.compress(x)
+        strength, newest = (s.cpu() for s in self.strengths(entry, k))
+        table = remembered(self.forgetting, strength, newest, segment.cpu(), self.capacity).to(x.device)  # (N, M)
+        known = table >= 0
+        own = torch.arange(len(x), device=x.device).unsqueeze(1)
+        table = torch.where(known, table, own)  # a masked slot must not be a clip of another video: 0 * NaN is NaN
+        chunks = (slice(i, i + CHUNK) for i in range(0, len(x), CHUNK))
+        return torch.cat([self.attend(k[at], c[at], entry[table[at]], known[at]) for at in chunks])
 
     def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """One clip of each of B streams: x (B, T, D) -> (B, T, D) and the memory that the next clip meets."""
-        k = self.norm1(x)
-        c = self.compress_memory(k)
+        k, c, entry = self.compress(x)
         y = self.attend(k, c, memory.entries, memory.age >= 0)
         if self.capacity == 0:
             return y, memory
-        strength, newest = self.strengths(c, k)
+        strength, newest = self.strengths(entry, k)
         age = torch.cat((memory.age + (memory.age >= 0), memory.age.new_zeros(len(x), 1)), 1)
         known = memory.strength
         keep = survivors(self.forgetting, torch.cat((known, newest.unsqueeze(1)), 1), age)  # (B, M)
         stream = torch.arange(len(x), device=x.device).unsqueeze(1)
         return y, Memory(
-            torch.cat((memory.entries, c.detach().to(memory.entries).unsqueeze(1)), 1)[stream, keep],
+            torch.cat((memory.entries, entry.to(memory.entries).unsqueeze(1)), 1)[stream, keep],
             torch.cat((known, strength.unsqueeze(1)), 1)[stream, keep],
             age[stream, keep],
         )
 
-    def strengths(self, c: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    def compress(self, x: Tensor) -> "Compressed":
+        """Normalise and compress: (N, T, D) -> k (N, T, D), c (N, T, D/2), and c as it is remembered."""
+        k = self.norm1(x)
+        c = self.compress_memory(k)
+        return Compressed(k, c, c.detach())  # remembered clips are no path for gradients: a stream would never end
+
+    def strengths(self, entry: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) float64 each: of a clip as an entry, and when it joins (`released` then looks at it uncompressed)."""
-        strength = sigmoid_of_mean(c)
+        strength = sigmoid_of_mean(entry)
         return strength, sigmoid_of_mean(k) if self.forgetting == "released" else strength
 
     def attend(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
@@ -179,9 +196,12 @@ class HMA(nn.Module):
         return y + self.drop(self.mlp(self.norm2(y)))
 
     def attention(self, q: Tensor, k: Tensor, seen: Tensor | None) -> Tensor:
-        """merge(softmax(q k^T / sqrt(w)) k + q): q (N, T, w), k (N, K, w) its keys and values, seen (N, K) -> (N, T, w)."""
+        """merge(softmax(q k^T / sqrt(w)) k + q), w the width.
+
+        q: (N, T, w). k: (N, T', w), keys and values. seen: (N, T') which of them, None = all. Returns (N, T, w).
+        """
         q, k = self.drop_qkv(q), self.drop_qkv(k)
-        weights = q @ k.transpose(1, 2) / q.shape[2] ** 0.5  # (N, T, K)
+        weights = q @ k.transpose(1, 2) / q.shape[2] ** 0.5  # (N, T, T')
         if seen is not None:
             weights = weights.masked_fill(~seen.unsqueeze(1), -torch.inf)
         out = self.drop_attn(weights.softmax(2)) @ k + q
@@ -190,5 +210,5 @@ class HMA(nn.Module):
 
 
 def sigmoid_of_mean(x: Tensor) -> Tensor:
-    """s of each clip: (N, T, w) -> (N,) float64 in (0, 1]. Detached: what is remembered is no path for gradients."""
-    return x.detach().double().mean((1, 2)).sigmoid().clamp_min(torch.finfo(torch.float64).tiny)
+    """s of each clip: (N, T, D) or (N, T, D/2) -> (N,) float64 in (0, 1]."""
+    return x.double().mean((1, 2)).sigmoid().clamp_min(torch.finfo(torch.float64).tiny)

@@ -32,3 +32,9 @@ class Signals:
             self.holding = False
         if self.asked:
             raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """From here to the end of the process neither stops anything: the run is being saved."""
+        for number in self.before:
+            signal.signal(number, signal.SIG_IGN)
+        self.before = {}

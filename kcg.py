@@ -42,9 +42,13 @@ def similarity(clips: Tensor) -> Tensor:
 def _similarity(clips: Tensor) -> Tensor:
     first, second = clips.unflatten(2, (N_BLOCKS, -1)).chunk(2, dim=1)  # (N, T, D) -> 2 x (N, T/2, 64, D/64)
     dot = (first * second).sum(-1)  # (N, T/2, 64)
-    norms = first.square().sum(-1) * second.square().sum(-1)
-    cosine = dot * norms.clamp_min(1e-16).rsqrt()
+    cosine = dot * inverse_norm(first) * inverse_norm(second)
     return ((cosine + 1) / 2).mean(1).amin(1)  # (N, T/2, 64) -> (N,)
+
+
+def inverse_norm(x: Tensor) -> Tensor:
+    """1 / |x| along the last axis, bounded where x is zero."""
+    return x.square().sum(-1).clamp_min(1e-16).rsqrt()
 
 
 def _is_key(difference: Tensor, previous: Tensor, n: Tensor) -> Tensor:

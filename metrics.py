@@ -19,7 +19,7 @@ def smooth(logits: np.ndarray, kind: str, width: int, pad: str) -> np.ndarray:
     """
     logits = np.asarray(logits, np.float64)
     length = len(logits)
-    if kind == "none" or length == 0:
+    if kind == "none":
         return logits
     if kind == "causal":
         total = np.concatenate(([0.0], logits.cumsum()))

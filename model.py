@@ -74,7 +74,8 @@ class LSHMA(nn.Module):
         """Whole videos at once.
 
         Args:
-            clips: (N, T, D) float32, the videos one after another. starts: (V,) int64, first clip of each, ascending from 0.
+            clips: (N, T, D) float32, the videos one after another. starts: (V,) int64 on the same device, each
+                video's first clip, ascending from 0.
             key_clips: whether the KCG drops redundant clips; a dropped clip inherits the last key clip's logits.
         """
         n = torch.arange(len(clips), device=clips.device)
@@ -107,8 +108,9 @@ class LSHMA(nn.Module):
             logits = logits.index_copy(0, going, found.to(logits.dtype))
             exit_layer = exit_layer.index_fill(0, going, depth)
             sure = is_sure(found, exit_threshold)
+            stay = (~sure).nonzero().squeeze(1)
             # an exit empties the deeper memories: what comes after it is a new segment to them
-            going, x, segment = going[~sure], x[~sure], (segment + sure.cumsum(0))[~sure]
+            going, x, segment = going[stay], x[stay], (segment + sure.cumsum(0))[stay]
             if len(going) == 0:
                 break
         return logits, exit_layer
@@ -138,8 +140,11 @@ class LSHMA(nn.Module):
         self, clips: Tensor, memory: StreamMemory, *, key_clips: bool, exit_threshold: float | None
     ) -> tuple[Output, StreamMemory]:
         """The next clip of each of B independent streams: (B, T, D) -> one row per stream, and the memory to go on with."""
-        key, gate = kcg.step(clips, memory.gate) if key_clips else (torch.ones(len(clips), dtype=torch.bool), memory.gate)
-        going = key.nonzero().squeeze(1).to(clips.device)  # the streams still on their way through the layers
+        if key_clips:
+            key, gate = kcg.step(clips, memory.gate)
+        else:
+            key, gate = torch.ones(len(clips), dtype=torch.bool, device=clips.device), memory.gate
+        going = key.nonzero().squeeze(1)  # the streams still on their way through the layers
         x = clips[going] + self.position
         z = self.linear(x) if exit_threshold is None or not self.layers else None
         logits, exit_layer = memory.logits, memory.exit_layer.index_fill(0, going, len(self.layers))
@@ -162,7 +167,7 @@ class LSHMA(nn.Module):
                 going, x = going[~sure], x[~sure]
         if z is not None:
             logits = logits.index_copy(0, going, self.head(z).to(logits.dtype))
-        return Output(logits, exit_layer, key.to(clips.device)), StreamMemory(gate, tuple(layers), logits, exit_layer)
+        return Output(logits, exit_layer, key), StreamMemory(gate, tuple(layers), logits, exit_layer)
 
 
 def is_sure(logits: Tensor, exit_threshold: float) -> Tensor:

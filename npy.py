@@ -31,6 +31,8 @@ def read_header(path: Path, expected: str) -> Header:
             raise ValueError(f"{path}: expected {expected}, found no whole .npy header; copy or make the file again") from error
         start = file.tell()
         size = file.seek(0, 2) - start
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{path}: expected {expected}, found a header with the shape {shape}; copy or make the file again")
     if dtype.hasobject:
         raise ValueError(f"{path}: expected {expected}, found pickled objects, which are never loaded; save a plain array")
     needed = math.prod(shape) * dtype.itemsize
@@ -43,6 +45,11 @@ def read_header(path: Path, expected: str) -> Header:
 
 
 def read_data(path: Path, header: Header) -> np.ndarray:
-    """The array behind a header."""
-    flat = np.fromfile(path, header.dtype, math.prod(header.shape), offset=header.start)
+    """The array behind a header. Raises ValueError where it does not fit the memory."""
+    try:
+        flat = np.fromfile(path, header.dtype, math.prod(header.shape), offset=header.start)
+    except MemoryError as error:
+        raise ValueError(
+            f"{path}: an array of shape {header.shape} does not fit the memory; is this the right file?"
+        ) from error
     return flat.reshape(header.shape, order="F" if header.fortran else "C")

@@ -5,7 +5,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # what --variant stands for; each can also be chosen by its own flag
 VARIANTS = {
@@ -22,6 +22,18 @@ MODEL = (  # what testing takes from a checkpoint, to rebuild the model that was
     "forgetting",
     "attn_merge",
 )
+
+
+CHOICES = {
+    "variant": tuple(VARIANTS),
+    "forgetting": ("ebbinghaus", "fifo", "released"),
+    "attn_merge": ("token", "interleave"),
+    "select_by": ("auc", "ap"),
+    "smooth": ("slide", "fixed", "causal", "none"),
+    "smooth_pad": ("zero", "edge"),
+    "precision": ("fp32", "bf16"),
+}
+SWITCH = argparse.BooleanOptionalAction
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,97 +56,71 @@ def dashed(argument: str) -> str:
 def base_parser(description: str) -> Parser:
     """Every flag; the defaults that differ from data set to data set are set by its own file."""
     parser = Parser(description=description)
-    switch = argparse.BooleanOptionalAction
-
-    model = parser.add_argument_group("model")
-    model.add_argument("--visual-width", type=int, help="width D of the features, a multiple of 128")
-    model.add_argument("--visual-layers", type=int, help="HMA layers; 0 = a plain head on the features")
-    model.add_argument("--attn-window", type=int, help="snippets per clip, even")
-    model.add_argument("--cache-keep-max-len", type=int, help="a layer remembers one clip less than this; 1 = no memory")
-    model.add_argument("--p", type=float, help="share of plain attention added to the memory's")
-    model.add_argument("--variant", choices=tuple(VARIANTS), help="the method as the paper says, or as the released code does")
-    model.add_argument(
-        "--forgetting",
-        choices=("ebbinghaus", "fifo", "released"),
-        help="which clip a full memory drops; None = the variant's",
-    )
-    model.add_argument(
-        "--attn-merge",
-        choices=("token", "interleave"),
-        help="whether attention's result is re-read across snippets and channels; None = the variant's",
-    )
-    model.add_argument("--drop-rate", default=0.0, type=float, help="dropout on the outputs of attention and MLP")
-    model.add_argument("--drop-attn-rate", default=0.0, type=float, help="dropout on the attention weights")
-    model.add_argument("--drop-qkv-rate", default=0.0, type=float, help="dropout on queries and keys")
-
-    train = parser.add_argument_group("training")
-    train.add_argument("--seed", type=int, help="of the weights, the order of the videos, dropout and dropped snippets")
-    train.add_argument("--max-epoch", type=int, help="epochs")
-    train.add_argument("--batch-size", type=int, help="videos per optimiser step")
-    train.add_argument("--lr", type=float, help="learning rate of AdamW")
-    train.add_argument("--scheduler-rate", type=float, help="factor on the learning rate at each milestone")
-    train.add_argument("--scheduler-milestones", type=int, nargs="*", help="epochs after which the learning rate drops")
-    train.add_argument("--keyclip-train", action=switch, help="train on key clips only (KCG)")
-    train.add_argument(
-        "--eval-every", type=int, help="videos between evaluations within an epoch; 0 = at each epoch's end only"
-    )
-    train.add_argument(
-        "--val-share",
-        default=0.0,
-        type=float,
-        help="share of the training videos held out to select the best weights; 0 = select on the test set",
-    )
-    train.add_argument("--select-by", choices=("auc", "ap"), help="the metric that the best weights have the highest of")
-
-    test = parser.add_argument_group("testing")
-    test.add_argument("--keyclip-test", action=switch, help="test on key clips only (KCG); the others inherit their logits")
-    test.add_argument(
-        "--exit-threshold",
-        type=float,
-        help="a clip stops at the first layer that scores a snippet above this; 1 = never",
-    )
-    test.add_argument("--smooth", choices=("slide", "fixed", "causal", "none"), help="how logits are averaged over time")
-    test.add_argument("--smooth-width", type=int, help="snippets averaged")
-    test.add_argument(
-        "--smooth-pad", choices=("zero", "edge"), help="what follows a video's last snippet; None = the variant's"
-    )
-    test.add_argument("--drop-snippets", default=0.0, type=float, help="share of the snippets set to zero, to test robustness")
-
-    data = parser.add_argument_group("data")
-    data.add_argument("--train-list", help="CSV with the header path,label")
-    data.add_argument("--test-list", help="CSV with the header path,label or path,label,frames")
-    data.add_argument("--gt-path", help="ground truth of the test list's frames, 0 or 1 (.npy)")
-    data.add_argument("--feature-root", help="folder the lists' paths are looked for in (by their longest tail that exists)")
-    data.add_argument(
-        "--zero-non-finite",
-        default=False,
-        action=switch,
-        help="set NaN and infinite features to zero instead of stopping",
-    )
-
-    run = parser.add_argument_group("running")
-    run.add_argument(
-        "--model-path",
-        help="test: the checkpoint to test; train: where the best weights go (None = best.pt in --out-dir)",
-    )
-    run.add_argument("--checkpoint-path", help="train: the checkpoint that is kept up to date (None = last.pt in --out-dir)")
-    run.add_argument(
-        "--use-checkpoint",
-        default=False,
-        action=switch,
-        help="train: go on from --checkpoint-path; the authors' file is a starting point",
-    )
-    run.add_argument(
-        "--save-minutes",
-        default=5.0,
-        type=float,
-        help="train: minutes between checkpoints, beside those at each evaluation",
-    )
-    run.add_argument("--out-dir", help="folder for results (None = runs/<data set>-<time>)")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    run.add_argument("--workers", default=2, type=int, help="processes that load features; 0 = none")
-    run.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of the matrix products")
+    model_flags(parser.add_argument_group("model").add_argument)
+    training_flags(parser.add_argument_group("training").add_argument)
+    testing_flags(parser.add_argument_group("testing").add_argument)
+    data_flags(parser.add_argument_group("data").add_argument)
+    running_flags(parser.add_argument_group("running").add_argument)
     return parser
+
+
+def model_flags(flag: Callable) -> None:
+    flag("--visual-width", type=int, help="width D of the features, a multiple of 128")
+    flag("--visual-layers", type=int, help="HMA layers; 0 = a plain head on the features")
+    flag("--attn-window", type=int, help="snippets per clip, even")
+    flag("--cache-keep-max-len", type=int, help="a layer remembers one clip less than this; 1 = no memory")
+    flag("--p", type=float, help="share of plain attention added to the memory's")
+    flag("--variant", choices=CHOICES["variant"], help="the method as the paper says, or as the released code does")
+    flag("--forgetting", choices=CHOICES["forgetting"], help="which clip a full memory drops; None = the variant's")
+    flag("--attn-merge", choices=CHOICES["attn_merge"], help="interleave = re-read attention across snippets and channels; "
+         "None = the variant's")  # fmt: skip
+    flag("--drop-rate", default=0.0, type=float, help="dropout on the outputs of attention and MLP")
+    flag("--drop-attn-rate", default=0.0, type=float, help="dropout on the attention weights")
+    flag("--drop-qkv-rate", default=0.0, type=float, help="dropout on queries and keys")
+
+
+def training_flags(flag: Callable) -> None:
+    flag("--seed", type=int, help="of the weights, the order of the videos, dropout and dropped snippets")
+    flag("--max-epoch", type=int, help="epochs")
+    flag("--batch-size", type=int, help="videos per optimiser step")
+    flag("--lr", type=float, help="learning rate of AdamW")
+    flag("--weight-decay", type=float, help="weight decay of AdamW")
+    flag("--scheduler-rate", type=float, help="factor on the learning rate at each milestone")
+    flag("--scheduler-milestones", type=int, nargs="*", help="epochs after which the learning rate drops")
+    flag("--keyclip-train", action=SWITCH, help="train on key clips only (KCG)")
+    flag("--eval-every", type=int, help="videos between evaluations within an epoch; 0 = at each epoch's end only")
+    flag("--val-share", default=0.0, type=float, help="share of the training videos held out to select the best weights; "
+         "0 = select on the test set")  # fmt: skip
+    flag("--select-by", choices=CHOICES["select_by"], help="the metric that the best weights have the highest of")
+
+
+def testing_flags(flag: Callable) -> None:
+    flag("--keyclip-test", action=SWITCH, help="test on key clips only (KCG); the others inherit their logits")
+    flag("--exit-threshold", type=float, help="a clip stops at the first layer that scores a snippet above this; 1 = never")
+    flag("--smooth", choices=CHOICES["smooth"], help="how logits are averaged over time")
+    flag("--smooth-width", type=int, help="snippets averaged")
+    flag("--smooth-pad", choices=CHOICES["smooth_pad"], help="what follows a video's last snippet; None = the variant's")
+    flag("--drop-snippets", default=0.0, type=float, help="share of the snippets set to zero, to test robustness")
+
+
+def data_flags(flag: Callable) -> None:
+    flag("--train-list", help="CSV with the header path,label")
+    flag("--test-list", help="CSV with the header path,label or path,label,frames")
+    flag("--gt-path", help="ground truth of the test list's frames, 0 or 1 (.npy)")
+    flag("--feature-root", help="folder the lists' paths are looked for in (by their longest tail that exists)")
+    flag("--zero-non-finite", default=False, action=SWITCH, help="set NaN and infinite features to zero instead of stopping")
+
+
+def running_flags(flag: Callable) -> None:
+    flag("--model-path", help="test: the checkpoint to test; train: where the best weights go (None = best.pt in --out-dir)")
+    flag("--checkpoint-path", help="train: the checkpoint that is kept up to date (None = last.pt in --out-dir)")
+    flag("--use-checkpoint", default=False, action=SWITCH, help="train: go on from --checkpoint-path; the authors' file is a "
+         "starting point")  # fmt: skip
+    flag("--save-minutes", default=5.0, type=float, help="train: minutes between checkpoints, beside each evaluation's")
+    flag("--out-dir", help="folder for results (None = runs/<data set>-<time>)")
+    flag("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    flag("--workers", default=2, type=int, help="processes that load features; 0 = none")
+    flag("--precision", default="fp32", choices=CHOICES["precision"], help="of the matrix products")
 
 
 def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -154,10 +140,11 @@ def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Na
     return options
 
 
-def adopt(options: argparse.Namespace, trained: dict | None, names: Iterable[str]) -> None:
+def adopt(options: argparse.Namespace, trained: dict | None, names: Iterable[str], path: str) -> None:
     """Take the named options from a checkpoint's, where the command line does not say otherwise.
 
-    A released checkpoint has none (None): it is of the variant `released`.
+    A released checkpoint has none (None): it is of the variant `released`. Raises ValueError that names `path` where a value
+    cannot be.
     """
     if trained is None:
         if "variant" not in options.given:
@@ -165,8 +152,15 @@ def adopt(options: argparse.Namespace, trained: dict | None, names: Iterable[str
         return
     told = options.given | (set(VARIANTS["paper"]) if "variant" in options.given else set())
     for name in names:
+        value, here = trained.get(name), getattr(options, name)
+        if name not in trained or not (value is None or here is None or type(value) is type(here)):
+            raise ValueError(f"{path}: damaged: its option {name} is {value!r}")
         if name not in told:
-            setattr(options, name, trained[name])
+            setattr(options, name, value)
+    try:
+        check(options)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: with the options of this checkpoint, {error}") from error
 
 
 def resolve_variant(options: argparse.Namespace) -> None:
@@ -183,19 +177,23 @@ def check(options: argparse.Namespace) -> None:
         if not holds:
             raise ValueError(f"--{name.replace('_', '-')} must be {expected}, not {getattr(options, name)}")
 
-    need("visual_width", options.visual_width > 0 and options.visual_width % 128 == 0, "a positive multiple of 128")
-    need("attn_window", options.attn_window > 0 and options.attn_window % 2 == 0, "a positive even number")
-    need("cache_keep_max_len", options.cache_keep_max_len >= 1, "at least 1 (1 = no memory)")
-    for name in ("visual_layers", "eval_every", "workers", "seed"):
-        need(name, getattr(options, name) >= 0, "at least 0")
-    for name in ("max_epoch", "batch_size", "smooth_width"):
-        need(name, getattr(options, name) >= 1, "at least 1")
+    for name, choices in CHOICES.items():
+        need(name, getattr(options, name) in (None, *choices), f"one of {', '.join(choices)}")
+    need("visual_width", 0 < options.visual_width <= 2**14 and options.visual_width % 128 == 0, "a multiple of 128 to 16384")
+    need("attn_window", 0 < options.attn_window <= 1024 and options.attn_window % 2 == 0, "a positive even number to 1024")
+    need("cache_keep_max_len", 1 <= options.cache_keep_max_len <= 4096, "at least 1 (1 = no memory), at most 4096")
+    need("smooth_width", 1 <= options.smooth_width <= 4096, "at least 1, at most 4096")
+    need("seed", 0 <= options.seed < 2**63, "at least 0 and below 2^63")
+    need("visual_layers", 0 <= options.visual_layers <= 256, "at least 0, at most 256")
+    for name in ("eval_every", "workers", "save_minutes", "weight_decay"):
+        need(name, 0 <= getattr(options, name) < 10**9, "at least 0 and finite")
+    for name in ("max_epoch", "batch_size"):
+        need(name, 1 <= getattr(options, name) < 10**9, "at least 1")
     for name in ("lr", "scheduler_rate"):
         need(name, 0 < getattr(options, name) < float("inf"), "above 0 and finite")
     for name in ("drop_rate", "drop_attn_rate", "drop_qkv_rate", "val_share"):
         need(name, 0 <= getattr(options, name) < 1, "at least 0 and below 1")
     for name in ("exit_threshold", "drop_snippets"):
         need(name, 0 <= getattr(options, name) <= 1, "between 0 and 1")
-    need("p", abs(options.p) < float("inf"), "finite")
-    need("save_minutes", options.save_minutes >= 0, "at least 0")
+    need("p", abs(options.p) < 10**9, "finite")
     need("scheduler_milestones", all(m >= 1 for m in options.scheduler_milestones), "epochs of at least 1")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import atomic
 import metrics
-from dataset import PackedVideos, load, test_batches
+from dataset import PackedVideos, load, real_snippets, test_batches
 from model import LSHMA
 from videos import Video
 
@@ -60,10 +60,11 @@ def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: t
         for batch in data:
             with autocast(options, device):
                 out = model(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
-            real = snippet_mask(batch.starts, batch.n_snippets, out.logits.shape)
+            real = real_snippets(batch, options.attn_window)
             found = out.logits.float()[real].cpu().numpy()
-            if not np.isfinite(found).all():
-                raise ValueError(f"logits of {', '.join(batch.names[:5])} are not finite: features or weights are out of range")
+            for name, part in zip(batch.names, np.split(found, batch.n_snippets.cumsum(0)[:-1].cpu()), strict=True):
+                if not np.isfinite(part).all():
+                    raise ValueError(f"logits of {name} are not finite: its features or the weights are out of range")
             logits.append(found)
             exit_layers.append(out.exit_layer.unsqueeze(1).expand_as(out.logits)[real].cpu().numpy())
             key_exits += np.bincount(out.exit_layer[out.key].cpu().numpy(), minlength=len(key_exits))
@@ -82,15 +83,6 @@ def evaluating(model: LSHMA) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-def snippet_mask(starts: torch.Tensor, n_snippets: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Which of the (N, T) snippets are real, not padding: (V,) starts, (V,) n_snippets -> (N, T) bool."""
-    n_clips, window = shape
-    clip = torch.arange(n_clips, device=starts.device)
-    video = torch.searchsorted(starts, clip, right=True) - 1
-    before = (clip - starts[video]) * window  # snippets of the video before the clip
-    return before.unsqueeze(1) + torch.arange(window, device=starts.device) < n_snippets[video].unsqueeze(1)
 
 
 def scores_of(prediction: Prediction, videos: Sequence[Video], options: Namespace) -> np.ndarray:
@@ -124,25 +116,31 @@ def results_of(
     }
 
 
-def score(
-    model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Namespace, device: torch.device
-) -> tuple[Prediction, np.ndarray, dict[str, object]]:
-    """Test the model on these videos: what it says, the (S,) smoothed scores, and the figures of both."""
+class Tested(NamedTuple):
+    """A test: what the model says, the smoothed scores, and the figures of both."""
+
+    prediction: Prediction
+    scores: np.ndarray  # (S,) float64
+    results: dict[str, object]
+
+
+def score(model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Namespace, device: torch.device) -> Tested:
+    """Test the model on these videos, truth (F,) in their order."""
     prediction = predict(model, videos, options, device)
     scores = scores_of(prediction, videos, options)
-    return prediction, scores, results_of(prediction, scores, videos, truth, options)
+    return Tested(prediction, scores, results_of(prediction, scores, videos, truth, options))
 
 
-def write_scores(path: Path, prediction: Prediction, scores: np.ndarray, videos: Sequence[Video]) -> None:
+def write_scores(path: Path, tested: Tested, videos: Sequence[Video]) -> None:
     """`scores.npz`: per video its name and snippets; per snippet its raw logit, its score and the layer it was taken at."""
     with atomic.replacing(path) as file:
         np.savez(
             file,
             video=np.array([video.name for video in videos]),
             n_snippets=np.array([video.n_snippets for video in videos]),
-            logits=prediction.logits,
-            scores=scores,
-            exit_layer=prediction.exit_layer,
+            logits=tested.prediction.logits,
+            scores=tested.scores,
+            exit_layer=tested.prediction.exit_layer,
         )
 
 

@@ -6,12 +6,12 @@ videos is a function of seed and epoch, and a checkpoint holds everything else.
 Shapes: V videos, N clips (packed over videos), T snippets per clip, L snippets of one video.
 """
 
-import hashlib
 import json
+import shlex
 import sys
 import time
 from argparse import Namespace
-from pathlib import Path
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -25,16 +25,14 @@ import checkpoint
 import engine
 import figures
 import metrics
+import resume
 import scoring
-from dataset import Batch, hold_out, load, training_batches
+from dataset import Batch, hold_out, load, real_snippets, training_batches
 from interrupt import Signals
 from model import LSHMA
-from option import adopt, resolve_variant
+from option import resolve_variant
+from resume import Paths
 from videos import Video, require_both_classes
-
-# what may differ between a run and its resumption; lists and ground truth may move, their content may not change
-FREE = {"max_epoch", "workers", "device", "out_dir", "model_path", "checkpoint_path", "use_checkpoint", "save_minutes", "given"}
-FREE |= {"feature_root", "train_list", "test_list", "gt_path"}
 
 
 class Data(NamedTuple):
@@ -49,10 +47,9 @@ class Data(NamedTuple):
 
 def video_scores(logits: Tensor, batch: Batch) -> Tensor:
     """Each video's score, the mean of its k = floor(L / 16) + 1 largest snippet scores: (N, T) logits -> (V,)."""
-    scores = logits.float().sigmoid()
-    starts, lengths = batch.starts.tolist(), batch.n_snippets.tolist()
-    of_videos = [scores[i:].flatten()[:length] for i, length in zip(starts, lengths, strict=True)]  # (L,) each
-    return torch.stack([s.topk(len(s) // 16 + 1).values.mean() for s in of_videos])
+    real = logits[real_snippets(batch, logits.shape[1])].float().sigmoid()  # (N, T) -> (sum of L,)
+    of_videos = real.split(batch.n_snippets.tolist())
+    return torch.stack([scores.topk(len(scores) // 16 + 1).values.mean() for scores in of_videos])
 
 
 class Training:
@@ -60,12 +57,10 @@ class Training:
 
     PROGRESS = ("epoch", "batch", "step", "losses", "seconds", "lr", "due", "history", "best", "last")
 
-    def __init__(self, model: LSHMA, options: Namespace, data: Data, last_path: Path):
-        self.model, self.options, self.data = model, options, data
+    def __init__(self, model: LSHMA, options: Namespace, data: Data, paths: Paths):
+        self.model, self.options, self.data, self.paths = model, options, data, paths
         self.device = model.position.device
-        self.out_dir = Path(options.out_dir)
-        self.last_path, self.best_path = last_path, Path(options.model_path or self.out_dir / "best.pt")
-        self.optimizer = torch.optim.AdamW(model.parameters(), options.lr, weight_decay=0.01, fused=True)
+        self.optimizer = make_optimizer(model, options)
         milestones, rate = options.scheduler_milestones, options.scheduler_rate
         self.scheduler = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, milestones, rate)
         self.signals = Signals()
@@ -86,46 +81,71 @@ class Training:
             "digests": self.data.digests,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [])],
+            "random": [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if self.on_gpu else [])],
             "progress": {name: getattr(self, name) for name in self.PROGRESS},
         }
 
-    def restore(self, content: dict) -> None:
-        """Go on from a checkpoint of ours; its weights are in the model already."""
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.load_state_dict(content["scheduler"])
-        for name in self.PROGRESS:
-            setattr(self, name, content["progress"][name])
-        cpu, *cuda = content["random"]
-        torch.set_rng_state(cpu)
-        if cuda and self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(cuda)
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def restore(self, content: dict, path: str) -> None:
+        """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
+        try:
+            for name in self.PROGRESS:
+                value, here = content["progress"][name], getattr(self, name)
+                if type(value) is not type(here) and None not in (value, here):
+                    raise TypeError(f"{name} is {value!r}")
+                setattr(self, name, value)
+            if not (0 <= self.batch < max(1, len(self.batches())) and self.epoch >= 0 and self.step >= 0):
+                raise ValueError(f"it is at batch {self.batch} of epoch {self.epoch}")
+            shapes = [parameter.shape for parameter in self.model.parameters()]
+            for i, state in content["optimizer"]["state"].items():
+                if any(state[name].shape != shapes[i] for name in ("exp_avg", "exp_avg_sq")):
+                    raise ValueError(f"the optimiser's state {i} has another shape than its weight")
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scheduler.load_state_dict(content["scheduler"])
+            cpu, *cuda = content["random"]
+            torch.set_rng_state(cpu)
+            if cuda and self.on_gpu:
+                torch.cuda.set_rng_state(cuda[0], self.device)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path}: damaged: no run can go on from it ({error}); use another checkpoint") from error
 
     def save(self) -> None:
         """Replace the checkpoint that --use-checkpoint goes on from."""
         with self.signals.held():
-            checkpoint.save(self.last_path, self.content())
+            checkpoint.save(self.paths.last, self.content())
 
     def run(self) -> None:
-        """Train to the last epoch. Stopped by Ctrl-C or SIGTERM, save and raise KeyboardInterrupt that says how to go on."""
+        """Train to the last epoch. Stopped by Ctrl-C, SIGTERM or bad input, save and say how to go on."""
         with self.signals:
             try:
-                if not self.last_path.exists():
+                if not self.paths.last.exists():
                     self.save()
                 while self.due or self.epoch < self.options.max_epoch:
                     self.evaluate() if self.due else self.train_epoch()
-            except KeyboardInterrupt:
-                self.signals.holding = True  # asked again or not, this is saved
-                checkpoint.save(self.last_path, self.content())
-                command = f"python {Path(sys.argv[0]).name} --use-checkpoint --checkpoint-path {self.last_path}"
-                raise KeyboardInterrupt(f"stopped after {self.step} steps and saved; go on with\n  {command}") from None
+            except (KeyboardInterrupt, ValueError, OSError) as stop:
+                self.signals.ignore()
+                with suppress(OSError):  # a full disk: the checkpoint from before stands
+                    checkpoint.save(self.paths.last, self.content())
+                command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(self.paths.last)]
+                remedy = f"go on with\n  {shlex.join(command)}"
+                if isinstance(stop, KeyboardInterrupt):
+                    raise KeyboardInterrupt(f"stopped after {self.step} steps and saved; {remedy}") from None
+                raise type(stop)(f"{stop}\nmend it and {remedy}") from stop
+
+    def batches(self) -> list[list[int]]:
+        """The rows of each batch of the current epoch."""
+        options = self.options
+        return training_batches(
+            self.data.train, options.data_set, batch_size=options.batch_size, seed=options.seed, epoch=self.epoch
+        )
 
     def train_epoch(self) -> None:
         """Train until the epoch ends or an evaluation is due."""
         options, began = self.options, time.monotonic()
-        batches = training_batches(
-            self.data.train, options.data_set, batch_size=options.batch_size, seed=options.seed, epoch=self.epoch
-        )
+        batches = self.batches()
         data = load(scoring.packed(self.data.train, options), batches[self.batch :], options.workers, self.device)
         bar = tqdm(
             data, f"epoch {self.epoch + 1}/{options.max_epoch}", len(batches), initial=self.batch, leave=False, disable=None
@@ -133,7 +153,7 @@ class Training:
         for batch in bar:
             with self.signals.held():
                 bar.set_postfix(loss=f"{self.train_batch(batch):.3f}")
-                self.due = self.batch == len(batches) or passes(options.eval_every, self.batch, options.batch_size)
+                self.due = self.batch == len(batches) or passes(options.eval_every, self.batch, size=options.batch_size)
                 if self.batch == len(batches):
                     self.epoch, self.batch = self.epoch + 1, 0
                     self.scheduler.step()
@@ -153,7 +173,7 @@ class Training:
             if not np.isfinite(score):
                 raise ValueError(
                     f"the loss of {name} is not finite (epoch {self.epoch + 1}, step {self.step + 1}): lower --lr or look "
-                    f"at its features; {self.last_path} holds weights from before"
+                    f"at its features; the weights before this step are kept"
                 )
         losses = F.binary_cross_entropy(scores, batch.anomalous, reduction="none")
 
@@ -172,7 +192,8 @@ class Training:
     def evaluate(self) -> None:
         """Score the test set, and the validation videos if there are any; log it, keep the best weights, save."""
         data, options = self.data, self.options
-        prediction, scores, results = scoring.score(self.model, data.test, data.truth, options, self.device)
+        tested = scoring.score(self.model, data.test, data.truth, options, self.device)
+        results = tested.results
         entry = {
             "epoch": self.epoch + (self.batch > 0),
             "step": self.step,
@@ -190,10 +211,10 @@ class Training:
             self.last = entry | results
             if self.best is None or entry[self.selected_by] > self.best[self.selected_by]:
                 self.best = self.last
-                scoring.write_scores(self.out_dir / "scores.npz", prediction, scores, data.test)
-                checkpoint.save(self.best_path, self.content())
+                scoring.write_scores(self.paths.out_dir / "scores.npz", tested, data.test)
+                checkpoint.save(self.paths.best, self.content())
             self.write_results()
-            checkpoint.save(self.last_path, self.content())
+            checkpoint.save(self.paths.last, self.content())
         mark = " (best)" if self.best is self.last else ""
         tqdm.write(f"epoch {entry['epoch']}, step {self.step}: loss {entry['loss']:.4f}, {scoring.figures_of(results)}{mark}")
 
@@ -209,16 +230,21 @@ class Training:
             "best": self.best,
             "best_on_test": max(self.history, key=lambda entry: entry[self.options.select_by]),
             "last": self.last,
-            "checkpoint": str(self.best_path),
+            "checkpoint": str(self.paths.best),
         }
-        atomic.write_text(self.out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.history))
-        atomic.write_text(self.out_dir / "results.json", engine.to_json(results))
-        figures.training_curves(self.out_dir / "training.png", self.history)
+        atomic.write_text(self.paths.out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.history))
+        atomic.write_text(self.paths.out_dir / "results.json", engine.to_json(results))
+        figures.training_curves(self.paths.out_dir / "training.png", self.history)
 
 
-def passes(every: int, n_batches: int, batch_size: int) -> bool:
-    """Whether the last of these batches passed a multiple of `every` videos; 0 = never."""
-    return every > 0 and n_batches * batch_size // every > (n_batches - 1) * batch_size // every
+def make_optimizer(model: LSHMA, options: Namespace) -> torch.optim.AdamW:
+    """AdamW as the options say."""
+    return torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
+
+
+def passes(every: int, n_batches: int, *, size: int) -> bool:
+    """Whether the last of these batches of `size` videos passed a multiple of `every` videos; 0 = never."""
+    return every > 0 and n_batches * size // every > (n_batches - 1) * size // every
 
 
 def validate(model: LSHMA, videos: list[Video], options: Namespace, device: torch.device) -> dict[str, float]:
@@ -236,65 +262,32 @@ def read_data(options: Namespace) -> Data:
     require_both_classes(options.train_list, videos)
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
     test, truth = engine.read_test_set(options)
-    digests = {"--train-list": digest(videos), "--test-list": digest(test)}
-    digests["--gt-path"] = hashlib.sha256(truth.tobytes()).hexdigest()
-    return Data(train, validation, test, truth, digests)
-
-
-def digest(videos: list[Video]) -> str:
-    """A checksum of what a list says; where its files lie does not count."""
-    rows = [(video.path.name, video.label, video.n_snippets, video.n_frames) for video in videos]
-    return hashlib.sha256(repr(rows).encode()).hexdigest()
-
-
-def require_same_run(options: Namespace, data: Data, content: dict) -> None:
-    """Raise ValueError where options or data are not those that the run was begun with."""
-    path = options.checkpoint_path
-    for name, value in content["options"].items():
-        if name not in FREE and getattr(options, name) != value:
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{path}: the run was begun with {flag} {value}, not {getattr(options, name)}; leave {flag} out")
-    for flag, value in content["digests"].items():
-        if data.digests[flag] != value:
-            changed = getattr(options, flag[2:].replace("-", "_"))
-            raise ValueError(f"{flag} {changed} has changed since {path} was saved; restore it, or begin a new run")
+    return Data(train, validation, test, truth, resume.digests(videos, test, truth))
 
 
 def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
     device = engine.choose_device(options.device)
-    content = weights = None
-    if options.use_checkpoint:
-        if options.checkpoint_path is None:
-            raise ValueError("--use-checkpoint needs --checkpoint-path: the last.pt of the run to go on with")
-        content = checkpoint.load(options.checkpoint_path)
-        weights, trained = checkpoint.weights_of(content, options.checkpoint_path)
-        adopt(options, trained, (trained or {}).keys() - {"given", "use_checkpoint", "checkpoint_path", "out_dir"})
+    weights, content = resume.begin(options)
     resolve_variant(options)
-    resumes = content is not None and checkpoint.is_ours(content)
     torch.manual_seed(options.seed)
     model = engine.build_model(options)
-    if weights:
+    if weights is not None:
         checkpoint.load_weights(model, weights, options, options.checkpoint_path)
     data = read_data(options)
-    if resumes:
-        require_same_run(options, data, content)
-        options.out_dir = options.out_dir or str(Path(options.checkpoint_path).parent)
-    out_dir = engine.make_out_dir(options)
+    if content is None:
+        out_dir = engine.out_dir_of(options)
+    else:
+        resume.require_same(options, data.digests, content)
+        out_dir = resume.out_dir_of(options, content)
     options.out_dir = str(out_dir)
-    last_path = out_dir / "last.pt"
-    if options.checkpoint_path is not None and (resumes or not options.use_checkpoint):
-        last_path = Path(options.checkpoint_path)
-    if last_path.exists() and not resumes:
-        raise ValueError(
-            f"{last_path} holds an earlier run: go on with it (--use-checkpoint --checkpoint-path {last_path}), "
-            "or choose another --out-dir"
-        )
-    if options.model_path is not None and Path(options.model_path).exists() and not resumes:
-        raise ValueError(f"--model-path {options.model_path} exists, and training would replace it; name a new file")
-    training = Training(model.to(device), options, data, last_path)
-    if resumes:
-        training.restore(content)
+    paths = resume.paths_of(options, content, out_dir)
+    training = Training(model.to(device), options, data, paths)
+    if content is not None:
+        training.restore(content, options.checkpoint_path)
+    outputs = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
+    engine.require_writable([*(out_dir / name for name in outputs), paths.last, paths.best])
+    atomic.write_text(out_dir / "options.json", engine.to_json(vars(options)))
     training.run()
     print(f"best by {training.selected_by}, step {training.best['step']}: {scoring.figures_of(training.best)}")
     print(f"last, step {training.last['step']}: {scoring.figures_of(training.last)}")

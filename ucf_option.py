@@ -17,6 +17,7 @@ parser.set_defaults(
     max_epoch=15,
     batch_size=1,
     lr=2e-5,
+    weight_decay=0.01,
     scheduler_rate=0.1,
     scheduler_milestones=[3, 5],
     keyclip_train=True,
@@ -27,6 +28,7 @@ parser.set_defaults(
     exit_threshold=0.6,
     smooth="slide",
     smooth_width=8,
+    smooth_pad=None,  # zero or edge; None = the variant's
     # data
     train_list="list/ucf_CLIP_rgb.csv",
     test_list="list/ucf_CLIP_rgbtest.csv",

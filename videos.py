@@ -6,6 +6,8 @@ expected and what was found, and what mends it.
 
 import csv
 import re
+import sys
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -51,6 +53,7 @@ class Video(NamedTuple):
     anomalous: bool
     n_snippets: int
     n_frames: int
+    checksum: int  # of the features, to notice a change
 
 
 class Row(NamedTuple):
@@ -129,10 +132,18 @@ def find_file(path: str, feature_root: str | None) -> Path | None:
     if feature_root is not None:
         parts = PurePosixPath(path.replace("\\", "/")).parts
         for i in range(len(parts)):
-            candidate = Path(feature_root, *parts[i:]) if not parts[i].startswith("/") else None
-            if candidate is not None and candidate.is_file():
+            candidate = Path(feature_root, *parts[i:])
+            if parts[i] != "/" and is_file(candidate):
                 return candidate
-    return Path(path) if Path(path).is_file() else None
+    return Path(path) if is_file(Path(path)) else None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name too long for the file system is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def open_features(path: Path, width: int | None) -> npy.Header:
@@ -165,6 +176,11 @@ def load_features(path: Path, width: int, zero_non_finite: bool) -> np.ndarray:
     return features
 
 
+def checksum(features: np.ndarray) -> int:
+    """CRC-32 of the values."""
+    return zlib.crc32(np.ascontiguousarray(features))
+
+
 def read_videos(path: str | Path, feature_root: str | None, data_set: str, *, width: int, zero_non_finite: bool) -> list[Video]:
     """The videos of a list, every feature file found, read and checked.
 
@@ -179,14 +195,15 @@ def read_videos(path: str | Path, feature_root: str | None, data_set: str, *, wi
 
     def check(row: Row, file: Path) -> Video | str:
         try:
-            n_snippets = len(load_features(file, width, zero_non_finite))
+            features = load_features(file, width, zero_non_finite)
+            n_snippets = len(features)
             n_frames = row.n_frames or FRAMES_PER_SNIPPET * n_snippets
             if not 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET:
                 low, high = FRAMES_PER_SNIPPET * (n_snippets - 1) + 1, FRAMES_PER_SNIPPET * n_snippets
                 return f"{row.where}: {n_snippets} snippets are {low} to {high} frames, but the list says {n_frames}"
         except (ValueError, OSError) as error:
             return f"{row.where}: {error}"
-        return Video(video_name(file), file, row.label, row.anomalous, n_snippets, n_frames)
+        return Video(video_name(file), file, row.label, row.anomalous, n_snippets, n_frames, checksum(features))
 
     with ThreadPoolExecutor(8) as pool:
         checked = list(
@@ -238,6 +255,7 @@ def read_ground_truth(path: str | Path, videos: list[Video], list_path: str | Pa
     if len(header.shape) != 1 or header.dtype.kind not in "buif":
         raise ValueError(f"{path}: expected {expected}, found {header.dtype} of shape {header.shape}")
     truth = npy.read_data(Path(path), header)
+    truth = truth.view(np.uint8) if truth.dtype == bool else truth  # a byte that is neither 0 nor 1 is noticed
     wrong = np.flatnonzero((truth != 0) & (truth != 1))
     if len(wrong):
         raise ValueError(
@@ -259,4 +277,17 @@ def read_ground_truth(path: str | Path, videos: list[Video], list_path: str | Pa
         raise ValueError(
             f"{path}: all {len(truth)} frames are {int(truth[0])}; AUC and AP need both normal and anomalous frames"
         )
+    warn_of_mismatch(truth, videos, path)
     return truth.astype(np.uint8)
+
+
+def warn_of_mismatch(truth: np.ndarray, videos: list[Video], path: str | Path) -> None:
+    """Say so where normal videos have anomalous frames: the list may be in another order than the ground truth."""
+    of_videos = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
+    wrong = [video.name for video, frames in zip(videos, of_videos, strict=True) if not video.anomalous and frames.any()]
+    if wrong:
+        print(
+            f"warning: {path} has anomalous frames in {len(wrong)} videos that the list calls normal ({wrong[0]} first): "
+            "do the list and the ground truth belong together, in the same order?",
+            file=sys.stderr,
+        )

@@ -17,6 +17,7 @@ parser.set_defaults(
     max_epoch=15,
     batch_size=1,
     lr=1e-5,
+    weight_decay=0.01,
     scheduler_rate=0.1,
     scheduler_milestones=[3, 6, 10],
     keyclip_train=True,
@@ -27,6 +28,7 @@ parser.set_defaults(
     exit_threshold=0.6,
     smooth="fixed",
     smooth_width=8,
+    smooth_pad=None,  # zero or edge; None = the variant's
     # data
     train_list="list/xd_CLIP_rgb.csv",
     test_list="list/xd_CLIP_rgbtest.csv",

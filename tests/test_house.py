@@ -28,9 +28,10 @@ IMPORTS = {  # what a module may import of ours; this is the picture in the READ
     "model": {"kcg", "hma"},
     "scoring": {"atomic", "dataset", "metrics", "model", "videos"},
     "engine": {"atomic", "checkpoint", "figures", "model", "option", "scoring", "videos"},
+    "resume": {"checkpoint", "option", "videos"},
     "training": {
         *("atomic", "checkpoint", "dataset", "engine", "figures", "interrupt"),
-        *("metrics", "model", "option", "scoring", "videos"),
+        *("metrics", "model", "option", "resume", "scoring", "videos"),
     },
     "ucf_option": {"option"},
     "xd_option": {"option"},
@@ -72,7 +73,7 @@ def test_importing_prints_nothing_and_opens_no_window_on_arguments(tmp_path):
 
 @pytest.mark.parametrize("option", [ucf_option, xd_option])
 def test_every_flag_is_read_has_a_help_and_a_type(option):
-    sources = "\n".join((ROOT / f"{name}.py").read_text() for name in ("engine", "scoring", "training", "option"))
+    sources = "\n".join((ROOT / f"{name}.py").read_text() for name in ("engine", "resume", "scoring", "training", "option"))
     for action in option.parser._actions:
         if action.dest == "help":
             continue

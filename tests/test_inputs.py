@@ -255,8 +255,8 @@ def test_a_test_rebuilds_the_model_from_its_checkpoint_unless_told_otherwise(toy
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--attn-window", 3], "--attn-window must be a positive even number, not 3"),
-        (["--visual-width", 200], "--visual-width must be a positive multiple of 128, not 200"),
+        (["--attn-window", 3], "--attn-window must be a positive even number"),
+        (["--visual-width", 200], "--visual-width must be a multiple of 128"),
         (["--cache-keep-max-len", 0], "--cache-keep-max-len must be at least 1"),
         (["--lr", "nan"], "--lr must be above 0"),
         (["--exit-threshold", 1.5], "--exit-threshold must be between 0 and 1"),
@@ -285,14 +285,14 @@ def test_flags_may_be_written_with_underscores(toy, run):
 
 def test_an_unwritable_folder_for_results_is_refused(trained, run):
     (trained.path / "file").write_text("in the way")
-    refused(run(TEST, *trained.test_flags[:-1], trained.path / "file" / "out"), "--out-dir", "cannot be written")
-    refused(run(TRAIN, *trained.flags, "--out-dir", trained.path / "file" / "out"), "--out-dir", "cannot be written")
+    refused(run(TEST, *trained.test_flags[:-1], trained.path / "file" / "out"), "cannot be written", "--out-dir")
+    refused(run(TRAIN, *trained.flags, "--out-dir", trained.path / "file" / "out"), "cannot be written", "--out-dir")
 
 
 def test_an_earlier_run_is_not_overwritten(trained, run):
     before = trained.best.read_bytes()
-    refused(run(TRAIN, *trained.flags, "--out-dir", trained.path / "run"), "holds an earlier run", "--use-checkpoint")
-    refused(run(TRAIN, *trained.flags, "--model-path", trained.best, "--out-dir", trained.out), "training would replace it")
+    refused(run(TRAIN, *trained.flags, "--out-dir", trained.path / "run"), "is there already", "--use-checkpoint")
+    refused(run(TRAIN, *trained.flags, "--model-path", trained.best, "--out-dir", trained.out), "is there already")
     assert trained.best.read_bytes() == before
 
 

@@ -52,25 +52,25 @@ def test_padding_is_in_no_videos_score():
 
 def test_ucf_alternates_normal_and_anomalous_videos():
     kinds = [i % 3 == 0 for i in range(30)]
-    order = alternate(kinds, 1, 0)
+    order = alternate(kinds, seed=1, epoch=0)
     assert [kinds[i] for i in order] == [False, True] * 10
     assert len(set(order)) == 20
 
 
 def test_xd_takes_every_video_once():
-    assert sorted(shuffle([True] * 30, 1, 0)) == list(range(30))
+    assert sorted(shuffle([True] * 30, seed=1, epoch=0)) == list(range(30))
 
 
 @pytest.mark.parametrize("order", [alternate, shuffle])
 def test_the_order_is_a_function_of_seed_and_epoch(order):
     kinds = [i % 2 == 0 for i in range(40)]
-    assert order(kinds, 1, 2) == order(kinds, 1, 2)
-    assert order(kinds, 1, 2) != order(kinds, 1, 3) != order(kinds, 2, 3)
+    one, same, epoch, seed = (order(kinds, seed=s, epoch=e) for s, e in ((1, 2), (1, 2), (1, 3), (2, 2)))
+    assert one == same and one != epoch and one != seed
 
 
 def fake_videos(n_crops=3):
     names = [f"v{i}" for i in range(20)]
-    return [Video(n, None, "", i % 2 == 1, 100 * i + 1, 0) for i, n in enumerate(names) for _ in range(n_crops)]
+    return [Video(n, None, "", i % 2 == 1, 100 * i + 1, 0, 0) for i, n in enumerate(names) for _ in range(n_crops)]
 
 
 def test_batches_cover_the_videos():
@@ -104,8 +104,8 @@ def test_dropped_snippets_are_zero_and_the_same_every_time():
 
 
 def test_evaluations_come_when_their_number_of_videos_has_passed():
-    assert [n for n in range(1, 11) if passes(10, n, 4)] == [3, 5, 8, 10]
-    assert not any(passes(0, n, 4) for n in range(1, 11))
+    assert [n for n in range(1, 11) if passes(10, n, size=4)] == [3, 5, 8, 10]
+    assert not any(passes(0, n, size=4) for n in range(1, 11))
 
 
 def test_a_run_writes_its_log_results_and_figure(toy, run):
@@ -207,11 +207,11 @@ def test_resuming_with_other_options_or_lists_is_refused(trained, run):
     refused(run(TRAIN, *resume, "--lr", 1), "begun with --lr 2e-05, not 1.0")
     refused(run(TRAIN, *resume, "--visual-layers", 4), "trained with --visual-layers 2")
     write_list(trained.path / "train.csv", trained.rows[:-1])
-    refused(run(TRAIN, *resume), "--train-list", "has changed since")
+    refused(run(TRAIN, *resume), "--train-list", "have changed since")
     write_list(trained.path / "train.csv", trained.rows)
     truth = np.load(trained.path / "gt.npy")
     np.save(trained.path / "gt.npy", 1 - truth)
-    refused(run(TRAIN, *resume), "--gt-path", "has changed since")
+    refused(run(TRAIN, *resume), "--gt-path", "have changed since")
     np.save(trained.path / "gt.npy", truth)
     assert run(TRAIN, *resume).code == 0
 
@@ -236,7 +236,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors, errors
-    assert f"python {TRAIN} --use-checkpoint --checkpoint-path {toy.out / 'last.pt'}" in errors
+    assert f"python {ROOT / TRAIN} --use-checkpoint --checkpoint-path {toy.out / 'last.pt'}" in errors
     n = torch.load(toy.out / "last.pt", weights_only=True)["progress"]["epoch"]
     resume = ["--use-checkpoint", "--checkpoint-path", str(toy.out / "last.pt"), "--max-epoch", str(n + 1)]
     subprocess.run([sys.executable, str(ROOT / TRAIN), *resume], check=True, capture_output=True)
