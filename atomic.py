@@ -1,6 +1,7 @@
 """Files are written whole or not at all: to a temporary name, flushed to the disk, then renamed over the old one."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,13 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.strerror:  # else it has been told already, of another file
             raise OSError(f"{path}: not written ({error.strerror}); what was there before is as it was") from error
         raise
 

@@ -109,4 +109,5 @@ def main(options: Namespace) -> None:
 
 
 if __name__ == "__main__":
+    parser.description = __doc__
     engine.run(main, parser)

@@ -28,7 +28,7 @@ MAKE_LIST = Path(__file__).resolve().parent / "list" / "make_list.py"
 class World:
     """Where scenes, events and anomalies lie in the feature space; videos are drawn from it."""
 
-    def __init__(self, seed: int, width: int):
+    def __init__(self, *, seed: int, width: int):
         self.rng = np.random.default_rng(seed)
         self.width = width
         self.scenes = self.directions(N_SCENES)
@@ -75,7 +75,7 @@ def frames_of(intervals: list[tuple[int, int]]) -> list[int]:
     return [16 * edge for interval in intervals for edge in interval]
 
 
-def make_ucf(world: World, out: Path, n_videos: int, length: int) -> None:
+def make_ucf(world: World, out: Path, *, n_videos: int, length: int) -> None:
     """Folders per class, as VadCLIP ships UCF-Crime; the annotations name the test videos."""
     root, lines = out / "UCFClipFeatures", []
     for i in range(n_videos):
@@ -93,7 +93,7 @@ def make_ucf(world: World, out: Path, n_videos: int, length: int) -> None:
     make_list(out, "ucf", root, out / "Temporal_Anomaly_Annotation.txt")
 
 
-def make_xd(world: World, out: Path, n_videos: int, length: int) -> None:
+def make_xd(world: World, out: Path, *, n_videos: int, length: int) -> None:
     """Two folders and labels in the names, as VadCLIP ships XD-Violence; the annotations name the anomalous test videos."""
     root, lines = out / "XDFeatures", []
     for i in range(n_videos):
@@ -107,7 +107,7 @@ def make_xd(world: World, out: Path, n_videos: int, length: int) -> None:
     make_list(out, "xd", root, out / "annotations.txt")
 
 
-def make_longterm(world: World, out: Path, n_videos: int, length: int) -> None:
+def make_longterm(world: World, out: Path, *, n_videos: int, length: int) -> None:
     """Long videos whose true frame counts are no multiple of 16."""
     root, lines, counts = out / "LongTermFeatures", [], ["video,frames"]
     for i in range(n_videos):
@@ -134,12 +134,23 @@ parser.add_argument("--width", type=int, default=512, help="width of the feature
 parser.add_argument("--n-videos", type=int, default=160, help="videos like UCF-Crime's, a quarter of them for testing")
 parser.add_argument("--length", type=int, default=48, help="mean length of a video, in snippets")
 
-if __name__ == "__main__":
+
+def main() -> None:
     args = parser.parse_args()
-    if args.n_videos < 16 or args.length < 16 or args.width < 1:
-        parser.error("--n-videos and --length must be at least 16, --width at least 1")
-    world = World(args.seed, args.width)
-    make_ucf(world, args.out, args.n_videos, args.length)
-    make_xd(world, args.out, max(16, args.n_videos // 4), args.length)
-    make_longterm(world, args.out, 6, 10 * args.length)
+    if args.n_videos < 16 or args.length < 16 or args.width < 1 or args.seed < 0:
+        parser.error("--n-videos and --length must be at least 16, --width at least 1, --seed at least 0")
+    world = World(seed=args.seed, width=args.width)
+    make_ucf(world, args.out, n_videos=args.n_videos, length=args.length)
+    make_xd(world, args.out, n_videos=max(16, args.n_videos // 4), length=args.length)
+    make_longterm(world, args.out, n_videos=6, length=10 * args.length)
     print(f"{args.out}: a synthetic feature set; its scores say nothing about real video")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

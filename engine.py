@@ -19,7 +19,7 @@ import checkpoint
 import figures
 import scoring
 from model import LSHMA
-from option import MODEL, Parser, adopt, parse, resolve_variant
+from option import MODEL, TESTING, Parser, adopt, parse, resolve_variant
 from videos import Video, read_ground_truth, read_videos, require_distinct
 
 
@@ -101,6 +101,14 @@ def read_test_set(options: Namespace) -> tuple[list[Video], np.ndarray]:
     return videos, read_ground_truth(options.gt_path, videos, options.test_list)
 
 
+def note_differences(options: Namespace, trained: dict) -> None:
+    """Say where a test is not what its checkpoint was trained and evaluated with."""
+    for name in (*MODEL, *TESTING, "data_set"):
+        value = trained.get(name, getattr(options, name))
+        if value != getattr(options, name):
+            print(f"note: {name.replace('_', '-')} is {getattr(options, name)} here, and was {value} in the training")
+
+
 def test(options: Namespace) -> None:
     """Score the videos of --test-list with the checkpoint of --model-path; write and print the results."""
     device = choose_device(options.device)
@@ -111,6 +119,7 @@ def test(options: Namespace) -> None:
     resolve_variant(options)
     model = build_model(options)
     checkpoint.load_weights(model, weights, options, options.model_path)
+    note_differences(options, trained or {})
     videos, truth = read_test_set(options)
     out_dir = out_dir_of(options)
     if (out_dir / "log.jsonl").exists() or (out_dir / "last.pt").exists():

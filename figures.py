@@ -16,29 +16,34 @@ N_TIMELINES = 12
 def training_curves(path: Path, history: Sequence[dict]) -> None:
     """Draw loss and metrics of each evaluation over the optimiser steps."""
     plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
     steps = [entry["step"] for entry in history]
     left.plot(steps, [entry["loss"] for entry in history], "o-", color=BLUE, markersize=4)
     left.set(title="Training loss", xlabel="optimiser steps", ylabel="binary cross entropy")
     curves = {"auc": ("test AUC", BLUE, "o-"), "ap": ("test AP", ORANGE, "s-")}
-    curves |= {"val_auc": ("validation AUC (videos)", BLUE, "o:"), "val_ap": ("validation AP (videos)", ORANGE, "s:")}
+    curves |= {"val_auc": ("validation AUC (videos)", BLUE, "^:"), "val_ap": ("validation AP (videos)", ORANGE, "v:")}
     for name, (label, colour, style) in curves.items():
         if name in history[0]:
             right.plot(steps, [100 * entry[name] for entry in history], style, color=colour, label=label, markersize=4)
     right.set(title="Evaluations", xlabel="optimiser steps", ylabel="%")
-    right.legend(frameon=False)
+    right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     write(figure, path)
 
 
 def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np.ndarray) -> None:
-    """Draw the scores of the videos with anomalies, then of others, twelve at most; their anomalous frames are shaded.
+    """Draw the scores of up to twelve videos, half of them with anomalies if there are; anomalous frames are shaded.
 
     scores: (S,) per snippet, truth: (F,) per frame, both in the order of the videos.
     """
     plt = pyplot()
     by_snippet = np.split(scores, np.cumsum([video.n_snippets for video in videos])[:-1])
     by_frame = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
-    shown = sorted(range(len(videos)), key=lambda i: not by_frame[i].any())[:N_TIMELINES]  # a stable sort
+    anomalous = [i for i in range(len(videos)) if by_frame[i].any()]
+    normal = [i for i in range(len(videos)) if not by_frame[i].any()]
+    n_normal = min(len(normal), max(N_TIMELINES // 2, N_TIMELINES - len(anomalous)))
+    shown = anomalous[: N_TIMELINES - n_normal] + normal[:n_normal]
     n_rows = -(-len(shown) // 3)
     figure, axes = plt.subplots(n_rows, 3, figsize=(11, 1.7 * n_rows + 0.5), layout="constrained", sharey=True, squeeze=False)
     for axis, i in zip(axes.flat, shown, strict=False):
@@ -54,7 +59,8 @@ def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np
         axis.set_axis_off()
     figure.supxlabel("frame", fontsize=9)
     figure.supylabel("score", fontsize=9)
-    figure.suptitle("Scores of the test videos; shaded: anomalous in the ground truth", fontsize=10)
+    title = f"Scores of {len(shown)} of {len(videos)} test videos; shaded: anomalous in the ground truth"
+    figure.suptitle(title, fontsize=10)
     write(figure, path)
 
 

@@ -24,6 +24,7 @@ MODEL = (  # what testing takes from a checkpoint, to rebuild the model that was
 )
 
 
+TESTING = ("keyclip_test", "exit_threshold", "smooth", "smooth_width", "smooth_pad", "drop_snippets", "precision")
 CHOICES = {
     "variant": tuple(VARIANTS),
     "forgetting": ("ebbinghaus", "fifo", "released"),

@@ -215,8 +215,7 @@ class Training:
                 checkpoint.save(self.paths.best, self.content())
             self.write_results()
             checkpoint.save(self.paths.last, self.content())
-        mark = " (best)" if self.best is self.last else ""
-        tqdm.write(f"epoch {entry['epoch']}, step {self.step}: loss {entry['loss']:.4f}, {scoring.figures_of(results)}{mark}")
+        tqdm.write(f"epoch {entry['epoch']}, step {self.step}: {summary_of(self.last)}{' (best)' * (self.best is self.last)}")
 
     @property
     def selected_by(self) -> str:
@@ -240,6 +239,14 @@ class Training:
 def make_optimizer(model: LSHMA, options: Namespace) -> torch.optim.AdamW:
     """AdamW as the options say."""
     return torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
+
+
+def summary_of(results: dict) -> str:
+    """The figures of an evaluation in a line; those of the test set, and what was selected by if that is another."""
+    validation = (
+        f", validation AUC {100 * results['val_auc']:.2f}, AP {100 * results['val_ap']:.2f}" if "val_auc" in results else ""
+    )
+    return f"loss {results['loss']:.4f}, test {scoring.figures_of(results)}{validation}"
 
 
 def passes(every: int, n_batches: int, *, size: int) -> bool:
@@ -288,7 +295,9 @@ def train(options: Namespace) -> None:
     outputs = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
     engine.require_writable([*(out_dir / name for name in outputs), paths.last, paths.best])
     atomic.write_text(out_dir / "options.json", engine.to_json(vars(options)))
+    n_videos = f"{len(data.train):,} training videos, {len(data.validation)} validation, {len(data.test)} test"
+    print(f"{n_videos}; {len(training.batches()):,} steps an epoch on {device}; writing to {out_dir}", flush=True)
     training.run()
-    print(f"best by {training.selected_by}, step {training.best['step']}: {scoring.figures_of(training.best)}")
-    print(f"last, step {training.last['step']}: {scoring.figures_of(training.last)}")
+    print(f"best by {training.selected_by}, step {training.best['step']}: {summary_of(training.best)}")
+    print(f"last, step {training.last['step']}: {summary_of(training.last)}")
     print(f"checkpoints, log, results and figures in {out_dir}")

@@ -149,6 +149,8 @@ def is_file(path: Path) -> bool:
 def open_features(path: Path, width: int | None) -> npy.Header:
     """The header of a feature file. Raises ValueError where it is not a whole (L, width) float16 or float32 array, L >= 1."""
     expected = f"a float16 or float32 array of shape (L, {width or 'D'})"
+    if not path.is_file():  # a folder, or a pipe that would never end
+        raise ValueError(f"{path}: expected {expected}, found no file")
     header = npy.read_header(path, expected)
     shape, dtype = header.shape, header.dtype
     if dtype not in (np.float16, np.float32) or len(shape) != 2 or (width is not None and shape[1] != width):

@@ -9,6 +9,7 @@ Paths are written relative to the feature folder. Names that stand on one side o
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import re
@@ -54,7 +55,7 @@ def index(root: Path, data_set: str) -> dict[str, Features]:
     places: dict[str, Path] = {}
     for path in sorted(root.rglob("*.npy")):
         name = video_name(path.name)
-        crop = re.search(r"__(\d+)$", path.stem)
+        crop = re.search(r"__([0-9]+)$", path.stem)
         if crop is None and data_set != "longterm":
             raise ValueError(f"{path}: expected a name that ends in its crop, like {path.stem}__0.npy")
         label, training = LAYOUTS[data_set](path, name)
@@ -100,21 +101,37 @@ def longterm_layout(path: Path, name: str) -> tuple[str, bool]:
 LAYOUTS = {"ucf": ucf_layout, "xd": xd_layout, "longterm": longterm_layout}
 
 
-def read_annotations(path: Path, data_set: str) -> dict[str, list[tuple[int, int]]]:
-    """The annotated intervals [start, end) of each video, in frames.
+class Annotation(NamedTuple):
+    """What the annotation file says of one video."""
+
+    label: str | None  # UCF-Crime's class; the other files have none
+    intervals: list[tuple[int, int]]  # [start, end) in frames
+    where: str  # file and line
+
+
+def read_text(path: Path, flag: str) -> str:
+    """The text of a file that a flag names. Raises FileNotFoundError or ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{flag} {path}: no such file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{flag} {path}: expected text in UTF-8 ({error})") from error
+
+
+def read_annotations(path: Path, data_set: str) -> dict[str, Annotation]:
+    """What is annotated of each video.
 
     UCF-Crime: `name class start1 end1 start2 end2` with -1 for none; else `name start end [start end ...]`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"--annotations {path}: no such file")
     found = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for n, line in enumerate(read_text(path, "--annotations").splitlines(), 1):
         if not line.split():
             continue
         name, *numbers = line.split()
-        if data_set == "ucf":
-            numbers = numbers[1:]
-        if len(numbers) % 2 or not all(re.fullmatch(r"-1|\d{1,9}", number) for number in numbers):
+        label, numbers = (numbers[0], numbers[1:]) if data_set == "ucf" and numbers else (None, numbers)
+        complete = len(numbers) % 2 == 0 and (data_set != "ucf" or numbers)
+        if not complete or not all(re.fullmatch(r"-1|[0-9]{1,9}", number) for number in numbers):
             expected = "name class start1 end1 start2 end2" if data_set == "ucf" else "name start end [start end ...]"
             raise ValueError(f"{path}, line {n}: expected {expected!r}, found {line.strip()[:80]!r}")
         pairs = [(int(a), int(b)) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
@@ -124,7 +141,7 @@ def read_annotations(path: Path, data_set: str) -> dict[str, list[tuple[int, int
         name = re.sub(r"\.(mp4|avi|mkv)$", "", name)
         if name in found:
             raise ValueError(f"{path}, line {n}: {name} is there twice")
-        found[name] = [pair for pair in pairs if pair != (-1, -1)]
+        found[name] = Annotation(label, [pair for pair in pairs if pair != (-1, -1)], f"{path}, line {n}")
     if not found:
         raise ValueError(f"{path}: no videos in it")
     return found
@@ -134,22 +151,27 @@ def read_frames(path: Path | None) -> dict[str, int]:
     """True frame counts by video, from a CSV file with the columns video,frames."""
     if path is None:
         return {}
-    if not path.is_file():
-        raise FileNotFoundError(f"--frames {path}: no such file")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
+    counts: dict[str, int] = {}
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path, "--frames")))
         if not {"video", "frames"} <= set(rows.fieldnames or ()):
             raise ValueError(f"{path}, line 1: expected a header with video and frames, found {rows.fieldnames}")
-        counts = {}
         for row in rows:
-            if not re.fullmatch(r"[1-9]\d{0,9}", row["frames"] or ""):
-                raise ValueError(f"{path}, line {rows.line_num}: expected a number of frames, found {row['frames']!r}")
-            counts[row["video"]] = int(row["frames"])
+            name, n = row["video"], row["frames"] or ""
+            if not re.fullmatch(r"[1-9][0-9]{0,9}", n) or counts.get(name, int(n)) != int(n):
+                raise ValueError(
+                    f"{path}, line {rows.line_num}: expected one number of frames for each video, found {n[:20]!r}"
+                )
+            counts[name] = int(n)
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a CSV file ({error})") from error
+    if not counts:
+        raise ValueError(f"{path}: no videos under the header")
     return counts
 
 
 def problems(
-    videos: Mapping[str, Features], annotations: Mapping[str, list], frames: Mapping[str, int], data_set: str
+    videos: Mapping[str, Features], annotations: Mapping[str, Annotation], frames: Mapping[str, int], data_set: str
 ) -> list[tuple[str, list[str]]]:
     """What stands on one side only: (what it is, the names)."""
     test_crop = TEST_CROP[data_set]
@@ -171,6 +193,7 @@ def problems(
         kinds.append(("training videos", ["(none in the feature folder)"]))
     if frames:
         kinds.append(("videos without a frame count", [n for n in annotations if n in videos and n not in frames]))
+        kinds.append(("frame counts without a video", [n for n in frames if n not in videos]))
     return [(kind, names) for kind, names in kinds if names]
 
 
@@ -185,8 +208,21 @@ def ground_truth(intervals: Iterable[tuple[int, int]], n_frames: int) -> np.ndar
     return truth
 
 
+def require_same_class(videos: Mapping[str, Features], annotations: Mapping[str, Annotation]) -> None:
+    """Raise ValueError where an annotation contradicts itself or the folder of its video."""
+    for name, (label, intervals, where) in annotations.items():
+        if label is None:
+            continue
+        if name in videos and videos[name].label != label:
+            raise ValueError(f"{where}: {name} is {label} here, but its features are in the folder of {videos[name].label}")
+        if (label == "Normal") == bool(intervals):
+            raise ValueError(
+                f"{where}: {name} is {label}, with {len(intervals)} intervals; normal videos have none, others some"
+            )
+
+
 def test_rows(
-    videos: Mapping[str, Features], annotations: Mapping[str, list], frames: Mapping[str, int], data_set: str, root: Path
+    videos: Mapping[str, Features], annotations: Mapping[str, Annotation], frames: Mapping[str, int], data_set: str, root: Path
 ) -> tuple[list[list[str]], np.ndarray]:
     """The rows of the test list, annotated videos first, and their ground truth."""
     crop = TEST_CROP[data_set]
@@ -201,7 +237,12 @@ def test_rows(
         n_frames = frames.get(name, FRAMES_PER_SNIPPET * n_snippets)
         if not 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET:
             raise ValueError(f"{path}: {n_snippets} snippets of {FRAMES_PER_SNIPPET} frames are not {n_frames} frames")
-        intervals = annotations.get(name, [])
+        intervals = annotations[name].intervals if name in annotations else []
+        late = [interval for interval in intervals if interval[0] >= n_frames]
+        if late:
+            print(
+                f"warning: {annotations[name].where}: {late[0]} begins after the {n_frames} frames of {name}", file=sys.stderr
+            )
         label = videos[name].label or ("Anomaly" if intervals else "Normal")
         rows.append([path.relative_to(root).as_posix(), label, *([str(n_frames)] if frames else [])])
         truth.append(ground_truth(intervals, n_frames))
@@ -210,10 +251,11 @@ def test_rows(
     return rows, np.concatenate(truth)
 
 
-def csv_text(header: list[str], rows: Iterable[list[str]]) -> str:
+def csv_text(header: list[str], rows: Iterable[list[str]]) -> bytes:
+    """A CSV file's content."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def make(
@@ -229,7 +271,8 @@ def make(
     if found and not allow_missing:
         raise ValueError("the features and the annotations do not match (see above); mend them, or pass --allow-missing")
     if frames:
-        annotations = {name: intervals for name, intervals in annotations.items() if name in frames}
+        annotations = {name: annotation for name, annotation in annotations.items() if name in frames}
+    require_same_class(videos, annotations)
     rows, truth = test_rows(videos, annotations, frames, data_set, root)
     training = [
         [path.relative_to(root).as_posix(), video.label]
@@ -238,14 +281,19 @@ def make(
         for _, path in sorted(video.crops.items())
     ]
     train_name, test_name, truth_name = OUTPUTS[data_set]
+    for path, _ in training:
+        open_features(root / path, None)
     out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as written:  # all are written before the first replaces an earlier one
+        if train_name:
+            file = written.enter_context(atomic.replacing(out / train_name))
+            file.write(csv_text(["path", "label"], training))
+        file = written.enter_context(atomic.replacing(out / test_name))
+        file.write(csv_text(["path", "label", "frames"][: len(rows[0])], rows))
+        np.save(written.enter_context(atomic.replacing(out / truth_name)), truth)
     if train_name:
-        atomic.write_text(out / train_name, csv_text(["path", "label"], training))
         print(f"{out / train_name}: {len(training):,} rows")
-    atomic.write_text(out / test_name, csv_text(["path", "label", "frames"][: len(rows[0])], rows))
     print(f"{out / test_name}: {len(rows):,} rows")
-    with atomic.replacing(out / truth_name) as file:
-        np.save(file, truth)
     print(f"{out / truth_name}: {len(truth):,} frames, {truth.sum(dtype=int):,} of them anomalous")
 
 
@@ -254,7 +302,7 @@ parser.add_argument("data_set", choices=tuple(OUTPUTS), help="whose layout and a
 parser.add_argument("--feature-root", type=Path, required=True, help="folder of the .npy files")
 parser.add_argument("--annotations", type=Path, required=True, help="the public annotation file, or one like XD-Violence's")
 parser.add_argument("--frames", type=Path, help="CSV with the columns video,frames: the videos' true frame counts")
-parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder to write to")
+parser.add_argument("--out", type=Path, default=Path("list"), help="folder to write to")
 parser.add_argument(
     "--allow-missing", action=argparse.BooleanOptionalAction, default=False, help="go on without what is missing"
 )
@@ -273,3 +321,5 @@ if __name__ == "__main__":
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

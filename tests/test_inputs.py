@@ -11,10 +11,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SMALL, walk, write_list
+from conftest import ROOT, SMALL, WIDTH, walk, write_list
 
 import checkpoint
-from videos import find_file, is_anomalous, video_name
+from dataset import PackedVideos
+from videos import find_file, is_anomalous, read_videos, video_name
 
 TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 
@@ -148,6 +149,7 @@ BAD_TRUTH = {
     "nan": (lambda t: npy(np.where(np.arange(len(t)) == 5, np.nan, t)), ["found nan at frame 5"]),
     "one class": (lambda t: npy(0 * t), ["are 0; AUC and AP need both"]),
     "truncated": (lambda t: npy(t)[:-3], ["truncated or damaged"]),
+    "booleans": (lambda t: npy(t.astype(bool)).replace(b"\1\1\1", b"\1\2\1", 1), ["found 2 at frame"]),
     "trailing": (lambda t: npy(t) + b"x", ["damaged"]),
 }
 
@@ -294,6 +296,102 @@ def test_an_earlier_run_is_not_overwritten(trained, run):
     refused(run(TRAIN, *trained.flags, "--out-dir", trained.path / "run"), "is there already", "--use-checkpoint")
     refused(run(TRAIN, *trained.flags, "--model-path", trained.best, "--out-dir", trained.out), "is there already")
     assert trained.best.read_bytes() == before
+
+
+def test_no_run_replaces_what_it_goes_on_from_or_what_another_left(trained, run):
+    best, before = trained.best, trained.best.read_bytes()
+    options = (trained.path / "run" / "options.json").read_bytes()
+    refused(run(TRAIN, "--use-checkpoint", "--checkpoint-path", best, "--max-epoch", 2), "where the best weights go")
+    refused(
+        run(TRAIN, *trained.flags, "--out-dir", trained.path / "run", "--checkpoint-path", trained.path / "z.pt"), "is there"
+    )
+    resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
+    refused(run(TRAIN, *resume, "--out-dir", trained.out), "goes on in its own folder")
+    refused(run(TEST, *trained.test_flags[:-1], trained.path / "run"), "holds a training run")
+    refused(run(TRAIN, *trained.flags, "--lr", 1, "--out-dir", trained.path / "run"), "is there already")
+    assert best.read_bytes() == before and (trained.path / "run" / "options.json").read_bytes() == options
+    nothing_written(trained)
+
+
+def test_outputs_that_cannot_be_written_stop_a_run_before_it_begins(toy, run):
+    (toy.out / "training.png").mkdir(parents=True)
+    refused(run(TRAIN, *toy.flags, "--out-dir", toy.out), "training.png is a folder")
+    refused(
+        run(TRAIN, *toy.flags, "--out-dir", toy.path / "o", "--model-path", toy.path / "gt.npy" / "x.pt"), "cannot be written"
+    )
+    assert not (toy.path / "o" / "last.pt").exists()
+
+
+def changed(content, *keys, value):
+    *path, last = keys
+    for key in path:
+        content = content[key]
+    if value is KeyError:
+        del content[last]
+    else:
+        content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("model",), None),
+        (("model",), {}),
+        (("model", "position"), KeyError),
+        (("model", "classifier.bias"), "text"),
+        (("model", "classifier.bias"), torch.zeros(1, dtype=torch.int64)),
+        (("model", 3), torch.zeros(1)),
+        (("options",), []),
+        (("options",), {}),
+        (("options", "variant"), KeyError),
+        (("options", "forgetting"), "typo"),
+        (("options", "cache_keep_max_len"), 0),
+        (("options", "lr"), "fast"),
+        (("optimizer",), {}),
+        (("optimizer", "state", 0, "exp_avg"), torch.zeros(3)),
+        (("optimizer", "state", 0, "exp_avg"), KeyError),
+        (("scheduler",), None),
+        (("random",), [torch.zeros(3)]),
+        (("digests",), {}),
+        (("progress", "batch"), 10**6),
+        (("progress", "epoch"), "one"),
+        (("progress", "history"), KeyError),
+    ],
+)
+def test_a_checkpoint_with_wrong_content_is_refused(trained, run, keys, value):
+    path = trained.path / "run" / "wrong.pt"
+    content = torch.load(trained.best, weights_only=True)
+    changed(content, *keys, value=value)
+    torch.save(content, path)
+    refused(run(TRAIN, "--use-checkpoint", "--checkpoint-path", path, "--max-epoch", 2))
+    if keys[0] == "model":
+        refused(run(TEST, *trained.test_flags, "--model-path", path), path)
+
+
+def test_features_that_change_are_noticed(trained, run):
+    file = trained.path / "features" / trained.rows[6][0]
+    np.save(file, -np.load(file))
+    resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
+    refused(run(TRAIN, *resume), "--train-list", "have changed since")
+    video = read_videos(trained.path / "train.csv", str(trained.path / "features"), "ucf", width=WIDTH, zero_non_finite=False)[
+        6
+    ]
+    np.save(file, np.load(file) + 1)
+    data = PackedVideos([video], window=4, width=WIDTH, zero_non_finite=False, drop=0.0, seed=0)
+    assert "has changed since the run began" in str(data[[0]])
+
+
+def test_a_list_in_another_order_than_its_ground_truth_is_warned_of(trained, run):
+    write_list(trained.path / "test.csv", trained.rows[11:3:-1])
+    done = run(TEST, *trained.test_flags)
+    assert done.code == 0 and "warning" in done.err and "do the list and the ground truth belong together" in done.err
+
+
+def test_a_test_says_where_it_differs_from_the_training(trained, run):
+    assert "note:" not in run(TEST, *trained.test_flags).out
+    done = run(TEST, *trained.test_flags, "--smooth", "causal", "--variant", "released")
+    for note in ("smooth is causal here, and was slide", "variant is released here, and was paper"):
+        assert f"note: {note} in the training" in done.out
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(trained):

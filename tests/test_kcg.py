@@ -68,6 +68,12 @@ def test_float16_features_are_compared_in_float32():
     assert not torch.equal(kcg.select(clips, starts)[2:], rounded)
 
 
+def test_similarity_does_not_depend_on_the_scale_of_the_features():
+    clips, _ = pack([walk(200)], 4)
+    for scale in (1e-3, 1e10):
+        torch.testing.assert_close(kcg.similarity(clips * scale), kcg.similarity(clips), rtol=0, atol=1e-6)
+
+
 def test_gates_are_values():
     clips, _ = pack([walk(16)], 4)
     gate = kcg.empty_gate(1)

@@ -86,6 +86,7 @@ def test_names_on_one_side_only_are_an_error_unless_allowed(ucf, run):
         ("Abuse028_x264 Abuse 9 5\n", ["line 1", "from start to end"]),
         ("Abuse028_x264 Abuse -1 5\n", ["line 1", "from start to end"]),
         ("a Abuse 1 2\na Abuse 1 2\n", ["line 2", "twice"]),
+        ("a Abuse\n", ["line 1", "name class start1"]),
         ("\n", ["no videos in it"]),
     ],
 )
@@ -93,6 +94,28 @@ def test_bad_annotations_are_refused(ucf, run, line, words):
     _, path, flags = ucf
     (path / "annotations.txt").write_text(line)
     refused(run(MAKE, *flags), path / "annotations.txt", *words)
+
+
+def test_annotations_that_contradict_the_folders_are_refused(ucf, run):
+    _, path, flags = ucf
+    text = (path / "annotations.txt").read_text()
+    for old, new, words in (
+        ("Arrest001_x264  Arrest", "Arrest001_x264  Abuse", ["line 2", "in the folder of Arrest"]),
+        ("Normal  -1  -1", "Normal  5  50", ["line 4", "normal videos have none"]),
+        ("5  10", "-1  -1", ["line 2", "with 0 intervals"]),
+    ):
+        (path / "annotations.txt").write_text(text.replace(old, new))
+        refused(run(MAKE, *flags), *words)
+    (path / "annotations.txt").write_text(text.replace("5  10", "5000  6000"))
+    done = run(MAKE, *flags)
+    assert done.code == 0 and "warning" in done.err and "begins after the 160 frames" in done.err
+
+
+def test_nothing_is_replaced_unless_all_can_be(ucf, run):
+    _, path, flags = ucf
+    (path / "list" / "gt_ucf.npy").mkdir(parents=True)
+    refused(run(MAKE, *flags), "gt_ucf.npy")
+    assert [p.name for p in (path / "list").iterdir()] == ["gt_ucf.npy"]
 
 
 def test_bad_feature_folders_are_refused(ucf, run):
@@ -147,6 +170,10 @@ def test_an_own_set_counts_true_frames(tmp_path, run):
     assert len(np.load(tmp_path / "list/gt_lt.npy")) == 219
     (tmp_path / "frames.csv").write_text("video,frames\na,144\nb,64\n")
     refused(run(MAKE, *flags, "--frames", tmp_path / "frames.csv"), "a.npy", "10 snippets of 16 frames are not 144")
+    (tmp_path / "frames.csv").write_text("video,frames\na,155\nb,64\nc,3\n")
+    refused(run(MAKE, *flags, "--frames", tmp_path / "frames.csv"), "1 frame counts without a video:\n  c")
+    (tmp_path / "frames.csv").write_text("video,frames\na,155\na,154\n")
+    refused(run(MAKE, *flags, "--frames", tmp_path / "frames.csv"), "line 3", "one number of frames")
     (tmp_path / "frames.csv").write_text("name,frames\na,144\n")
     refused(run(MAKE, *flags, "--frames", tmp_path / "frames.csv"), "line 1", "video and frames")
 

@@ -136,6 +136,23 @@ def test_videos_packed_together_equal_videos_alone():
     torch.testing.assert_close(together.logits, torch.cat(alone), rtol=0, atol=1e-5)
 
 
+def test_a_video_whose_features_overflow_harms_no_other():
+    model = make_model()
+    clips, starts = videos([33, 5, 70], 4)
+    fine = model(clips, starts, key_clips=False, exit_threshold=1.0).logits
+    clips[-1] = torch.inf
+    broken = model(clips, starts, key_clips=False, exit_threshold=1.0).logits
+    assert torch.equal(fine[:-1], broken[:-1]) and not broken[-1].isfinite().any()
+
+
+def test_more_clips_than_attend_at_a_time_change_nothing(monkeypatch):
+    model = make_model()
+    clips, starts = videos([33, 5, 70], 4)
+    whole = model(clips, starts, key_clips=True, exit_threshold=None).logits
+    monkeypatch.setattr(hma, "CHUNK", 7)
+    torch.testing.assert_close(model(clips, starts, key_clips=True, exit_threshold=None).logits, whole, rtol=0, atol=1e-5)
+
+
 def test_later_clips_never_change_earlier_logits():
     model = make_model()
     clips, starts = videos([80], 4)
