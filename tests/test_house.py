@@ -13,7 +13,7 @@ import ucf_option
 import xd_option
 
 SCRIPTS = ("xd_train", "ucf_train", "xd_test", "ucf_test", "longterm_test")
-IMPORTS = {  # what a module may import of ours; this is the picture in the README
+IMPORTS = {  # what each module imports of ours: the picture of the house
     "atomic": set(),
     "kcg": set(),
     "hma": set(),

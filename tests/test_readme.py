@@ -42,7 +42,7 @@ def project(tmp_path_factory):
     return path
 
 
-def test_the_commands_of_the_readme_run(project):
+def test_the_commands_and_the_example_of_the_readme_run(project):
     found = commands()
     assert len(found) >= 10
     for command in found:
@@ -51,11 +51,8 @@ def test_the_commands_of_the_readme_run(project):
         done = subprocess.run(words, cwd=project, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert {"ucf_CLIP_rgb.csv", "xd_CLIP_rgb.csv", "lt_CLIP_test.csv"} <= {p.name for p in (project / "list").iterdir()}
-
-
-def test_the_python_example_of_the_readme_runs():
     (example,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", example], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 10, done.stderr
 
 
