@@ -224,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
 
 
 def command(toy, out, *more):
-    flags = [*toy.flags, "--max-epoch", 2, "--batch-size", 2, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
+    flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 1, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
     return [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
 
 
