@@ -103,7 +103,7 @@ def read_test_set(options: Namespace) -> tuple[list[Video], np.ndarray]:
 
 def note_differences(options: Namespace, trained: dict) -> None:
     """Say where a test is not what its checkpoint was trained and evaluated with."""
-    for name in (*MODEL, *TESTING, "data_set"):
+    for name in (*MODEL, *TESTING, *(["data_set"] if options.data_set != "longterm" else [])):
         value = trained.get(name, getattr(options, name))
         if value != getattr(options, name):
             print(f"note: {name.replace('_', '-')} is {getattr(options, name)} here, and was {value} in the training")

@@ -66,6 +66,7 @@ def base_parser(description: str) -> Parser:
 
 
 def model_flags(flag: Callable) -> None:
+    """The flags of the model; a checkpoint carries them."""
     flag("--visual-width", type=int, help="width D of the features, a multiple of 128")
     flag("--visual-layers", type=int, help="HMA layers; 0 = a plain head on the features")
     flag("--attn-window", type=int, help="snippets per clip, even")
@@ -81,6 +82,7 @@ def model_flags(flag: Callable) -> None:
 
 
 def training_flags(flag: Callable) -> None:
+    """The flags of training."""
     flag("--seed", type=int, help="of the weights, the order of the videos, dropout and dropped snippets")
     flag("--max-epoch", type=int, help="epochs")
     flag("--batch-size", type=int, help="videos per optimiser step")
@@ -96,6 +98,7 @@ def training_flags(flag: Callable) -> None:
 
 
 def testing_flags(flag: Callable) -> None:
+    """The flags of testing."""
     flag("--keyclip-test", action=SWITCH, help="test on key clips only (KCG); the others inherit their logits")
     flag("--exit-threshold", type=float, help="a clip stops at the first layer that scores a snippet above this; 1 = never")
     flag("--smooth", choices=CHOICES["smooth"], help="how logits are averaged over time")
@@ -105,6 +108,7 @@ def testing_flags(flag: Callable) -> None:
 
 
 def data_flags(flag: Callable) -> None:
+    """The flags of what is read."""
     flag("--train-list", help="CSV with the header path,label")
     flag("--test-list", help="CSV with the header path,label or path,label,frames")
     flag("--gt-path", help="ground truth of the test list's frames, 0 or 1 (.npy)")
@@ -113,6 +117,7 @@ def data_flags(flag: Callable) -> None:
 
 
 def running_flags(flag: Callable) -> None:
+    """The flags of where and how it runs."""
     flag("--model-path", help="test: the checkpoint to test; train: where the best weights go (None = best.pt in --out-dir)")
     flag("--checkpoint-path", help="train: the checkpoint that is kept up to date (None = last.pt in --out-dir)")
     flag("--use-checkpoint", default=False, action=SWITCH, help="train: go on from --checkpoint-path; the authors' file is a "

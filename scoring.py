@@ -131,6 +131,15 @@ def score(model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Nam
     return Tested(prediction, scores, results_of(prediction, scores, videos, truth, options))
 
 
+def validate(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> dict[str, float]:
+    """AUC and AP of whole videos' largest scores against their labels: `val_auc`, `val_ap`."""
+    prediction = predict(model, videos, options, device)
+    ends = np.cumsum([video.n_snippets for video in videos])[:-1]
+    largest = [scores.max() for scores in np.split(scores_of(prediction, videos, options), ends)]
+    found = metrics.binary_metrics(np.array(largest), np.array([video.anomalous for video in videos]))
+    return {"val_auc": found["auc"], "val_ap": found["ap"]}
+
+
 def write_scores(path: Path, tested: Tested, videos: Sequence[Video]) -> None:
     """`scores.npz`: per video its name and snippets; per snippet its raw logit, its score and the layer it was taken at."""
     with atomic.replacing(path) as file:
@@ -161,3 +170,11 @@ def figures_of(results: dict[str, object]) -> str:
     """The headline metrics in percent, named."""
     auc, ap, trapezoid = (100 * results[name] for name in ("auc", "ap", "ap_trapezoid"))
     return f"AUC {auc:.2f}, AP {ap:.2f} (step-wise), {trapezoid:.2f} (trapezoidal)"
+
+
+def summary_of(results: dict) -> str:
+    """The figures of an evaluation in a line; those of the test set, and what was selected by if that is another."""
+    validation = (
+        f", validation AUC {100 * results['val_auc']:.2f}, AP {100 * results['val_ap']:.2f}" if "val_auc" in results else ""
+    )
+    return f"loss {results['loss']:.4f}, test {figures_of(results)}{validation}"

@@ -24,7 +24,6 @@ import atomic
 import checkpoint
 import engine
 import figures
-import metrics
 import resume
 import scoring
 from dataset import Batch, hold_out, load, real_snippets, training_batches
@@ -204,18 +203,29 @@ class Training:
             "videos_per_second": len(self.losses) / self.seconds,
         }
         if data.validation:
-            entry |= validate(self.model, data.validation, options, self.device)
+            entry |= scoring.validate(self.model, data.validation, options, self.device)
         with self.signals.held():
-            self.history.append(entry)
-            self.losses, self.seconds, self.due = [], 0.0, False
-            self.last = entry | results
-            if self.best is None or entry[self.selected_by] > self.best[self.selected_by]:
-                self.best = self.last
-                scoring.write_scores(self.paths.out_dir / "scores.npz", tested, data.test)
-                checkpoint.save(self.paths.best, self.content())
-            self.write_results()
-            checkpoint.save(self.paths.last, self.content())
-        tqdm.write(f"epoch {entry['epoch']}, step {self.step}: {summary_of(self.last)}{' (best)' * (self.best is self.last)}")
+            before = {name: getattr(self, name) for name in self.PROGRESS}
+            try:
+                self.record(entry, tested)
+            except OSError:  # as if it had not been made: it will be, after a resumption
+                vars(self).update(before)
+                raise
+        tqdm.write(
+            f"epoch {entry['epoch']}, step {self.step}: {scoring.summary_of(self.last)}{' (best)' * (self.best is self.last)}"
+        )
+
+    def record(self, entry: dict, tested: scoring.Tested) -> None:
+        """Write down an evaluation: log, results and figure; its scores and weights if they are the best; the checkpoint."""
+        self.history = [*self.history, entry]
+        self.losses, self.seconds, self.due = [], 0.0, False
+        self.last = entry | tested.results
+        if self.best is None or entry[self.selected_by] > self.best[self.selected_by]:
+            self.best = self.last
+            scoring.write_scores(self.paths.out_dir / "scores.npz", tested, self.data.test)
+            checkpoint.save(self.paths.best, self.content())
+        self.write_results()
+        checkpoint.save(self.paths.last, self.content())
 
     @property
     def selected_by(self) -> str:
@@ -241,26 +251,9 @@ def make_optimizer(model: LSHMA, options: Namespace) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
 
 
-def summary_of(results: dict) -> str:
-    """The figures of an evaluation in a line; those of the test set, and what was selected by if that is another."""
-    validation = (
-        f", validation AUC {100 * results['val_auc']:.2f}, AP {100 * results['val_ap']:.2f}" if "val_auc" in results else ""
-    )
-    return f"loss {results['loss']:.4f}, test {scoring.figures_of(results)}{validation}"
-
-
 def passes(every: int, n_batches: int, *, size: int) -> bool:
     """Whether the last of these batches of `size` videos passed a multiple of `every` videos; 0 = never."""
     return every > 0 and n_batches * size // every > (n_batches - 1) * size // every
-
-
-def validate(model: LSHMA, videos: list[Video], options: Namespace, device: torch.device) -> dict[str, float]:
-    """AUC and AP of whole videos' largest scores against their labels: `val_auc`, `val_ap`."""
-    prediction = scoring.predict(model, videos, options, device)
-    ends = np.cumsum([video.n_snippets for video in videos])[:-1]
-    largest = [scores.max() for scores in np.split(scoring.scores_of(prediction, videos, options), ends)]
-    found = metrics.binary_metrics(np.array(largest), np.array([video.anomalous for video in videos]))
-    return {"val_auc": found["auc"], "val_ap": found["ap"]}
 
 
 def read_data(options: Namespace) -> Data:
@@ -298,6 +291,6 @@ def train(options: Namespace) -> None:
     n_videos = f"{len(data.train):,} training videos, {len(data.validation)} validation, {len(data.test)} test"
     print(f"{n_videos}; {len(training.batches()):,} steps an epoch on {device}; writing to {out_dir}", flush=True)
     training.run()
-    print(f"best by {training.selected_by}, step {training.best['step']}: {summary_of(training.best)}")
-    print(f"last, step {training.last['step']}: {summary_of(training.last)}")
+    print(f"best by {training.selected_by}, step {training.best['step']}: {scoring.summary_of(training.best)}")
+    print(f"last, step {training.last['step']}: {scoring.summary_of(training.last)}")
     print(f"checkpoints, log, results and figures in {out_dir}")

@@ -31,7 +31,7 @@ IMPORTS = {  # what each module imports of ours: the picture of the house
     "resume": {"checkpoint", "option", "videos"},
     "training": {
         *("atomic", "checkpoint", "dataset", "engine", "figures", "interrupt"),
-        *("metrics", "model", "option", "resume", "scoring", "videos"),
+        *("model", "option", "resume", "scoring", "videos"),
     },
     "ucf_option": {"option"},
     "xd_option": {"option"},

@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT, SMALL, WIDTH, walk, write_list
 
 import checkpoint
+import figures
 from dataset import PackedVideos
 from videos import find_file, is_anomalous, read_videos, video_name
 
@@ -409,6 +410,29 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(trained):
     )
     assert last.read_bytes() == before
     assert not list(last.parent.glob(".*.tmp"))
+    again = subprocess.run([*command[:1], *command[3:], "--max-epoch", "3"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert [json.loads(line)["epoch"] for line in (last.parent / "log.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
+def test_an_evaluation_that_could_not_be_written_is_made_again(trained, run, monkeypatch):
+    """Else a run that met a full disk would go on without the weights it calls its best."""
+    last, whole = trained.path / "run" / "last.pt", trained.path / "whole"
+    assert run(TRAIN, *trained.flags, "--max-epoch", 2, "--batch-size", 4, "--out-dir", whole).code == 0
+    write = figures.training_curves
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figures, "training_curves", full)
+    resume = ["--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 2]
+    refused(run(TRAIN, *resume), "No space left", "go on with")
+    monkeypatch.setattr(figures, "training_curves", write)
+    assert torch.load(last, weights_only=True)["progress"]["due"]
+    assert run(TRAIN, *resume).code == 0
+    for name in ("last.pt", "best.pt"):
+        one, other = (torch.load(path / name, weights_only=True)["model"] for path in (last.parent, whole))
+        assert all(torch.equal(one[key], other[key]) for key in one), name
 
 
 def test_lists_made_elsewhere_are_found_by_the_longest_tail(tmp_path):
