@@ -223,13 +223,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
     refused(run(TRAIN, *toy.flags, "--max-epoch", 1, "--out-dir", toy.out), "the loss of", "_x264 is not finite", "--lr")
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Each process of these tests on one core: they run side by side, and threads that wait would spin."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 def command(toy, out, *more):
     flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 1, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
     return [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, number):
+def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread, number):
     process = subprocess.Popen(command(toy, toy.out, "--max-epoch", 1000), stderr=subprocess.PIPE, text=True)
     while not (toy.out / "log.jsonl").exists():
         time.sleep(0.05)
@@ -245,7 +251,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, number):
     assert same_weights(toy.out / "last.pt", toy.path / "whole" / "last.pt")
 
 
-def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
+def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy, one_thread):
     """Ten runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
     whole = toy.path / "whole"
     process = subprocess.Popen(command(toy, whole), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
