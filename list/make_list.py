@@ -189,8 +189,6 @@ def problems(
     training = {n: v for n, v in videos.items() if v.training and n not in annotations}
     incomplete = [n for n, v in training.items() if sorted(v.crops) != list(range(N_CROPS))]
     kinds.append((f"training videos without all of their {N_CROPS} crops", incomplete))
-    if data_set != "longterm" and not training:
-        kinds.append(("training videos", ["(none in the feature folder)"]))
     if frames:
         kinds.append(("videos without a frame count", [n for n in annotations if n in videos and n not in frames]))
         kinds.append(("frame counts without a video", [n for n in frames if n not in videos]))
@@ -281,6 +279,8 @@ def make(
         for _, path in sorted(video.crops.items())
     ]
     train_name, test_name, truth_name = OUTPUTS[data_set]
+    if train_name and not training:
+        print(f"warning: {root} has no training videos; the training list will be empty", file=sys.stderr)
     for path, _ in training:
         open_features(root / path, None)
     out.mkdir(parents=True, exist_ok=True)

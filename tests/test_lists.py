@@ -2,6 +2,7 @@
 
 import csv
 import filecmp
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,16 @@ def test_annotations_that_contradict_the_folders_are_refused(ucf, run):
     (path / "annotations.txt").write_text(text.replace("5  10", "5000  6000"))
     done = run(MAKE, *flags)
     assert done.code == 0 and "warning" in done.err and "begins after the 160 frames" in done.err
+
+
+def test_a_folder_of_test_videos_alone_is_warned_of(ucf, run):
+    root, path, flags = ucf
+    shutil.rmtree(root / "Training_Normal_Videos_Anomaly")
+    for file in root.glob("Abuse/Abuse001*"):
+        file.unlink()
+    done = run(MAKE, *flags)
+    assert done.code == 0 and "no training videos" in done.err
+    assert rows(path / "list/ucf_CLIP_rgb.csv") == [["path", "label"]] and len(rows(path / "list/ucf_CLIP_rgbtest.csv")) == 4
 
 
 def test_nothing_is_replaced_unless_all_can_be(ucf, run):
