@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import engine
 import kcg
 import scoring
-from dataset import Batch
 from option import resolve_variant
 from training import make_optimizer, video_scores
 from ucf_option import parser
@@ -60,10 +59,6 @@ def stepped(model, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Te
     return torch.cat(logits)
 
 
-def to(device: torch.device, batch: Batch) -> Batch:
-    return Batch(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in batch))
-
-
 def main(options: Namespace) -> None:
     resolve_variant(options)
     device = engine.choose_device(options.device)
@@ -71,7 +66,7 @@ def main(options: Namespace) -> None:
     model = engine.build_model(options).to(device)
     data = scoring.packed(videos, options)
     rows = range(min(N_VIDEOS, len(videos)))
-    batches = [to(device, data[rows[i : i + options.batch_size]]) for i in rows[:: options.batch_size]]
+    batches = [data[rows[i : i + options.batch_size]].to(device) for i in rows[:: options.batch_size]]
     optimizer = make_optimizer(model, options)
 
     def train(forward: Callable) -> None:
@@ -102,7 +97,7 @@ def main(options: Namespace) -> None:
         fast, slow = seconds(lambda w=work: w(whole), device), seconds(lambda w=work: w(by_step), device)
         share = counter.get_total_flops() / fast / rate
         print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
-    clips, starts, *_ = to(device, data[range(len(videos))])
+    clips, starts, *_ = data[range(len(videos))].to(device)
     kcg_seconds = seconds(lambda: kcg.select(clips, starts), device)
     share = kcg.select(clips, starts).float().mean()
     print(f"KCG over all {len(videos)} videos, {len(clips)} clips: {kcg_seconds:.2f} s, {share:.0%} key")

@@ -28,6 +28,10 @@ class Batch(NamedTuple):
     anomalous: Tensor  # (V,) float32, the label
     names: list[str]
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in self))
+
 
 def pack(features: Sequence[np.ndarray], window: int) -> tuple[Tensor, Tensor]:
     """(L, D) features of each video -> (N, window, D) float32 clips and (V,) int64 starts."""
@@ -43,9 +47,7 @@ def real_snippets(batch: Batch, window: int) -> Tensor:
     """Which snippets of a batch's clips are real, not padding: (N, window) bool, on its device."""
     n_clips = (batch.n_snippets + window - 1) // window  # (V,)
     clip = torch.arange(int(n_clips.sum()), device=batch.starts.device) - batch.starts.repeat_interleave(n_clips)
-    snippet = clip.unsqueeze(1) * window + torch.arange(
-        window, device=clip.device
-    )  # (N, window), counted from each video's first
+    snippet = clip.unsqueeze(1) * window + torch.arange(window, device=clip.device)  # (N, window), of its video
     return snippet < batch.n_snippets.repeat_interleave(n_clips).unsqueeze(1)
 
 
@@ -102,7 +104,7 @@ def load(dataset: PackedVideos, batches: Sequence[Sequence[int]], workers: int, 
     for batch in loader:
         if not isinstance(batch, Batch):
             raise batch
-        yield Batch(*(x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for x in batch))
+        yield batch.to(device)
 
 
 def leave_signals_to_main(worker: int) -> None:

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FORGETTING = ("ebbinghaus", "fifo", "released")
-MERGES = ("token", "interleave")
 CHUNK = 512  # clips that attend at a time: it bounds the memory that long videos take, and fits caches
 
 

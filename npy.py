@@ -1,12 +1,15 @@
 """`.npy` files of plain arrays: never unpickled, and refused where header and size say that they are not whole."""
 
 import math
+import threading
 import tokenize
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+# numpy parses a header as Python, and Python 3.11 can fail there where two threads do ("recursion depth mismatch")
+ONE_AT_A_TIME = threading.Lock()
 # what numpy raises, from version to version, on headers that are none
 NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 
@@ -26,7 +29,8 @@ def read_header(path: Path, expected: str) -> Header:
         try:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            with ONE_AT_A_TIME:
+                shape, fortran, dtype = read(file)
         except NO_HEADER as error:
             raise ValueError(f"{path}: expected {expected}, found no whole .npy header; copy or make the file again") from error
         start = file.tell()

@@ -96,8 +96,8 @@ def paths_of(options: Namespace, content: dict | None, out_dir: Path) -> Paths:
 
 def out_dir_of(options: Namespace, content: dict) -> Path:
     """The folder of the run that goes on: the checkpoint's, unless that lies elsewhere. Raises ValueError for another one."""
-    began_elsewhere = content["options"].get("checkpoint_path") is not None
-    found = Path(content["options"]["out_dir"] if began_elsewhere else Path(options.checkpoint_path).parent)
+    beside = Path(options.checkpoint_path).parent
+    found = beside if (beside / "options.json").exists() else Path(content["options"]["out_dir"])
     if options.out_dir is not None and Path(options.out_dir).resolve() != found.resolve():
         raise ValueError(f"--out-dir {options.out_dir}: the run goes on in its own folder, {found}; leave --out-dir out")
     return found

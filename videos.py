@@ -178,6 +178,11 @@ def load_features(path: Path, width: int, zero_non_finite: bool) -> np.ndarray:
     return features
 
 
+def fit(n_frames: int, n_snippets: int) -> bool:
+    """Whether a video of so many frames has so many snippets, the last one perhaps not full."""
+    return 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET
+
+
 def checksum(features: np.ndarray) -> int:
     """CRC-32 of the values."""
     return zlib.crc32(np.ascontiguousarray(features))
@@ -200,7 +205,7 @@ def read_videos(path: str | Path, feature_root: str | None, data_set: str, *, wi
             features = load_features(file, width, zero_non_finite)
             n_snippets = len(features)
             n_frames = row.n_frames or FRAMES_PER_SNIPPET * n_snippets
-            if not 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET:
+            if not fit(n_frames, n_snippets):
                 low, high = FRAMES_PER_SNIPPET * (n_snippets - 1) + 1, FRAMES_PER_SNIPPET * n_snippets
                 return f"{row.where}: {n_snippets} snippets are {low} to {high} frames, but the list says {n_frames}"
         except (ValueError, OSError) as error:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import atomic
 from metrics import FRAMES_PER_SNIPPET
 from option import Parser
-from videos import UCF_ANOMALIES, is_anomalous, open_features, video_name
+from videos import UCF_ANOMALIES, fit, is_anomalous, open_features, video_name
 
 OUTPUTS = {  # training list, test list, ground truth
     "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy"),
@@ -233,7 +233,7 @@ def test_rows(
         path = videos[name].crops[crop]
         n_snippets = open_features(path, None).shape[0]
         n_frames = frames.get(name, FRAMES_PER_SNIPPET * n_snippets)
-        if not 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET:
+        if not fit(n_frames, n_snippets):
             raise ValueError(f"{path}: {n_snippets} snippets of {FRAMES_PER_SNIPPET} frames are not {n_frames} frames")
         intervals = annotations[name].intervals if name in annotations else []
         late = [interval for interval in intervals if interval[0] >= n_frames]

@@ -41,7 +41,7 @@ IMPORTS = {  # what each module imports of ours: the picture of the house
     "xd_test": {"engine", "xd_option"},
     "longterm_test": {"engine", "ucf_option"},
     "demo": {"atomic", "option"},
-    "benchmark": {"dataset", "engine", "kcg", "option", "scoring", "training", "ucf_option"},
+    "benchmark": {"engine", "kcg", "option", "scoring", "training", "ucf_option"},
 }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import hma
 from dataset import pack
 from hma import remembered, survivors
+from option import CHOICES
 
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
@@ -38,8 +39,8 @@ def gradients(model, logits):
 
 @settings(max_examples=60)
 @given(
-    rule=st.sampled_from(hma.FORGETTING),
-    merge=st.sampled_from(hma.MERGES),
+    rule=st.sampled_from(CHOICES["forgetting"]),
+    merge=st.sampled_from(CHOICES["attn_merge"]),
     layers=st.integers(0, 4),
     window=st.sampled_from((2, 4, 8)),
     cache=st.integers(1, 6),
@@ -68,7 +69,7 @@ def test_whole_videos_equal_steps_in_outputs_and_gradients(
         torch.testing.assert_close(by_whole[name], expected, rtol=1e-9, atol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("rule", hma.FORGETTING)
+@pytest.mark.parametrize("rule", CHOICES["forgetting"])
 @pytest.mark.parametrize("threshold", [None, 0.55, 1.0])
 def test_whole_videos_equal_steps_in_float32(rule, threshold):
     model = make_model(forgetting=rule, shift=0.1, sharp=1.0)
@@ -213,7 +214,7 @@ def test_equal_retention_drops_the_first():
     assert survivors("ebbinghaus", strength, age).tolist() == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("rule", hma.FORGETTING)
+@pytest.mark.parametrize("rule", CHOICES["forgetting"])
 @pytest.mark.parametrize("spread", [0.01, 3.0])
 def test_the_table_of_whole_videos_is_the_rule_applied_clip_by_clip(rule, spread):
     """spread 0.01: the guessed table holds. spread 3: the rule drops all over the place and the table is stepped through."""

@@ -202,6 +202,21 @@ def test_a_finished_run_can_be_continued_for_more_epochs(toy, run):
     assert len((toy.path / "parts" / "log.jsonl").read_text().splitlines()) == 4
 
 
+def test_a_runs_folder_may_move_and_its_checkpoint_may_lie_elsewhere(toy, run):
+    common = [*toy.flags, "--batch-size", 8, "--max-epoch", 1]
+    assert run(TRAIN, *common, "--out-dir", toy.path / "a").code == 0
+    for n, name in ((2, "b"), (3, "c")):
+        (toy.path / {"b": "a", "c": "b"}[name]).rename(toy.path / name)
+        resume = ["--use-checkpoint", "--checkpoint-path", toy.path / name / "last.pt", "--max-epoch", n]
+        assert run(TRAIN, *resume).code == 0
+        assert len((toy.path / name / "log.jsonl").read_text().splitlines()) == n
+    (toy.path / "elsewhere").mkdir()
+    last = toy.path / "elsewhere" / "x.pt"
+    assert run(TRAIN, *common, "--out-dir", toy.path / "d", "--checkpoint-path", last).code == 0
+    assert run(TRAIN, "--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 2).code == 0
+    assert len((toy.path / "d" / "log.jsonl").read_text().splitlines()) == 2 and not (toy.path / "a").exists()
+
+
 def test_resuming_with_other_options_or_lists_is_refused(trained, run):
     resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
     refused(run(TRAIN, *resume, "--lr", 1), "begun with --lr 2e-05, not 1.0")
