@@ -151,26 +151,37 @@ def test_batches(videos: Sequence[Video], window: int, device: torch.device) -> 
 
 
 def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[list[Video], list[Video]]:
-    """Training and validation videos: a share of each class, all crops of a video on one side, one crop of each validated.
+    """Training and validation videos: a share of each class, one crop of each validated.
 
-    Raises ValueError where a side would lack a class.
+    All crops of a video stand on one side, and so do videos with the same content under several names; where such disagree on
+    the class they are trained on. Raises ValueError where crops of a video disagree, or a side would lack a class.
     """
-    crops: dict[str, list[Video]] = {}
-    for video in videos:
-        group = crops.setdefault(video.name, [])
-        if group and group[0].anomalous is not video.anomalous:
-            raise ValueError(
-                f"{video.path} is {video.label}, but another crop of it is {group[0].label}; mend the training list"
-            )
-        group.append(video)
+    groups = alike(videos)
     rng = np.random.default_rng([seed, 1])
-    held: set[str] = set()
+    held: set[int] = set()
     for kind in (False, True):
-        names = [name for name, group in crops.items() if group[0].anomalous is kind]
-        n = round(share * len(names))
-        if not 0 < n < len(names):
+        ids = [i for i, group in enumerate(groups) if {video.anomalous for video in group} == {kind}]
+        n = round(share * len(ids))
+        if not 0 < n < len(ids):
             raise ValueError(
-                f"--val-share {share} of {len(names)} {'anomalous' if kind else 'normal'} videos leaves one side with none"
+                f"--val-share {share} of {len(ids)} {'anomalous' if kind else 'normal'} videos leaves one side with none"
             )
-        held.update(names[i] for i in rng.permutation(len(names))[:n])
-    return [v for v in videos if v.name not in held], [group[0] for name, group in crops.items() if name in held]
+        held.update(ids[i] for i in rng.permutation(len(ids))[:n])
+    names = {video.name for i in held for video in groups[i]}
+    return [video for video in videos if video.name not in names], [groups[i][0] for i in sorted(held)]
+
+
+def alike(videos: Sequence[Video]) -> list[list[Video]]:
+    """The videos in groups of one name or the same content. Raises ValueError where crops of a video disagree on the class."""
+    group_of: dict[str | int, list[Video]] = {}  # by name, and by checksum
+    for video in videos:
+        group, same = group_of.get(video.name, []), group_of.get(video.checksum, [])
+        crop = next((other for other in group if other.name == video.name), video)
+        if crop.anomalous is not video.anomalous:
+            raise ValueError(f"{video.path} is {video.label}, but another crop of it is {crop.label}; mend the training list")
+        if group is not same:
+            group += same
+        group.append(video)
+        for member in group if same else [video]:
+            group_of[member.name] = group_of[member.checksum] = group
+    return list({id(group): group for group in group_of.values()}.values())

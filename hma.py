@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEAST_SALIENCE = 0.01  # a clip the model is sure of is kept at most 100 times as long as one that it thinks nothing of
 CHUNK = 512  # clips that attend at a time: it bounds the memory that long videos take, and fits caches
 
 
@@ -19,7 +20,7 @@ class Memory(NamedTuple):
     """What one layer remembers of B streams. A value: a step makes a new one. Empty slots come first, then oldest first."""
 
     entries: Tensor  # (B, M, T, D/2) compressed clips, detached
-    strength: Tensor  # (B, M) float64, s = sigmoid(mean of the entry)
+    strength: Tensor  # (B, M) float64, s of each entry, as the rule counts it
     age: Tensor  # (B, M) int64, clips since the entry joined; -1 = empty slot
 
     def emptied(self, streams: Tensor) -> "Memory":
@@ -31,15 +32,15 @@ def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
     """The forgetting rule: of M + 1 slots, oldest first and the newest clip last, which M stay.
 
     An empty slot goes first; else the entry of least retention R = exp(-t / s), the oldest of equals. The rule says what t is:
-    `ebbinghaus`, its age as a share of the oldest's; `fifo`, its age whatever its strength; `released`, its place counted
-    from the oldest (0) to the newest (1), so that the newest fades first.
+    `ebbinghaus` and `salience`, its age as a share of the oldest's; `fifo`, its age whatever its strength; `released`, its
+    place counted from the oldest (0) to the newest (1), so that the newest fades first.
 
     Args:
         strength: (B, M + 1) float64, s in (0, 1]. age: (B, M + 1) int64, -1 = empty.
     Returns: (B, M) int64 slots in their order.
     """
     slot = torch.arange(age.shape[1], device=age.device)
-    if rule == "ebbinghaus":
+    if rule in ("ebbinghaus", "salience"):
         decay = age.double() / age[:, :1] / strength  # -log R = t / s
     elif rule == "fifo":
         decay = age.double()
@@ -53,8 +54,8 @@ def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, cap
     """Which clips each clip of whole videos remembers: what `Memory` would hold when the clip arrives.
 
     On nearly all videos a rule does what its simplest form does: `ebbinghaus` drops the oldest, `released` keeps the first
-    clips for ever. That table is written down and checked against the rule in one go; only the segments where it fails are
-    stepped through, all at once.
+    clips for ever. That table is written down and checked against the rule in one go; only the segments where it fails
+    (most, under `salience`) are stepped through, all at once.
 
     Args:
         strength: (N,) float64, of each clip as an entry. newest: (N,) float64, of each clip when it joins.
@@ -135,10 +136,10 @@ class HMA(nn.Module):
         self.mlp = MLP(width)
         self.drop, self.drop_attn, self.drop_qkv = (nn.Dropout(r) for r in (drop_rate, drop_attn_rate, drop_qkv_rate))
 
-    def forward(self, x: Tensor, segment: Tensor) -> Tensor:
-        """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending -> (N, T, D)."""
+    def forward(self, x: Tensor, segment: Tensor, score: Tensor | None) -> Tensor:
+        """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending, score as in `strengths` -> (N, T, D)."""
         k, c, entry = self.compress(x)
-        strength, newest = (s.cpu() for s in self.strengths(entry, k))
+        strength, newest = (s.cpu() for s in self.strengths(entry, k, score))
         table = remembered(self.forgetting, strength, newest, segment.cpu(), self.capacity).to(x.device)  # (N, M)
         known = table >= 0
         own = torch.arange(len(x), device=x.device).unsqueeze(1)
@@ -146,13 +147,13 @@ class HMA(nn.Module):
         chunks = (slice(i, i + CHUNK) for i in range(0, len(x), CHUNK))
         return torch.cat([self.attend(k[at], c[at], entry[table[at]], known[at]) for at in chunks])
 
-    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def step(self, x: Tensor, memory: Memory, score: Tensor | None) -> tuple[Tensor, Memory]:
         """One clip of each of B streams: x (B, T, D) -> (B, T, D) and the memory that the next clip meets."""
         k, c, entry = self.compress(x)
         y = self.attend(k, c, memory.entries, memory.age >= 0)
         if self.capacity == 0:
             return y, memory
-        strength, newest = self.strengths(entry, k)
+        strength, newest = self.strengths(entry, k, score)
         age = torch.cat((memory.age + (memory.age >= 0), memory.age.new_zeros(len(x), 1)), 1)
         known = memory.strength
         keep = survivors(self.forgetting, torch.cat((known, newest.unsqueeze(1)), 1), age)  # (B, M)
@@ -169,8 +170,14 @@ class HMA(nn.Module):
         c = self.compress_memory(k)
         return Compressed(k, c, c.detach())  # remembered clips are no path for gradients: a stream would never end
 
-    def strengths(self, entry: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,) float64 each: of a clip as an entry, and when it joins (`released` then looks at it uncompressed)."""
+    def strengths(self, entry: Tensor, k: Tensor, score: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(N,) float64 each: of a clip as an entry, and when it joins (`released` then looks at it uncompressed).
+
+        score: (N,) the anomaly score that clips enter the layer with, which is their strength under `salience`; else None.
+        """
+        if self.forgetting == "salience":
+            strength = score.double().clamp_min(LEAST_SALIENCE)
+            return strength, strength
         strength = sigmoid_of_mean(entry)
         return strength, sigmoid_of_mean(k) if self.forgetting == "released" else strength
 

@@ -69,6 +69,7 @@ class LSHMA(nn.Module):
         self.linear = nn.Linear(width, width)
         self.mlp = MLP(width)
         self.classifier = nn.Linear(width, 1)
+        self.forgetting = forgetting
 
     def forward(self, clips: Tensor, starts: Tensor, *, key_clips: bool, exit_threshold: float | None) -> Output:
         """Whole videos at once.
@@ -90,7 +91,7 @@ class LSHMA(nn.Module):
         """Multi-scale: the maximum over all layers, and the input, of their features. x (N, T, D) -> (N, T), (N,)."""
         z = self.linear(x)
         for layer in self.layers:
-            x = layer(x, segment)
+            x = layer(x, segment, self.score(x))
             z = torch.maximum(z, self.linear(x))
         return self.head(z), segment.new_full((len(x),), len(self.layers))
 
@@ -101,7 +102,7 @@ class LSHMA(nn.Module):
         logits, exit_layer = x.new_empty(x.shape[:2]), segment.new_empty(len(x))
         going = torch.arange(len(x), device=x.device)  # the clips that no layer was sure of yet
         for depth, layer in enumerate(self.layers, 1):
-            x = layer(x, segment)
+            x = layer(x, segment, self.score(x))
             if exit_threshold >= 1 and depth < len(self.layers):
                 continue  # no score exceeds 1: these logits would not be looked at
             found = self.head(self.linear(x))  # (n, T)
@@ -118,6 +119,14 @@ class LSHMA(nn.Module):
     def head(self, z: Tensor) -> Tensor:
         """(..., D) -> (...) logits."""
         return self.classifier(z + self.mlp(z)).squeeze(-1)
+
+    @torch.no_grad()
+    def score(self, x: Tensor) -> Tensor | None:
+        """What the model thinks of clips on their way, by which `salience` remembers them: (N, T, D) -> (N,) in [0, 1].
+
+        It is the largest score of a clip's snippets at the scale of x, detached. Other rules do not ask: None.
+        """
+        return self.head(self.linear(x)).float().sigmoid().amax(1) if self.forgetting == "salience" else None
 
     def empty_memory(self, n_streams: int) -> StreamMemory:
         """The memory of streams that have seen nothing, on the model's device."""
@@ -153,7 +162,7 @@ class LSHMA(nn.Module):
         for depth, (layer, past) in enumerate(zip(self.layers, memory.layers, strict=True), 1):
             past = past.emptied(exited)
             if len(going):
-                x, now = layer.step(x, Memory(*(field[going] for field in past)))
+                x, now = layer.step(x, Memory(*(field[going] for field in past)), self.score(x))
                 past = Memory(*(field.index_copy(0, going, new) for field, new in zip(past, now, strict=True)))
             layers.append(past)
             if exit_threshold is None:

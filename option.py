@@ -27,7 +27,7 @@ MODEL = (  # what testing takes from a checkpoint, to rebuild the model that was
 TESTING = ("keyclip_test", "exit_threshold", "smooth", "smooth_width", "smooth_pad", "drop_snippets", "precision")
 CHOICES = {
     "variant": tuple(VARIANTS),
-    "forgetting": ("ebbinghaus", "fifo", "released"),
+    "forgetting": ("ebbinghaus", "fifo", "salience", "released"),
     "attn_merge": ("token", "interleave"),
     "select_by": ("auc", "ap"),
     "smooth": ("slide", "fixed", "causal", "none"),

@@ -26,6 +26,7 @@ class Prediction(NamedTuple):
 
     logits: np.ndarray  # (S,) float32
     exit_layer: np.ndarray  # (S,) int64
+    key: np.ndarray  # (S,) bool, whether the snippet's clip is key
     key_exits: np.ndarray  # (layers + 1,) int64, key clips per layer their logits were taken at
     n_clips: int
     seconds: float
@@ -52,7 +53,7 @@ def packed(videos: Sequence[Video], options: Namespace, drop: float = 0.0) -> Pa
 def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> Prediction:
     """Score whole videos, many at once. The model's mode is as before afterwards. Raises ValueError where logits overflow."""
     began = time.perf_counter()
-    logits, exit_layers, key_exits, n_clips = [], [], np.zeros(options.visual_layers + 1, np.int64), 0
+    logits, exit_layers, keys, key_exits, n_clips = [], [], [], np.zeros(options.visual_layers + 1, np.int64), 0
     batches = test_batches(videos, options.attn_window, device)
     data = load(packed(videos, options, options.drop_snippets), batches, options.workers, device)
     n_snippets = sum(video.n_snippets for video in videos)
@@ -67,11 +68,13 @@ def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: t
                     raise ValueError(f"logits of {name} are not finite: its features or the weights are out of range")
             logits.append(found)
             exit_layers.append(out.exit_layer.unsqueeze(1).expand_as(out.logits)[real].cpu().numpy())
+            keys.append(out.key.unsqueeze(1).expand_as(out.logits)[real].cpu().numpy())
             key_exits += np.bincount(out.exit_layer[out.key].cpu().numpy(), minlength=len(key_exits))
             n_clips += len(out.key)
             bar.update(len(found))
     seconds = time.perf_counter() - began
-    return Prediction(np.concatenate(logits), np.concatenate(exit_layers), key_exits, n_clips, seconds)
+    per_snippet = (np.concatenate(parts) for parts in (logits, exit_layers, keys))
+    return Prediction(*per_snippet, key_exits, n_clips, seconds)
 
 
 @contextmanager
@@ -150,6 +153,7 @@ def write_scores(path: Path, tested: Tested, videos: Sequence[Video]) -> None:
             logits=tested.prediction.logits,
             scores=tested.scores,
             exit_layer=tested.prediction.exit_layer,
+            key=tested.prediction.key,
         )
 
 

@@ -90,7 +90,7 @@ def test_the_random_cases_exit_early_forget_out_of_order_and_drop_clips():
     out = model(clips, starts, key_clips=True, exit_threshold=0.55)
     assert out.exit_layer.unique().numel() > 1 and 0.2 < out.key.float().mean() < 0.9
     k = model.layers[0].norm1(clips)
-    strength, newest = model.layers[0].strengths(model.layers[0].compress_memory(k), k)
+    strength, newest = model.layers[0].strengths(model.layers[0].compress_memory(k), k, None)
     segment = torch.zeros(len(clips), dtype=torch.int64)
     tables = [remembered(rule, strength, newest, segment, 3) for rule in ("ebbinghaus", "fifo")]
     assert not torch.equal(*tables)
@@ -199,6 +199,7 @@ AGES = torch.tensor([[9, 4, 1, 0]])
         ("ebbinghaus", [0.9, 0.9, 0.9, 0.001], AGES, 0),  # the newest is of age 0 and never goes
         ("released", [0.5, 0.5, 0.5, 0.5], AGES, 3),  # counted backwards: the newest goes
         ("released", [0.001, 0.5, 0.2, 0.5], AGES, 2),  # (2/3)/0.2 > 1/0.5; the first never goes
+        ("salience", [0.9, 0.01, 0.01, 0.01], AGES, 1),  # the oldest was suspicious, and outlives routine
         ("ebbinghaus", [0.5, 0.5, 0.01, 0.5], torch.tensor([[-1, 4, 1, 0]]), 0),  # an empty slot goes first
         ("released", [0.5, 0.5, 0.01, 0.5], torch.tensor([[-1, -1, 1, 0]]), 0),
     ],
