@@ -83,6 +83,11 @@ def is_ours(content: Mapping[str, Any]) -> bool:
     return content.get("format") == FORMAT
 
 
+def f1_threshold(content: Mapping[str, Any]) -> float | None:
+    """The threshold of the best F1 on the validation videos of the training, if it had some."""
+    return (content["progress"]["last"] or {}).get("val_threshold") if is_ours(content) else None
+
+
 def weights_of(content: Mapping[str, Any], path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """Weights under our names, and the options they were trained with (None: a released file does not say).
 

@@ -17,6 +17,7 @@ import torch
 import atomic
 import checkpoint
 import figures
+import metrics
 import scoring
 from model import LSHMA
 from option import MODEL, TESTING, Parser, adopt, parse, resolve_variant
@@ -114,7 +115,8 @@ def test(options: Namespace) -> None:
     device = choose_device(options.device)
     if options.model_path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
-    weights, trained = checkpoint.weights_of(checkpoint.load(options.model_path), options.model_path)
+    content = checkpoint.load(options.model_path)
+    weights, trained = checkpoint.weights_of(content, options.model_path)
     adopt(options, trained, MODEL, options.model_path)
     resolve_variant(options)
     model = build_model(options)
@@ -127,10 +129,12 @@ def test(options: Namespace) -> None:
     require_writable([out_dir / name for name in ("options.json", "results.json", "scores.npz", "timelines.png")])
 
     tested = scoring.score(model.to(device), videos, truth, options, device)
-    results = tested.results | {"checkpoint": options.model_path}
+    evaluations = scoring.evaluations(tested, options, checkpoint.f1_threshold(content))
+    results = tested.results | {"evaluations": evaluations, "checkpoint": options.model_path}
     atomic.write_text(out_dir / "options.json", to_json(vars(options)))
-    scoring.write_scores(out_dir / "scores.npz", tested, videos)
+    scoring.write_scores(out_dir / "scores.npz", tested)
     atomic.write_text(out_dir / "results.json", to_json(results))
-    figures.timelines(out_dir / "timelines.png", videos, tested.scores, truth)
+    figures.timelines(out_dir / "timelines.png", videos, tested.found.scores, truth)
     print(scoring.describe(results, options))
+    print(metrics.table(evaluations))
     print(f"results, scores and timelines in {out_dir}")

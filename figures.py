@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import atomic
-from metrics import FRAMES_PER_SNIPPET
-from videos import Video
+from videos import FRAMES_PER_SNIPPET, Video
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by colour-blind readers, and in print
 N_TIMELINES = 12

@@ -1,65 +1,274 @@
-"""From logits to the figures the field reports (METHOD, section 8). Numpy and scikit-learn only.
+"""What scores are worth: the field's figures and a live system's, each with how sure it is.
 
-Shapes: V videos, L snippets of one video, F frames.
+    python metrics.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
+
+SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames; scores.py
+says what else it may hold. Prints a table and writes SCORES.json. Numpy and scikit-learn only.
+
+Shapes: V videos, S snippets, F frames, R resamples.
 """
 
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import numpy as np
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
-FRAMES_PER_SNIPPET = 16
+import atomic
+import events
+from curves import areas, resampled_areas
+from option import Parser, check_terms, term_flags
+from scores import Scores, read_scores
+from videos import FRAMES_PER_SNIPPET, classes_of, read_ground_truth
+
+N_RESAMPLES = 1000
+INTERVAL = (0.025, 0.975)  # quantiles of the resamples: a 95 % interval
+FALSE_ALARM = 0.5  # the score above which a normal frame counts as a false alarm
+IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-def smooth(logits: np.ndarray, kind: str, width: int, pad: str) -> np.ndarray:
-    """Logits of one video averaged over time: (L,) -> (L,) float64.
+class Terms(NamedTuple):
+    """What the figures of a live system depend on."""
 
-    Args:
-        kind: `slide`, the mean of a snippet and the width - 1 that follow (it looks ahead); `fixed`, the mean of each block
-            of width snippets; `causal`, the mean of a snippet and the width - 1 before it, or what exists; `none`.
-        pad: what stands behind the last snippet, `zero` (a score of 0.5, as released) or `edge` (its own logit).
+    fps: float  # frames per second
+    false_alarms: float  # allowed an hour of normal footage
+
+
+def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float | None = None) -> dict[str, Any]:
+    """All figures of scores against the (F,) ground truth, each {"value", "interval"}, None where it is not defined.
+
+    A video is normal where no frame of it is anomalous. Intervals are of 95 %, by a bootstrap over videos with a seed of its
+    own. `f1_threshold` comes from other videos than these; None leaves F1 out.
     """
-    logits = np.asarray(logits, np.float64)
-    length = len(logits)
-    if kind == "none":
-        return logits
-    if kind == "causal":
-        total = np.concatenate(([0.0], logits.cumsum()))
-        end = np.arange(1, length + 1)
-        start = np.maximum(end - width, 0)
-        return (total[end] - total[start]) / (end - start)
-    behind = np.full(width - 1, logits[-1] if pad == "edge" else 0.0)
-    padded = np.concatenate((logits, behind))
-    if kind == "fixed":
-        blocks = padded[: -(-length // width) * width].reshape(-1, width)
-        return blocks.mean(1).repeat(width)[:length]
-    return np.lib.stride_tricks.sliding_window_view(padded, width).mean(1)
+    videos, scores = found.videos, found.scores
+    n_snippets, n_frames = counts_of(found)
+    video = np.repeat(np.arange(len(videos)), n_snippets)  # (S,)
+    anomalous, normal = frames_of(found, truth)
+    is_anomalous = np.bincount(video, anomalous) > 0  # (V,)
+    weights = resamples(len(videos))  # (R, V)
+
+    def areas_of(chosen: np.ndarray, suffix: str = "") -> dict[str, dict | None]:
+        at = chosen[video]
+        frames = scores[at], anomalous[at], normal[at]
+        again = resampled_areas(*frames, video[at], weights)
+        return {name + suffix: figure(value, getattr(again, name)) for name, value in areas(*frames)._asdict().items()}
+
+    def ratio(part: np.ndarray, whole: np.ndarray) -> dict | None:
+        """A figure that is a sum over videos by another: (V,) each."""
+        with np.errstate(invalid="ignore"):
+            return figure(part.sum() / whole.sum() if whole.sum() else np.nan, (weights @ part) / (weights @ whole))
+
+    def frames_above(threshold: float, of: np.ndarray) -> np.ndarray:
+        return np.bincount(video, of * (scores > threshold))
+
+    results: dict[str, Any] = {"look_ahead": found.look_ahead, "fps": terms.fps, "n_videos": len(videos)}
+    results["n_normal_videos"] = int((~is_anomalous).sum())
+    results |= areas_of(np.ones(len(videos), bool)) | areas_of(is_anomalous, "_anomalous")
+    results["far"] = ratio(frames_above(FALSE_ALARM, normal) * ~is_anomalous, n_frames * ~is_anomalous)
+    largest = np.maximum.reduceat(scores, np.cumsum(n_snippets) - n_snippets)  # (V,)
+    per_video = largest, is_anomalous.astype(float), (~is_anomalous).astype(float)
+    results["video_auc"] = figure(areas(*per_video).auc, resampled_areas(*per_video, np.arange(len(videos)), weights).auc)
+    if f1_threshold is not None:
+        true, false = frames_above(f1_threshold, anomalous), frames_above(f1_threshold, normal)
+        results["f1"] = ratio(2 * true, true + false + np.bincount(video, anomalous))  # TP + FP + (TP + FN)
+        results["f1_threshold"] = f1_threshold
+    results["classes"] = {}
+    for name in sorted({name for v in videos for name in classes_of(v.label)}):
+        of_class = np.array([name in classes_of(v.label) for v in videos]) & is_anomalous
+        if of_class.any():
+            results["classes"][name] = areas_of(of_class | ~is_anomalous) | {"n_videos": int(of_class.sum())}
+    results["events"] = event_figures(found, truth, terms, weights, ~is_anomalous, ratio)
+    return results
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Scores of logits, in float64, without overflow, and exact near 0 too, so that small scores keep their order."""
-    return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
+def event_figures(
+    found: Scores, truth: np.ndarray, terms: Terms, weights: np.ndarray, normal: np.ndarray, ratio
+) -> dict | None:
+    """The figures of a live system, its threshold set on the normal videos; None without normal videos."""
+    n_snippets, n_frames = counts_of(found)
+    if not normal.any():
+        return None
+    hours = n_frames / terms.fps / 3600  # (V,)
+    of_normal = np.repeat(normal, n_snippets)
+    threshold = events.threshold_for(found.scores[of_normal], n_snippets[normal], terms.false_alarms * hours[normal].sum())
+    alarmed = found.scores > threshold
+    happened = events.runs(truth, n_frames)
+    delay = events.delays(happened, alarmed, n_snippets, found.seen, n_frames) / terms.fps  # (E,) seconds
+    caught = np.isfinite(delay)
 
+    def per_video(of: np.ndarray, video: np.ndarray = happened.video) -> np.ndarray:
+        return np.bincount(video, of, len(normal))
 
-def to_frames(scores: np.ndarray, n_frames: np.ndarray, n_snippets: np.ndarray) -> np.ndarray:
-    """Each snippet's score for each of its 16 frames; a video's last snippet is cut to the video's frames.
+    n_events = per_video(np.ones(len(delay)))
+    order = np.argsort(delay[caught])
+    ordered, weighted = delay[caught][order], weights[:, happened.video[caught][order]]  # (E,), (R, E)
 
-    Args:
-        scores: (sum of L,). n_frames, n_snippets: (V,), 16 (L - 1) < frames <= 16 L.
-    Returns: (F,) in list order.
-    """
-    counts = np.full(len(scores), FRAMES_PER_SNIPPET)
-    last = np.cumsum(n_snippets) - 1
-    counts[last] = np.asarray(n_frames) - FRAMES_PER_SNIPPET * (np.asarray(n_snippets) - 1)
-    return np.repeat(scores, counts)
+    def quantile(q: float) -> dict | None:
+        if not len(ordered):
+            return None
+        below = weighted.cumsum(1)
+        at = (below < q * below[:, -1:]).sum(1)  # the first delay that a share q of them reaches
+        again = np.where(below[:, -1] > 0, ordered[np.minimum(at, len(ordered) - 1)], np.nan)
+        return figure(float(np.quantile(ordered, q, method="inverted_cdf")), again)
 
-
-def binary_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """AUC and both areas under precision-recall of scores against truth, 0 or 1: (F,) of frames, or (V,) of videos.
-
-    `ap` is step-wise (`average_precision_score`), as VadCLIP and LSHMA report; `ap_trapezoid` is what many others report.
-    """
-    precision, recall, _ = precision_recall_curve(truth, scores)
+    detections = events.detect(found.scores, n_snippets, n_frames)
+    alarms = per_video(np.ones(len((raised := events.runs(alarmed, n_snippets)).video)), raised.video)
     return {
-        "auc": float(roc_auc_score(truth, scores)),
-        "ap": float(average_precision_score(truth, scores)),
-        "ap_trapezoid": float(auc(recall, precision)),
+        "allowed_per_hour": terms.false_alarms,
+        "threshold": threshold,
+        "n_events": len(delay),
+        "detected": ratio(per_video(caught), n_events),
+        "delay_median": quantile(0.5),
+        "delay_p90": quantile(0.9),
+        "false_alarms_per_hour": ratio(alarms * normal, hours * normal),
+        "ap_iou": {str(least): interval_ap(detections, happened, least, n_events, weights) for least in IOUS},
     }
+
+
+def interval_ap(
+    detections: events.Detections, happened: events.Runs, least: float, n_events: np.ndarray, weights: np.ndarray
+) -> dict:
+    """Average precision of detected intervals at this overlap: recall counts all events, n_events (V,) of each video."""
+    right, video = events.matched(detections, happened, least), detections.intervals.video
+    if not right.any():
+        return figure(0.0, np.zeros(len(weights)))
+    counts = detections.confidence, right.astype(float), (~right).astype(float)
+    of_video = np.bincount(video[right], minlength=len(n_events))
+    with np.errstate(invalid="ignore"):
+        recall = (weights @ of_video) / (weights @ n_events)
+    again = np.where(recall == 0, 0.0, recall * resampled_areas(*counts, video, weights).ap)
+    ap = areas(*counts).ap if (~right).any() else 1.0
+    return figure(ap * right.sum() / n_events.sum(), again)
+
+
+def resamples(n_videos: int) -> np.ndarray:
+    """How often each video is drawn in each resample of as many videos: (R, V) float64, the same for the same V."""
+    return np.random.default_rng(0).multinomial(n_videos, np.full(n_videos, 1 / n_videos), N_RESAMPLES).astype(float)
+
+
+def figure(value: float, resampled: np.ndarray) -> dict[str, Any] | None:
+    """A value and the 95 % interval that its resamples give; resamples in which it is not defined do not count."""
+    if np.isnan(value):
+        return None
+    defined = resampled[~np.isnan(resampled)]
+    return {"value": float(value), "interval": [float(x) for x in np.quantile(defined, INTERVAL)] if len(defined) else None}
+
+
+def counts_of(found: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Snippets and frames of each video: 2 x (V,) int64."""
+    return np.array([video.n_snippets for video in found.videos]), np.array([video.n_frames for video in found.videos])
+
+
+def frames_of(found: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many anomalous and how many normal frames each snippet has: (F,) -> 2 x (S,) float64. A video's last may be short."""
+    n_snippets, n_frames = counts_of(found)
+    counts = np.full(n_snippets.sum(), FRAMES_PER_SNIPPET)
+    counts[np.cumsum(n_snippets) - 1] = n_frames - FRAMES_PER_SNIPPET * (n_snippets - 1)
+    anomalous = np.add.reduceat(truth.astype(float), np.cumsum(counts) - counts)
+    return anomalous, counts - anomalous
+
+
+def best_f1_threshold(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> float:
+    """The threshold with the highest F1 of "score > threshold": (S,) scores, and the frames (or videos) they stand for."""
+    levels = np.unique(scores)[::-1]  # descending: a threshold just below each
+    at = np.searchsorted(-levels, -scores)
+    true, false = (np.bincount(at, of, len(levels)).cumsum() for of in (anomalous, normal))
+    best = int((2 * true / (true + false + anomalous.sum())).argmax())
+    return float((levels[best] + levels[best + 1]) / 2) if best + 1 < len(levels) else 0.0
+
+
+def table(columns: Mapping[str, dict[str, Any]]) -> str:
+    """The figures of one or more evaluations of the same videos side by side, in percent unless they say what."""
+    first = next(iter(columns.values()))
+    lines = [("", list(columns)), ("look-ahead", [look_ahead(results) for results in columns.values()])]
+
+    def row(name: str, of: Callable[[dict], dict | None], scale: float = 100.0) -> None:
+        lines.append((name, [cell(of(results), scale) for results in columns.values()]))
+
+    for suffix, where in (("", ""), ("_anomalous", ", anomalous videos")):
+        row(f"AUC{where}", lambda r, s=suffix: r["auc" + s])
+        row(f"AP, step-wise{where}", lambda r, s=suffix: r["ap" + s])
+        row(f"AP, trapezoidal{where}", lambda r, s=suffix: r["ap_trapezoid" + s])
+    row(f"false alarms at {FALSE_ALARM}, of normal videos' frames", lambda r: r["far"])
+    row("AUC of videos, by their maximum", lambda r: r["video_auc"])
+    if "f1" in first:
+        row(f"F1 at {first['f1_threshold']:.3f}, chosen on other videos", lambda r: r["f1"])
+    for name, of_class in first["classes"].items():
+        row(f"AUC, {name} ({of_class['n_videos']})", lambda r, n=name: r["classes"][n]["auc"])
+    if first["events"]:
+        row(f"events detected, of {first['events']['n_events']}", lambda r: r["events"]["detected"])
+        row("  delay, median (s)", lambda r: r["events"]["delay_median"], 1)
+        row("  delay, 90th percentile (s)", lambda r: r["events"]["delay_p90"], 1)
+        row("  false alarms an hour", lambda r: r["events"]["false_alarms_per_hour"], 1)
+        for least in map(str, IOUS):
+            row(f"AP of intervals, IoU {least}", lambda r, n=least: r["events"]["ap_iou"][n])
+    columns_of = [[name, *cells] for name, cells in lines]
+    widths = [max(map(len, column)) for column in zip(*columns_of, strict=True)]
+    text = ["  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip() for cells in columns_of]
+    return "\n".join([*text, remark(first)])
+
+
+def cell(found: dict | None, scale: float) -> str:
+    """`72.87 [69.10, 76.21]`"""
+    if found is None:
+        return "-"
+    low, high = (scale * x for x in found["interval"])
+    return f"{scale * found['value']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def look_ahead(results: dict[str, Any]) -> str:
+    """`7 snippets (112 frames, 3.7 s)`"""
+    n, frames = results["look_ahead"], FRAMES_PER_SNIPPET * results["look_ahead"]
+    return f"{n} snippets ({frames} frames, {frames / results['fps']:.1f} s)" if n else "none"
+
+
+def remark(results: dict[str, Any]) -> str:
+    """What the table's numbers mean."""
+    n_videos = f"{results['n_videos']} videos, {results['n_normal_videos']} normal"
+    found = results["events"]
+    alarms = (
+        f"Events: the threshold is the lowest at which these normal videos raise {found['allowed_per_hour']:g} or fewer false "
+        f"alarms an\nhour, at {results['fps']:g} frames a second; delays are of the events detected, until the score exists."
+        if found
+        else "No normal videos: no false alarms, and no threshold to detect events with."
+    )
+    return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"
+
+
+parser = Parser(description=__doc__)
+parser.add_argument("scores", help="scores.npz of a test, or of another method")
+parser.add_argument("--gt-path", required=True, help="ground truth of the frames, 0 or 1 (.npy)")
+parser.add_argument("--test-list", help="CSV path,label or path,label,frames: the videos' labels and true frames")
+parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
+parser.add_argument("--val-gt-path", help="their ground truth")
+parser.add_argument("--out", help="where the figures go as JSON (default: beside the scores, with the ending .json)")
+term_flags(parser.add_argument)
+
+
+def main() -> None:
+    args = parser.parse_args()
+    if (args.val_scores is None) != (args.val_gt_path is None):
+        parser.error("--val-scores and --val-gt-path belong together")
+    out = Path(args.out) if args.out else Path(args.scores).with_suffix(".json")
+    try:
+        check_terms(args)
+        found = read_scores(args.scores, args.test_list)
+        truth = read_ground_truth(args.gt_path, found.videos, args.test_list or args.scores)
+        threshold = None
+        if args.val_scores:
+            validation = read_scores(args.val_scores)
+            frames = frames_of(validation, read_ground_truth(args.val_gt_path, validation.videos, args.val_scores))
+            threshold = best_f1_threshold(validation.scores, *frames)
+        results = evaluate(found, truth, Terms(args.fps, args.false_alarms), threshold)
+        atomic.write_text(out, json.dumps(results, indent=2) + "\n")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(table({Path(args.scores).name: results}))
+    print(f"figures in {out}")
+
+
+if __name__ == "__main__":
+    main()

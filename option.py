@@ -97,6 +97,13 @@ def training_flags(flag: Callable) -> None:
     flag("--select-by", choices=CHOICES["select_by"], help="the metric that the best weights have the highest of")
 
 
+def term_flags(flag: Callable) -> None:
+    """The flags that the figures of a live system depend on."""
+    flag("--fps", default=30.0, type=float, help="frames per second of the videos")
+    flag("--false-alarms", default=1.0, type=float, help="false alarms allowed an hour of normal footage: sets the threshold "
+         "that events are detected with")  # fmt: skip
+
+
 def testing_flags(flag: Callable) -> None:
     """The flags of testing."""
     flag("--keyclip-test", action=SWITCH, help="test on key clips only (KCG); the others inherit their logits")
@@ -105,6 +112,8 @@ def testing_flags(flag: Callable) -> None:
     flag("--smooth-width", type=int, help="snippets averaged")
     flag("--smooth-pad", choices=CHOICES["smooth_pad"], help="what follows a video's last snippet; None = the variant's")
     flag("--drop-snippets", default=0.0, type=float, help="share of the snippets set to zero, to test robustness")
+    flag("--report", default=False, action=SWITCH, help="test: also write the report, as report.py does")
+    term_flags(flag)
 
 
 def data_flags(flag: Callable) -> None:
@@ -180,8 +189,7 @@ def check(options: argparse.Namespace) -> None:
     """Raise a ValueError that names the first option with a value it cannot have."""
 
     def need(name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise ValueError(f"--{name.replace('_', '-')} must be {expected}, not {getattr(options, name)}")
+        require(options, name, holds, expected)
 
     for name, choices in CHOICES.items():
         need(name, getattr(options, name) in (None, *choices), f"one of {', '.join(choices)}")
@@ -201,5 +209,18 @@ def check(options: argparse.Namespace) -> None:
         need(name, 0 <= getattr(options, name) < 1, "at least 0 and below 1")
     for name in ("exit_threshold", "drop_snippets"):
         need(name, 0 <= getattr(options, name) <= 1, "between 0 and 1")
+    check_terms(options)
     need("p", abs(options.p) < 10**9, "finite")
     need("scheduler_milestones", all(m >= 1 for m in options.scheduler_milestones), "epochs of at least 1")
+
+
+def check_terms(options: argparse.Namespace) -> None:
+    """Raise a ValueError where a flag of `term_flags` has a value it cannot have."""
+    require(options, "fps", 0 < options.fps < 10**6, "above 0 and finite")
+    require(options, "false_alarms", 0 <= options.false_alarms < 10**6, "at least 0 and finite")
+
+
+def require(options: argparse.Namespace, name: str, holds: bool, expected: str) -> None:
+    """Raise a ValueError that names the option and what it must be, unless it holds."""
+    if not holds:
+        raise ValueError(f"--{name.replace('_', '-')} must be {expected}, not {getattr(options, name)}")

@@ -18,6 +18,7 @@ from videos import Video
 
 FREE = {
     *("given", "use_checkpoint", "checkpoint_path", "model_path", "out_dir", "max_epoch", "save_minutes", "workers", "device"),
+    *("fps", "false_alarms", "report"),
     *("feature_root", "train_list", "test_list", "gt_path"),
 }
 OWN = {"given", "use_checkpoint", "checkpoint_path", "out_dir"}  # of a command line alone, never taken from a checkpoint

@@ -15,9 +15,11 @@ import torch
 from tqdm import tqdm
 
 import atomic
+import curves
 import metrics
 from dataset import PackedVideos, load, real_snippets, test_batches
 from model import LSHMA
+from scores import Scores, from_logits
 from videos import Video
 
 
@@ -88,82 +90,104 @@ def evaluating(model: LSHMA) -> Iterator[None]:
         model.train(was_training)
 
 
-def scores_of(prediction: Prediction, videos: Sequence[Video], options: Namespace) -> np.ndarray:
-    """(S,) float64: the sigmoid of each video's smoothed logits."""
-    ends = np.cumsum([video.n_snippets for video in videos])[:-1]
-    smoothed = [
-        metrics.smooth(logits, options.smooth, options.smooth_width, options.smooth_pad)
-        for logits in np.split(prediction.logits, ends)
-    ]
-    return metrics.sigmoid(np.concatenate(smoothed))
+def scores_of(prediction: Prediction, videos: Sequence[Video], options: Namespace, smooth: str | None = None) -> Scores:
+    """The scores of a prediction, smoothed as the options say, or in this way."""
+    return from_logits(
+        videos,
+        prediction.logits,
+        smooth=smooth or options.smooth,
+        width=options.smooth_width,
+        pad=options.smooth_pad,
+        window=options.attn_window,
+    )
 
 
-def results_of(
-    prediction: Prediction, scores: np.ndarray, videos: Sequence[Video], truth: np.ndarray, options: Namespace
-) -> dict[str, object]:
-    """The figures of a test, for `results.json`."""
-    n_snippets = [video.n_snippets for video in videos]
-    frames = metrics.to_frames(scores, [video.n_frames for video in videos], n_snippets)
-    n_key = prediction.key_exits.sum()
+def results_of(prediction: Prediction, found: Scores, truth: np.ndarray, options: Namespace) -> dict[str, object]:
+    """The headline figures of a test, and how it went."""
+    n_snippets, n_key = len(found.scores), prediction.key_exits.sum()
     return {
-        **metrics.binary_metrics(frames, truth),
-        "n_videos": len(videos),
-        "n_snippets": len(scores),
+        **curves.areas(found.scores, *metrics.frames_of(found, truth))._asdict(),
+        "n_videos": len(found.videos),
+        "n_snippets": n_snippets,
         "n_frames": len(truth),
         "n_anomalous_frames": int(truth.sum()),
         "keyclip_share": float(n_key / prediction.n_clips),
         "exit_share": [float(n / n_key) for n in prediction.key_exits[min(1, options.visual_layers) :]],
         "seconds": prediction.seconds,
-        "snippets_per_second": len(scores) / prediction.seconds,
+        "snippets_per_second": n_snippets / prediction.seconds,
         "variant": options.variant,
     }
 
 
 class Tested(NamedTuple):
-    """A test: what the model says, the smoothed scores, and the figures of both."""
+    """A test: what the model says, the smoothed scores, and the headline figures."""
 
     prediction: Prediction
-    scores: np.ndarray  # (S,) float64
+    found: Scores
+    truth: np.ndarray  # (F,)
     results: dict[str, object]
 
 
 def score(model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Namespace, device: torch.device) -> Tested:
     """Test the model on these videos, truth (F,) in their order."""
     prediction = predict(model, videos, options, device)
-    scores = scores_of(prediction, videos, options)
-    return Tested(prediction, scores, results_of(prediction, scores, videos, truth, options))
+    found = scores_of(prediction, videos, options)
+    return Tested(prediction, found, truth, results_of(prediction, found, truth, options))
+
+
+def evaluations(tested: Tested, options: Namespace, f1_threshold: float | None) -> dict[str, dict]:
+    """All figures, by `metrics.evaluate`, of the smoothing that the options say, of the causal one, and of none."""
+    terms = metrics.Terms(options.fps, options.false_alarms)
+    found = {}
+    for smooth in (options.smooth, "causal", "none"):
+        name = smoothing_name(smooth, options)
+        if name not in found:
+            scores = scores_of(tested.prediction, tested.found.videos, options, smooth)
+            found[name] = metrics.evaluate(scores, tested.truth, terms, f1_threshold)
+    return found
+
+
+def smoothing_name(smooth: str, options: Namespace) -> str:
+    """`slide 8`, or `unsmoothed`."""
+    return "unsmoothed" if smooth == "none" else f"{smooth} {options.smooth_width}"
 
 
 def validate(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> dict[str, float]:
-    """AUC and AP of whole videos' largest scores against their labels: `val_auc`, `val_ap`."""
-    prediction = predict(model, videos, options, device)
-    ends = np.cumsum([video.n_snippets for video in videos])[:-1]
-    largest = [scores.max() for scores in np.split(scores_of(prediction, videos, options), ends)]
-    found = metrics.binary_metrics(np.array(largest), np.array([video.anomalous for video in videos]))
-    return {"val_auc": found["auc"], "val_ap": found["ap"]}
+    """Whole videos' largest scores against their labels: `val_auc`, `val_ap`, and the threshold of the best F1."""
+    found = scores_of(predict(model, videos, options, device), videos, options)
+    n_snippets, _ = metrics.counts_of(found)
+    largest = np.maximum.reduceat(found.scores, np.cumsum(n_snippets) - n_snippets)
+    anomalous = np.array([video.anomalous for video in videos], float)
+    auc, ap, _ = curves.areas(largest, anomalous, 1 - anomalous)
+    return {"val_auc": auc, "val_ap": ap, "val_threshold": metrics.best_f1_threshold(largest, anomalous, 1 - anomalous)}
 
 
-def write_scores(path: Path, tested: Tested, videos: Sequence[Video]) -> None:
-    """`scores.npz`: per video its name and snippets; per snippet its raw logit, its score and the layer it was taken at."""
+def write_scores(path: Path, tested: Tested) -> None:
+    """`scores.npz`, as `scores.read_scores` reads it, and for the report: logits, exit layers, key clips and ground truth."""
+    prediction, found = tested.prediction, tested.found
     with atomic.replacing(path) as file:
-        np.savez(
+        np.savez_compressed(
             file,
-            video=np.array([video.name for video in videos]),
-            n_snippets=np.array([video.n_snippets for video in videos]),
-            logits=tested.prediction.logits,
-            scores=tested.scores,
-            exit_layer=tested.prediction.exit_layer,
-            key=tested.prediction.key,
+            video=np.array([video.name for video in found.videos]),
+            label=np.array([video.label for video in found.videos]),
+            n_snippets=np.array([video.n_snippets for video in found.videos]),
+            n_frames=np.array([video.n_frames for video in found.videos]),
+            scores=found.scores,
+            seen=found.seen,
+            look_ahead=found.look_ahead,
+            logits=prediction.logits,
+            exit_layer=prediction.exit_layer,
+            key=prediction.key,
+            truth=tested.truth,
         )
 
 
 def describe(results: dict[str, object], options: Namespace) -> str:
     """The figures that a person wants, in a few lines."""
     exits = ", ".join(f"layer {i}: {share:.1%}" for i, share in enumerate(results["exit_share"], min(1, options.visual_layers)))
-    smoothing = "no smoothing" if options.smooth == "none" else f"smoothing {options.smooth} {options.smooth_width}"
     return (
         f"{results['n_videos']} videos, {results['n_snippets']:,} snippets, {results['n_frames']:,} frames, "
-        f"{results['n_anomalous_frames']:,} of them anomalous; variant {results['variant']}, {smoothing}\n"
+        f"{results['n_anomalous_frames']:,} of them anomalous; variant {results['variant']}\n"
         f"key clips {results['keyclip_share']:.1%}; clips that stop at {exits}\n"
         f"{results['seconds']:.1f} s, {results['snippets_per_second']:,.0f} snippets/s\n"
         f"{figures_of(results)}"

@@ -222,7 +222,7 @@ class Training:
         self.last = entry | tested.results
         if self.best is None or entry[self.selected_by] > self.best[self.selected_by]:
             self.best = self.last
-            scoring.write_scores(self.paths.out_dir / "scores.npz", tested, self.data.test)
+            scoring.write_scores(self.paths.out_dir / "scores.npz", tested)
             checkpoint.save(self.paths.best, self.content())
         self.write_results()
         checkpoint.save(self.paths.last, self.content())

@@ -29,6 +29,8 @@ parser.set_defaults(
     smooth="slide",
     smooth_width=8,
     smooth_pad=None,  # zero or edge; None = the variant's
+    fps=30.0,
+    false_alarms=1.0,
     # data
     train_list="list/ucf_CLIP_rgb.csv",
     test_list="list/ucf_CLIP_rgbtest.csv",

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 import npy
-from metrics import FRAMES_PER_SNIPPET
 
+FRAMES_PER_SNIPPET = 16
 UCF_ANOMALIES = (
     "Abuse",
     "Arrest",
@@ -34,11 +34,11 @@ UCF_ANOMALIES = (
     "Stealing",
     "Vandalism",
 )
-XD_ANOMALIES = ("B1", "B2", "B4", "B5", "B6", "G")
+XD_ANOMALIES = {"B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident", "G": "explosion"}
 # per data set: the label of normal videos, and those of anomalous ones
 LABELS = {
     "ucf": ("Normal", UCF_ANOMALIES),
-    "xd": ("A", XD_ANOMALIES),
+    "xd": ("A", tuple(XD_ANOMALIES)),
     "longterm": ("Normal", ("Anomaly", *UCF_ANOMALIES)),
 }
 N_NAMED = 5  # how many of many bad rows an error names
@@ -69,22 +69,31 @@ def video_name(path: str | PurePosixPath) -> str:
     return re.sub(r"__\d+$", "", PurePosixPath(path).stem)
 
 
-def is_anomalous(label: str, data_set: str) -> bool:
+def is_anomalous(label: str, data_set: str | None) -> bool:
     """Whether a label says anomalous. XD labels may be several, joined by `-`, with zeros as in the files' names.
 
-    Raises ValueError for a label that the data set does not have.
+    Raises ValueError for a label that the data set, or with None any of them, does not have.
     """
-    normal, anomalies = LABELS[data_set]
-    parts = [part for part in label.split("-") if part != "0"] if data_set == "xd" else [label]
-    if parts == [normal]:
-        return False
-    if parts and all(part in anomalies for part in parts):
-        return True
+    parts = [part for part in label.split("-") if part != "0"]
+    for name in LABELS if data_set is None else [data_set]:
+        normal, anomalies = LABELS[name]
+        if parts == [normal] and (name == "xd" or label == normal):
+            return False
+        if parts and all(part in anomalies for part in parts) and (name == "xd" or label == parts[0]):
+            return True
     raise ValueError(f"unknown label {label!r}; expected {normal} (normal) or one of {', '.join(anomalies)}")
 
 
-def read_list(path: str | Path, data_set: str) -> list[Row]:
-    """The rows of a list. Raises FileNotFoundError or ValueError; no feature file is touched."""
+def classes_of(label: str) -> list[str]:
+    """The classes of anomaly in a label, by name: `B2-G-0` -> ["shooting", "explosion"]; none for a normal video."""
+    return [XD_ANOMALIES.get(part, part) for part in label.split("-") if part not in ("0", "A", "Normal")]
+
+
+def read_list(path: str | Path, data_set: str | None) -> list[Row]:
+    """The rows of a list, with labels of the data set (None: of any). Raises FileNotFoundError or ValueError.
+
+    No feature file is touched.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path}: no such list; make it with list/make_list.py, or name yours (--train-list, --test-list)"
@@ -108,7 +117,7 @@ def read_list(path: str | Path, data_set: str) -> list[Row]:
     return rows
 
 
-def read_row(where: str, cells: list[str], n_columns: int, data_set: str) -> Row:
+def read_row(where: str, cells: list[str], n_columns: int, data_set: str | None) -> Row:
     """One line of a list. Raises ValueError that begins with `where`."""
     if len(cells) != n_columns:
         raise ValueError(f"{where}: expected {n_columns} values as in the header, found {len(cells)}: {','.join(cells)[:80]!r}")
@@ -178,9 +187,9 @@ def load_features(path: Path, width: int, zero_non_finite: bool) -> np.ndarray:
     return features
 
 
-def fit(n_frames: int, n_snippets: int) -> bool:
-    """Whether a video of so many frames has so many snippets, the last one perhaps not full."""
-    return 0 <= FRAMES_PER_SNIPPET * n_snippets - n_frames < FRAMES_PER_SNIPPET
+def fit(n_frames: int | np.ndarray, n_snippets: int | np.ndarray) -> bool | np.ndarray:
+    """Whether videos of so many frames have so many snippets, the last one perhaps not full."""
+    return (n_frames + FRAMES_PER_SNIPPET - 1) // FRAMES_PER_SNIPPET == n_snippets
 
 
 def checksum(features: np.ndarray) -> int:

@@ -29,6 +29,8 @@ parser.set_defaults(
     smooth="fixed",
     smooth_width=8,
     smooth_pad=None,  # zero or edge; None = the variant's
+    fps=24.0,
+    false_alarms=1.0,
     # data
     train_list="list/xd_CLIP_rgb.csv",
     test_list="list/xd_CLIP_rgbtest.csv",

@@ -1,0 +1,78 @@
+"""Areas under ROC and precision-recall curves: once, by scikit-learn; and for many weightings of the videos at once, which is
+what a bootstrap over videos asks for.
+
+A snippet's frames share its score, so a curve takes (S,) scores and how many anomalous and normal frames each stands for.
+
+Shapes: V videos, S snippets, R resamples, G distinct scores of snippets with anomalous frames.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
+
+CHUNK = 1024  # distinct scores looked at together, so that the intermediate results stay small
+
+
+class Areas(NamedTuple):
+    """Three areas, of the frames together, or (R,) of each resample."""
+
+    auc: float | np.ndarray
+    ap: float | np.ndarray  # step-wise (`average_precision_score`), as VadCLIP and LSHMA report
+    ap_trapezoid: float | np.ndarray  # the trapezoidal area under precision-recall, as many others report
+
+
+def areas(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> Areas:
+    """The areas of (S,) scores that stand for so many anomalous and normal frames; NaN where there are none of a kind."""
+    if not (anomalous.any() and normal.any()):
+        return Areas(np.nan, np.nan, np.nan)
+    frames = np.concatenate((anomalous, normal))
+    there = frames > 0
+    how = dict(
+        y_true=np.arange(len(frames))[there] < len(scores), y_score=np.tile(scores, 2)[there], sample_weight=frames[there]
+    )
+    precision, recall, _ = precision_recall_curve(**how)
+    return Areas(float(roc_auc_score(**how)), float(average_precision_score(**how)), float(auc(recall, precision)))
+
+
+def resampled_areas(
+    scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray, weights: np.ndarray
+) -> Areas:
+    """The areas where video v counts weights[r, v] times: (S,) as in `areas`, video (S,) indices, weights (R, V) -> (R,) each.
+
+    All scores are sorted once. A threshold matters only where anomalous frames are at it: for each such score the frames
+    above are summed per video, and one product with the weights gives the counts of every resample.
+    """
+    steps = -np.unique(-scores[anomalous > 0])  # (G,) descending
+    at = np.searchsorted(-steps, -scores)  # the first step that is not above a score: there its frames are counted
+    after = np.searchsorted(-steps, -scores, "right")  # the first step below it: there they count as above
+    n_anomalous, n_normal = (
+        weights @ np.bincount(video, anomalous, weights.shape[1]),
+        weights @ np.bincount(video, normal, weights.shape[1]),
+    )  # (R,)
+    tp = fp = above = np.zeros((len(weights), 1))  # (R, 1) true and false positives so far, and false ones strictly above
+    areas = np.zeros((3, len(weights)))
+    for start in range(0, len(steps), CHUNK):
+        size = min(CHUNK, len(steps) - start)
+
+        def counts(frames: np.ndarray, step: np.ndarray, start: int = start, size: int = size) -> np.ndarray:
+            """Frames of each resample at each of these steps: (R, size)."""
+            here = (step >= start) & (step < start + size) & (frames > 0)
+            cell = video[here] * size + step[here] - start
+            return weights @ np.bincount(cell, frames[here], weights.shape[1] * size).reshape(-1, size)
+
+        found = counts(anomalous, at)
+        tps, fps, aboves = tp + found.cumsum(1), fp + counts(normal, at).cumsum(1), above + counts(normal, after).cumsum(1)
+        precision, before = share(tps, tps + fps), share(tps - found, tps - found + aboves)
+        areas[0] += (found * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
+        areas[1] += (found * precision).sum(1)
+        areas[2] += (found * (precision + before) / 2).sum(1)
+        tp, fp, above = tps[:, -1:], fps[:, -1:], aboves[:, -1:]
+    with np.errstate(invalid="ignore"):
+        areas = areas / n_anomalous / np.where(n_normal > 0, np.stack((n_normal, *np.ones((2, len(weights))))), np.nan)
+    return Areas(*areas)
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, 1 where both are 0: the precision of nothing."""
+    return np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)

@@ -1,0 +1,116 @@
+"""What a live system is judged by: alarms, the events they find and how late, and detected intervals.
+
+An event is a run of anomalous frames of one video, an alarm a run of snippets whose score is above the threshold. Numpy only.
+
+Shapes: V videos, S snippets, E events, D detections.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from videos import FRAMES_PER_SNIPPET
+
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of the snippets that lie below an interval's threshold
+OVERLAP = 0.5  # of two detected intervals that overlap more, only the more confident is kept
+
+
+class Runs(NamedTuple):
+    """Runs of what is marked, as [start, end) counted in their video."""
+
+    video: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+def runs(marked: np.ndarray, lengths: np.ndarray) -> Runs:
+    """The runs of a mask over videos one after another: (sum of lengths,) bool, (V,) lengths."""
+    lengths = np.asarray(lengths)
+    begins = np.cumsum(lengths) - lengths
+    first, last = marked.astype(bool), marked.astype(bool)
+    first[1:] &= ~marked[:-1].astype(bool)
+    last[:-1] &= ~marked[1:].astype(bool)
+    first[begins] = marked[begins]
+    last[begins + lengths - 1] = marked[begins + lengths - 1]
+    start, end = np.flatnonzero(first), np.flatnonzero(last) + 1
+    video = np.searchsorted(begins, start, "right") - 1
+    return Runs(video, start - begins[video], end - begins[video])
+
+
+def threshold_for(scores: np.ndarray, n_snippets: np.ndarray, allowed: float) -> float:
+    """The lowest threshold at which, and above which, these videos raise no more alarms than allowed.
+
+    Alarms are counted for every score as a threshold at once: snippets above it, less the neighbours that both are.
+    """
+    joined = np.minimum(scores[:-1], scores[1:])
+    joined = np.delete(joined, np.cumsum(n_snippets)[:-1] - 1)  # neighbours across two videos are none
+    thresholds = np.unique(np.append(scores, 0.0))  # ascending
+    above = [len(x) - np.searchsorted(np.sort(x), thresholds, "right") for x in (scores, joined)]
+    too_many = np.flatnonzero(above[0] - above[1] > allowed)
+    return float(thresholds[too_many[-1] + 1]) if len(too_many) else float(thresholds[0])
+
+
+def delays(events: Runs, alarmed: np.ndarray, n_snippets: np.ndarray, seen: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
+    """Frames from each event's start to its first alarm, infinite where none comes: (E,).
+
+    Args:
+        alarmed: (S,) bool. seen: (S,) snippets that had to come before a snippet's score exists: an alarm is raised then.
+    """
+    begins = np.cumsum(n_snippets) - n_snippets
+    first = begins[events.video] + events.start // FRAMES_PER_SNIPPET
+    end = begins[events.video] + -(-events.end // FRAMES_PER_SNIPPET)
+    following = np.append(np.flatnonzero(alarmed), len(alarmed))
+    alarm = following[np.searchsorted(following, first)]  # the first alarmed snippet from the event's start on
+    found = alarm < end
+    raised = np.minimum(FRAMES_PER_SNIPPET * seen[np.where(found, alarm, 0)], n_frames[events.video])
+    return np.where(found, raised - events.start, np.inf)
+
+
+class Detections(NamedTuple):
+    """Detected intervals, in frames."""
+
+    intervals: Runs
+    confidence: np.ndarray  # (D,) the mean score inside
+
+
+def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> Detections:
+    """Intervals above any of ten thresholds (quantiles of all scores), the most confident of those that overlap."""
+    total = np.concatenate(([0.0], scores.cumsum()))
+    begins = np.cumsum(n_snippets) - n_snippets
+    levels = [runs(scores > threshold, n_snippets) for threshold in np.unique(np.quantile(scores, SHARES))]
+    found = Runs(*(np.concatenate(parts) for parts in zip(*levels, strict=True)))
+    at = begins[found.video]
+    confidence = (total[at + found.end] - total[at + found.start]) / (found.end - found.start)
+    start = FRAMES_PER_SNIPPET * found.start
+    end = np.minimum(FRAMES_PER_SNIPPET * found.end, n_frames[found.video])
+    kept = []
+    order = np.lexsort((end, start, -confidence, found.video))
+    for here in np.split(order, np.flatnonzero(np.diff(found.video[order])) + 1):
+        while len(here):
+            kept.append(here[0])
+            here = here[overlap(start[here[0]], end[here[0]], start[here], end[here]) <= OVERLAP]
+    return Detections(Runs(found.video[kept], start[kept], end[kept]), confidence[kept])
+
+
+def overlap(start: int, end: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Intersection over union of one interval with others."""
+    common = np.maximum(0, np.minimum(end, ends) - np.maximum(start, starts))
+    return common / (end - start + ends - starts - common)
+
+
+def matched(detections: Detections, events: Runs, least: float) -> np.ndarray:
+    """Which detections are right, at an overlap of at least so much: (D,) bool.
+
+    In the order of their confidence each takes the event of its video that it overlaps most of those not yet taken.
+    """
+    right, taken = np.zeros(len(detections.confidence), bool), np.zeros(len(events.video), bool)
+    of_video = {int(v): np.flatnonzero(events.video == v) for v in np.unique(events.video)}
+    video, start, end = detections.intervals
+    for d in np.argsort(-detections.confidence, kind="stable"):
+        there = of_video.get(int(video[d]), np.zeros(0, int))
+        there = there[~taken[there]]
+        if len(there):
+            shared = overlap(start[d], end[d], events.start[there], events.end[there])
+            if shared.max() >= least:
+                right[d] = taken[there[shared.argmax()]] = True
+    return right

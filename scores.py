@@ -1,0 +1,163 @@
+"""`scores.npz`: a method's scores of a list of videos, written by our tests and read from anyone's.
+
+Per video `video` (its name) and `n_snippets`, per snippet `scores` in [0, 1]. Optional: `label` and `n_frames` per video;
+`seen` per snippet, how many snippets of the video must have come before the score exists; `look_ahead`, one number, how many of
+them its smoothing waits for. Ours hold more: see `scoring.write_scores`. Numpy only.
+
+Shapes: V videos, S snippets (of all videos).
+"""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import smoothing
+from videos import (
+    FRAMES_PER_SNIPPET,
+    UCF_ANOMALIES,
+    Video,
+    fit,
+    is_anomalous,
+    read_list,
+    require_distinct,
+    several,
+    video_name,
+)
+
+NOT_NPZ = (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError, NotImplementedError, OSError)
+NOT_NPZ += (AttributeError,)  # of a .npy file: its array has no names
+
+
+class Scores(NamedTuple):
+    """A method's scores of a list of videos."""
+
+    videos: list[Video]
+    scores: np.ndarray  # (S,) float64 in [0, 1]
+    seen: np.ndarray  # (S,) int64, snippets of the video that must have come before the score exists
+    look_ahead: int  # snippets of the future in a score, its own clip aside
+
+
+def from_logits(videos: list[Video], logits: np.ndarray, *, smooth: str, width: int, pad: str, window: int) -> Scores:
+    """The scores of (S,) logits, smoothed as `smoothing.smooth` says, of a model that waits for clips of window snippets."""
+    of_videos = np.split(logits, np.cumsum([video.n_snippets for video in videos])[:-1])
+    smoothed = np.concatenate([smoothing.smooth(of_video, smooth, width, pad) for of_video in of_videos])
+    seen = np.concatenate([smoothing.seen(len(of_video), smooth, width, window) for of_video in of_videos])
+    return Scores(videos, smoothing.sigmoid(smoothed), seen, smoothing.look_ahead(smooth, width))
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file. Raises FileNotFoundError, or ValueError where it is none."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file of scores; a test writes scores.npz to its folder")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except NOT_NPZ as error:
+        raise ValueError(
+            f"{path}: not a whole .npz file of plain arrays; write it with numpy.savez, or copy it again"
+        ) from error
+
+
+def read_scores(path: str | Path, list_path: str | None = None) -> Scores:
+    """The scores of a file, of the videos of a list if one is given: then labels and frames are the list's.
+
+    Raises FileNotFoundError, or ValueError that names what is wrong, and where.
+    """
+    content = read_arrays(path)
+    missing = [name for name in ("video", "n_snippets", "scores") if name not in content]
+    if missing:
+        raise ValueError(f"{path}: no array named {' or '.join(missing)}; it holds {', '.join(content) or 'nothing'}")
+    names, n_snippets, scores = (content[name] for name in ("video", "n_snippets", "scores"))
+    if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
+        raise ValueError(f"{path}: expected the videos' names in video, found {names.dtype} of shape {names.shape}")
+    if n_snippets.shape != names.shape or n_snippets.dtype.kind not in "iu" or n_snippets.min() < 1:
+        raise ValueError(f"{path}: expected {len(names)} whole numbers of at least 1 in n_snippets, one per video")
+    n_snippets = n_snippets.astype(np.int64)
+    if scores.shape != (n_snippets.sum(),) or scores.dtype.kind != "f":
+        raise ValueError(
+            f"{path}: n_snippets adds up to {n_snippets.sum()}, so scores must be as many floating-point numbers, "
+            f"found {scores.dtype} of shape {scores.shape}"
+        )
+    starts = np.cumsum(n_snippets) - n_snippets
+    require_scores(path, names, starts, scores)
+    own = np.arange(len(scores)) - np.repeat(starts, n_snippets) + 1
+    seen, look_ahead = content.get("seen", own), content.get("look_ahead", np.array(0))
+    if (
+        seen.dtype.kind not in "iu"
+        or seen.shape != own.shape
+        or (seen < own).any()
+        or (seen > np.repeat(n_snippets, n_snippets)).any()
+    ):
+        raise ValueError(f"{path}: seen must count, for each snippet, at least those up to its own and at most its video's")
+    if look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0:
+        raise ValueError(f"{path}: look_ahead must be one number of snippets, found {look_ahead}")
+    names = [str(name) for name in names]
+    if list_path is None:
+        labels, frames = described(content, path, names, n_snippets)
+    else:
+        labels, frames = listed(list_path, path, names, n_snippets)
+    try:
+        videos = [
+            Video(name, Path(path), label, is_anomalous(label, None), int(n), n_frames, 0)
+            for name, label, n, n_frames in zip(names, labels, n_snippets, frames, strict=True)
+        ]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    require_distinct(path, videos)
+    return Scores(videos, scores.astype(np.float64), seen.astype(np.int64), int(look_ahead))
+
+
+def require_scores(path: str | Path, names: np.ndarray, starts: np.ndarray, scores: np.ndarray) -> None:
+    """Raise ValueError where a score is not in [0, 1]."""
+    wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
+    if len(wrong):
+        video = int(np.searchsorted(starts, wrong[0], "right")) - 1
+        raise ValueError(
+            f"{path}: {len(wrong)} scores are not in [0, 1]; the first is {scores[wrong[0]]}, of {names[video]}, snippet "
+            f"{wrong[0] - starts[video]}; write scores, not logits (the sigmoid of a logit is a score)"
+        )
+
+
+def described(content: dict, path: str | Path, names: list[str], n_snippets: np.ndarray) -> tuple[list[str], list[int]]:
+    """Labels and frames of the videos as their own file has them, or as their names and snippets say."""
+    labels = content.get("label", np.array([label_of(name) for name in names]))
+    frames = content.get("n_frames", FRAMES_PER_SNIPPET * n_snippets)
+    if labels.shape != n_snippets.shape or labels.dtype.kind != "U":
+        raise ValueError(f"{path}: label must hold a text for each of {len(names)} videos")
+    if frames.shape != n_snippets.shape or frames.dtype.kind not in "iu" or not fit(frames, n_snippets).all():
+        raise ValueError(f"{path}: n_frames must hold a number for each of {len(names)} videos that fits its snippets of 16")
+    return [str(label) for label in labels], [int(n) for n in frames]
+
+
+def listed(list_path: str, path: str | Path, names: list[str], n_snippets: np.ndarray) -> tuple[list[str], list[int]]:
+    """Labels and frames of the videos as a list has them. Raises ValueError where it is not a list of these videos."""
+    rows = read_list(list_path, None)
+    of_list = [video_name(row.path) for row in rows]
+    scored, known = set(names), set(of_list)
+    lacking = [f"{row.where}: {name}" for row, name in zip(rows, of_list, strict=True) if name not in scored]
+    if lacking:
+        what = f"{path} lacks {len(lacking)} of the {len(rows)} videos of {list_path}; score them too, or name its own list"
+        raise ValueError(several(what, lacking))
+    more = [name for name in names if name not in known]
+    if more:
+        raise ValueError(several(f"{path} has {len(more)} videos that are not in {list_path}; name the list they are of", more))
+    for row, expected, name in zip(rows, of_list, names, strict=False):
+        if expected != name:
+            raise ValueError(f"{row.where}: {expected}, but {path} has {name} there; write the scores in the list's order")
+    if len(rows) != len(names):
+        raise ValueError(f"{path}: {len(names)} videos, but {list_path} has {len(rows)} rows; each video must be there once")
+    for row, n in zip(rows, n_snippets, strict=True):
+        if row.n_frames is not None and not fit(row.n_frames, n):
+            raise ValueError(f"{row.where}: {row.n_frames} frames, but {path} has {n} snippets of 16 for it")
+    frames = [row.n_frames or FRAMES_PER_SNIPPET * int(n) for row, n in zip(rows, n_snippets, strict=True)]
+    return [row.label for row in rows], frames
+
+
+def label_of(name: str) -> str:
+    """The label in a video's name, as UCF-Crime's and XD-Violence's names have it, else Anomaly."""
+    xd = re.search(r"_label_([ABG][\w-]*)$", name)
+    ucf = re.match("|".join(("Normal", *UCF_ANOMALIES)), name)
+    return xd[1] if xd else ucf[0] if ucf else "Anomaly"
