@@ -46,7 +46,7 @@ def threshold_for(scores: np.ndarray, n_snippets: np.ndarray, allowed: float) ->
     joined = np.delete(joined, np.cumsum(n_snippets)[:-1] - 1)  # neighbours across two videos are none
     thresholds = np.unique(np.append(scores, 0.0))  # ascending
     above = [len(x) - np.searchsorted(np.sort(x), thresholds, "right") for x in (scores, joined)]
-    too_many = np.flatnonzero(above[0] - above[1] > allowed)
+    too_many = np.flatnonzero(above[0] - above[1] > allowed + 1e-9)  # a rate times hours may miss a whole number by rounding
     return float(thresholds[too_many[-1] + 1]) if len(too_many) else float(thresholds[0])
 
 

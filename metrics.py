@@ -176,7 +176,7 @@ def best_f1_threshold(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndar
     at = np.searchsorted(-levels, -scores)
     true, false = (np.bincount(at, of, len(levels)).cumsum() for of in (anomalous, normal))
     best = int((2 * true / (true + false + anomalous.sum())).argmax())
-    return float((levels[best] + levels[best + 1]) / 2) if best + 1 < len(levels) else 0.0
+    return float((levels[best] + levels[best + 1]) / 2 if best + 1 < len(levels) else np.nextafter(levels[best], -1))
 
 
 def table(columns: Mapping[str, dict[str, Any]]) -> str:

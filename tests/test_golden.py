@@ -9,7 +9,7 @@ from conftest import write_list
 
 import checkpoint
 import kcg
-import metrics
+import smoothing
 from dataset import Batch, pack
 from model import LSHMA
 from training import video_scores
@@ -60,7 +60,7 @@ def test_testing_gives_the_released_logits_layers_and_smoothing(name):
         close(found.flatten(), numbers[f"test/{video}/logits"], 1e-5)
         np.testing.assert_array_equal(layer, numbers[f"test/{video}/depth"])
         for key, (kind, width) in SMOOTHED.items():
-            smoothed = metrics.smooth(found.flatten()[:length].numpy(), kind, width, "zero")
+            smoothed = smoothing.smooth(found.flatten()[:length].numpy(), kind, width, "zero")
             close(smoothed, numbers[f"test/{video}/{key}"], 1e-5)
 
 
@@ -121,6 +121,6 @@ def test_the_test_scripts_give_the_released_numbers_from_a_released_file(name, t
         layers = numbers[f"test/{video}/depth"].repeat(config["attn_window"])[:length]
         np.testing.assert_array_equal(scores["exit_layer"][here], layers)
         smoothed = numbers[f"test/{video}/{'fixed8' if name == 'xd' else 'slide8'}"]
-        close(scores["scores"][here], metrics.sigmoid(smoothed), 1e-5)
+        close(scores["scores"][here], smoothing.sigmoid(smoothed), 1e-5)
         at += length
     assert at == len(scores["logits"]) and scores["logits"].dtype == np.float32 and scores["scores"].dtype == np.float64

@@ -1,11 +1,21 @@
-"""Smoothing, frames and metrics against the plainest way to write them."""
+"""Smoothing and every metric against the plainest way to write them, and against another method's published figures."""
+
+import json
 
 import numpy as np
 import pytest
+from conftest import ROOT, write_list
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import auc as area
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+import curves
+import events
 import metrics
+import smoothing
+from scores import from_logits
+from videos import Video
 
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
@@ -26,38 +36,383 @@ def by_hand(x, kind, width, pad):
 
 @given(LOGITS, st.sampled_from(("slide", "fixed", "causal", "none")), st.integers(1, 20), st.sampled_from(("zero", "edge")))
 def test_smoothing(x, kind, width, pad):
-    np.testing.assert_allclose(metrics.smooth(x, kind, width, pad), by_hand(x, kind, width, pad), atol=1e-12)
+    np.testing.assert_allclose(smoothing.smooth(x, kind, width, pad), by_hand(x, kind, width, pad), atol=1e-12)
 
 
 def test_causal_smoothing_never_looks_ahead():
     x = np.arange(30.0)
-    assert np.array_equal(metrics.smooth(x, "causal", 8, "edge")[:10], metrics.smooth(x[:10], "causal", 8, "edge"))
+    assert np.array_equal(smoothing.smooth(x, "causal", 8, "edge")[:10], smoothing.smooth(x[:10], "causal", 8, "edge"))
 
 
 @given(LOGITS)
 def test_scores_are_the_sigmoid(x):
-    np.testing.assert_allclose(metrics.sigmoid(x), 1 / (1 + np.exp(-x)), rtol=1e-9)
-    assert (metrics.sigmoid(np.array([-1e9, 1e9])) == [0, 1]).all()
+    np.testing.assert_allclose(smoothing.sigmoid(x), 1 / (1 + np.exp(-x)), rtol=1e-9)
+    assert (smoothing.sigmoid(np.array([-1e9, 1e9])) == [0, 1]).all()
 
 
-def test_a_videos_last_snippet_is_cut_to_its_frames():
-    frames = metrics.to_frames(np.array([1.0, 2.0, 3.0]), [17, 16], [2, 1])
-    assert frames.tolist() == [1.0] * 16 + [2.0] + [3.0] * 16
+@given(LOGITS, st.sampled_from(("slide", "fixed", "causal", "none")), st.integers(1, 9), st.sampled_from((1, 4, 8)))
+def test_a_score_is_known_once_the_last_clip_it_depends_on_is_complete(x, kind, width, window):
+    """Change one snippet at a time: every score that moves waits for that snippet's clip."""
+    found = smoothing.seen(len(x), kind, width, window)
+    before = smoothing.smooth(x, kind, width, "zero")
+    waits = [0] * len(x)
+    for j in range(len(x)):
+        changed = x.copy()
+        changed[j] += 1000.0
+        for i in np.flatnonzero(smoothing.smooth(changed, kind, width, "zero") != before):
+            waits[i] = min(-(-(j + 1) // window) * window, len(x))
+    assert found.tolist() == waits
+    assert smoothing.look_ahead(kind, width) == (width - 1 if kind in ("slide", "fixed") else 0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40))
-def test_metrics_against_their_definitions_ties_included(pairs):
-    scores, truth = np.array([s / 6 for s, _ in pairs]), np.array([t for _, t in pairs])
-    assume(0 < truth.sum() < len(truth))
-    found = metrics.binary_metrics(scores, truth)
-    wins = [(p > n) + 0.5 * (p == n) for p in scores[truth] for n in scores[~truth]]
-    assert found["auc"] == pytest.approx(np.mean(wins))
+class Case:
+    """A small random test set: few distinct scores, so that ties abound."""
+
+    def __init__(self, seed, n_videos=5, n_levels=6):
+        rng = np.random.default_rng(seed)
+        self.n_snippets = rng.integers(1, 7, n_videos)
+        self.n_frames = 16 * self.n_snippets - rng.integers(0, 16, n_videos)
+        self.truths = [np.zeros(n, np.uint8) for n in self.n_frames]
+        for truth in self.truths[: 1 + seed % n_videos]:
+            for _ in range(rng.integers(1, 3)):
+                start = int(rng.integers(len(truth)))
+                truth[start : start + int(rng.integers(1, 30))] = 1
+        self.scores = [rng.integers(0, n_levels, n) / (n_levels - 1) for n in self.n_snippets]
+        self.truth = np.concatenate(self.truths)
+        self.videos = [
+            Video(f"v{i}", None, "Abuse" if t.any() else "Normal", bool(t.any()), int(n), len(t), 0)
+            for i, (t, n) in enumerate(zip(self.truths, self.n_snippets, strict=True))
+        ]
+        seen = np.concatenate([np.arange(n) + 1 for n in self.n_snippets])
+        self.found = metrics.Scores(self.videos, np.concatenate(self.scores), seen, 0)
+
+    def frames(self, chosen):
+        """Scores and truth of every frame of these videos, one by one."""
+        scores = [self.scores[v][f // 16] for v in chosen for f in range(self.n_frames[v])]
+        return np.array(scores), np.concatenate([self.truths[v] for v in chosen]) if len(chosen) else np.zeros(0)
+
+
+def plain_areas(scores, truth):
+    """AUC by counting pairs, both areas under precision-recall by going down the thresholds."""
+    wins = (scores[truth == 1][:, None] > scores[truth == 0]) + 0.5 * (scores[truth == 1][:, None] == scores[truth == 0])
     ap, trapezoid, recall_before, precision_before = 0.0, 0.0, 0.0, 1.0
     for threshold in sorted(set(scores), reverse=True):
         chosen = scores >= threshold
-        recall, precision = (truth & chosen).sum() / truth.sum(), (truth & chosen).sum() / chosen.sum()
+        recall, precision = truth[chosen].sum() / truth.sum(), truth[chosen].mean()
         ap += (recall - recall_before) * precision
         trapezoid += (recall - recall_before) * (precision + precision_before) / 2
         recall_before, precision_before = recall, precision
-    assert found["ap"] == pytest.approx(ap)
-    assert found["ap_trapezoid"] == pytest.approx(trapezoid)
+    return [wins.mean(), ap, trapezoid]
+
+
+SEEDS = st.integers(0, 10**6)
+
+
+@given(SEEDS)
+def test_areas_and_resampled_areas_against_their_definitions_ties_included(seed):
+    case = Case(seed)
+    rng = np.random.default_rng(seed)
+    counts = [np.ones(5, int), rng.integers(0, 3, 5)]
+    frames = metrics.frames_of(case.found, case.truth)
+    video = np.repeat(np.arange(5), case.n_snippets)
+    again = np.array(curves.resampled_areas(case.found.scores, *frames, video, np.array(counts, float)))  # (3, 2)
+    for r, times in enumerate(counts):
+        scores, truth = case.frames(np.repeat(np.arange(5), times))
+        if not 0 < truth.sum() < len(truth):
+            assert np.isnan(again[0, r])
+            continue
+        assert again[:, r].tolist() == pytest.approx(plain_areas(scores, truth))
+        if r == 0:
+            assert list(curves.areas(case.found.scores, *frames)) == pytest.approx(plain_areas(scores, truth))
+
+
+def value(figure):
+    return None if figure is None else pytest.approx(figure["value"])
+
+
+@given(SEEDS)
+@settings(max_examples=40)
+def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
+    case = Case(seed)
+    threshold = 0.5
+    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, 1.0), threshold)
+    anomalous = [v for v in range(5) if case.truths[v].any()]
+    normal = [v for v in range(5) if v not in anomalous]
+    for chosen, suffix in ((range(5), ""), (anomalous, "_anomalous")):
+        scores, truth = case.frames(chosen)
+        names = ("auc", "ap", "ap_trapezoid")
+        expected = plain_areas(scores, truth) if 0 < truth.sum() < len(truth) else [None] * 3
+        assert expected == [value(found[name + suffix]) for name in names]
+    scores, truth = case.frames(range(5))
+    hits, chosen = (truth[scores > threshold]).sum(), (scores > threshold).sum()
+    assert 2 * hits / (chosen + truth.sum()) == value(found["f1"])
+    assert found["n_normal_videos"] == len(normal)
+    if normal:
+        scores, _ = case.frames(normal)
+        assert np.mean(scores > 0.5) == value(found["far"])
+        largest, kind = np.array([max(s) for s in case.scores]), np.array([v in anomalous for v in range(5)], float)
+        assert plain_areas(largest, kind)[0] == value(found["video_auc"])
+        assert found["classes"]["Abuse"]["n_videos"] == len(anomalous)
+        assert found["classes"]["Abuse"]["auc"] == found["auc"]
+    else:
+        assert found["far"] is None and found["events"] is None
+
+
+@given(SEEDS, st.sampled_from((0.0, 1.0, 2.0, 5.0)))
+@settings(max_examples=60)
+def test_events_against_a_frame_by_frame_watch(seed, allowed):
+    case = Case(seed)
+    normal = [v for v in range(5) if not case.truths[v].any()]
+    assume(normal)
+    hours = sum(int(case.n_frames[v]) for v in normal) / 30 / 3600
+    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, allowed / hours), None)["events"]
+
+    def n_alarms(threshold):
+        return sum(
+            s > threshold and (i == 0 or case.scores[v][i - 1] <= threshold)
+            for v in normal
+            for i, s in enumerate(case.scores[v])
+        )
+
+    levels = sorted({0.0, *(float(s) for v in normal for s in case.scores[v])}, reverse=True)
+    quiet = [level for i, level in enumerate(levels) if all(n_alarms(x) <= allowed for x in levels[: i + 1])]
+    assert found["threshold"] == quiet[-1]
+    assert value(found["false_alarms_per_hour"]) == n_alarms(quiet[-1]) / hours
+    delays, n_events = [], 0
+    for truth, scores in zip(case.truths, case.scores, strict=True):
+        f = 0
+        while f < len(truth):
+            if truth[f] and (f == 0 or not truth[f - 1]):
+                n_events += 1
+                end = f + 1
+                while end < len(truth) and truth[end]:
+                    end += 1
+                alarms = [g for g in range(f, end) if scores[g // 16] > quiet[-1]]
+                if alarms:
+                    delays.append((min(16 * (alarms[0] // 16 + 1), len(truth)) - f) / 30)
+            f += 1
+    assert found["n_events"] == n_events and value(found["detected"]) == len(delays) / n_events
+    if delays:
+        delays.sort()
+        assert value(found["delay_median"]) == delays[(len(delays) + 1) // 2 - 1]
+        assert value(found["delay_p90"]) == delays[int(np.ceil(0.9 * len(delays) - 1e-9)) - 1]
+    else:
+        assert found["delay_median"] is None
+
+
+@given(SEEDS)
+@settings(max_examples=40)
+def test_detected_intervals_against_a_plain_search(seed):
+    case = Case(seed, n_levels=30)
+    n = len(case.found.scores)
+    candidates = []  # video, start, end, confidence
+    for threshold in {float(np.quantile(case.found.scores, share)) for share in events.SHARES}:
+        for v, scores in enumerate(case.scores):
+            marked = [i for i in range(len(scores)) if scores[i] > threshold]
+            for i in marked:
+                if i - 1 not in marked:
+                    j = next(j for j in range(i, n) if j + 1 not in marked) + 1
+                    candidates.append((v, 16 * i, min(16 * j, int(case.n_frames[v])), float(np.mean(scores[i:j]))))
+
+    def iou(a, b):
+        common = max(0, min(a[2], b[2]) - max(a[1], b[1])) * (a[0] == b[0])
+        return common / (a[2] - a[1] + b[2] - b[1] - common)
+
+    kept = []
+    for one in sorted(set(candidates), key=lambda c: (c[0], -round(c[3], 9), c[1], c[2])):
+        if all(iou(one, other) <= 0.5 for other in kept):
+            kept.append(one)
+    found = events.detect(case.found.scores, case.n_snippets, case.n_frames)
+    there = zip(*found.intervals, found.confidence, strict=True)
+    assert sorted((v, s, e, round(c, 9)) for v, s, e, c in there) == sorted((v, s, e, round(c, 9)) for v, s, e, c in kept)
+
+    happened = events.runs(case.truth, case.n_frames)
+    left = list(zip(*(x.tolist() for x in happened), strict=True))
+    right = []
+    for one in sorted(kept, key=lambda c: (-round(c[3], 9), c[0])):
+        best = max(left, key=lambda event: iou(one, event), default=None)
+        hit = best is not None and iou(one, best) >= 0.3
+        right.append(hit)
+        if hit:
+            left.remove(best)
+    assert int(events.matched(found, happened, 0.3).sum()) == sum(right)
+
+
+def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
+    intervals = events.Runs(np.array([0, 0, 1]), np.array([0, 64, 0]), np.array([32, 96, 16]))
+    detections = events.Detections(intervals, np.array([0.9, 0.8, 0.7]))
+    happened = events.Runs(np.array([0, 0, 1]), np.array([0, 200, 0]), np.array([32, 232, 16]))
+    n_events = np.array([2, 1])
+    found = metrics.interval_ap(detections, happened, 0.5, n_events, np.ones((3, 2)))
+    assert found["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
+    assert found["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
+
+
+def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time():
+    """Videos are drawn from a population whose AUC is known; each has a level of its own, so frames alone would mislead."""
+    rng = np.random.default_rng(5)
+
+    def draw(n):
+        n_snippets = np.full(n, 12)
+        level = np.repeat(rng.normal(0, 1, n), 12)
+        truth = np.zeros((n, 12))
+        truth[: n // 2, 4:8] = 1
+        scores = level + 1.2 * truth.ravel() + rng.normal(0, 1, 12 * n)
+        videos = [Video(f"v{i}", None, "Abuse" if i < n // 2 else "Normal", i < n // 2, 12, 192, 0) for i in range(n)]
+        found = metrics.Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
+        return found, truth.ravel().repeat(16).astype(np.uint8), n_snippets
+
+    found, truth, _ = draw(20_000)
+    expected = curves.areas(found.scores, *metrics.frames_of(found, truth)).auc
+    covered = 0
+    for _ in range(120):
+        found, truth, n_snippets = draw(60)
+        video = np.repeat(np.arange(60), n_snippets)
+        again = curves.resampled_areas(found.scores, *metrics.frames_of(found, truth), video, metrics.resamples(60))
+        low, high = metrics.figure(0.0, again.auc)["interval"]
+        covered += low <= expected <= high
+    assert 0.90 <= covered / 120 <= 0.985
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=20))
+def test_the_threshold_of_the_best_f1_has_the_best_f1(rows):
+    scores, anomalous, normal = (np.array(column, float) for column in zip(*rows, strict=True))
+    scores /= 6
+    assume(anomalous.any())
+
+    def f1(threshold):
+        chosen = scores > threshold
+        return 2 * anomalous[chosen].sum() / max(1, anomalous[chosen].sum() + normal[chosen].sum() + anomalous.sum())
+
+    chosen = metrics.best_f1_threshold(scores, anomalous, normal)
+    assert f1(chosen) == pytest.approx(max(f1(t) for t in [-0.1, *(scores + 1e-6), *(scores - 1e-6)]))
+
+
+SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 18 of the 290 UCF-Crime test videos as PEL4VAD scores them
+
+
+def test_another_methods_scores_give_what_scikit_learn_gives_of_their_frames(tmp_path, run):
+    """On all 290 videos the same command gives AUC 0.8675801, AP 0.3391734 and 0.3399918, as published."""
+    content = dict(np.load(SLICE))
+    np.save(tmp_path / "gt.npy", content.pop("gt"))
+    np.savez(tmp_path / "other.npz", **content)
+    done = run("metrics.py", tmp_path / "other.npz", "--gt-path", tmp_path / "gt.npy")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "other.json").read_text())
+    truth, frames = np.load(tmp_path / "gt.npy"), content["scores"].astype(float).repeat(16)
+    of_video = np.repeat(np.arange(len(content["video"])), 16 * content["n_snippets"])
+    anomalous = np.isin(of_video, of_video[truth == 1])
+    precision, recall, _ = precision_recall_curve(truth, frames)
+    expected = {
+        "auc": roc_auc_score(truth, frames),
+        "ap": average_precision_score(truth, frames),
+        "ap_trapezoid": area(recall, precision),
+        "auc_anomalous": roc_auc_score(truth[anomalous], frames[anomalous]),
+        "far": (frames[~anomalous] > 0.5).mean(),
+    }
+    assert {name: found[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert all(found[n]["interval"][0] <= found[n]["value"] <= found[n]["interval"][1] for n in expected)
+    assert "Shoplifting" in found["classes"] and "AUC, Shoplifting" in done.out
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Scores of four videos with their ground truth and list."""
+    names, n_snippets = ["Abuse001_x264", "Normal_Videos_003_x264", "Arson002_x264", "Normal_Videos_010_x264"], [5, 4, 3, 6]
+    truth = np.zeros(16 * sum(n_snippets), np.uint8)
+    truth[16:40] = truth[16 * 9 + 3 : 16 * 11] = 1
+    np.save(tmp_path / "gt.npy", truth)
+    write_list(tmp_path / "list.csv", [(f"{n}__5.npy", "Normal" if n[0] == "N" else n[:5]) for n in names])
+    content = {"video": np.array(names), "n_snippets": np.array(n_snippets), "scores": np.linspace(0, 1, 18)}
+
+    def command(list_file="list.csv", **changed):
+        np.savez(tmp_path / "s.npz", **{k: v for k, v in (content | changed).items() if v is not None})
+        lists = ["--test-list", tmp_path / list_file] if list_file else []
+        return ["metrics.py", tmp_path / "s.npz", "--gt-path", tmp_path / "gt.npy", *lists]
+
+    return command, content, tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scores": None}, "no array named scores"),
+        ({"scores": np.linspace(0, 1, 17)}, "adds up to 18"),
+        ({"scores": np.linspace(-1, 1, 18)}, "not in [0, 1]"),
+        ({"scores": np.append(np.linspace(0, 1, 17), np.nan)}, "Normal_Videos_010_x264, snippet 5"),
+        ({"scores": np.arange(18) // 18}, "floating-point"),
+        ({"video": np.arange(4)}, "names in video"),
+        ({"video": np.array(["Abuse001_x264"] * 4)}, "lacks 3 of the 4 videos"),
+        ({"n_snippets": np.array([5, 4, 9, 0])}, "at least 1"),
+        ({"seen": np.zeros(18, int)}, "seen must count"),
+        ({"look_ahead": np.array(-1)}, "look_ahead must be"),
+        ({"n_snippets": np.array([4, 5, 3, 6])}, None),  # nothing can tell, without true frames in the list
+    ],
+)
+def test_scores_that_cannot_be_are_named(scored, run, change, words):
+    command, _, _ = scored
+    done = run(*command(**change))
+    assert (done.code, done.err) == (0, done.err) if words is None else done.code == 2 and words in done.err, done
+
+
+def test_wrong_pairings_are_named(scored, run):
+    command, content, path = scored
+    names = content["video"]
+    rows = [(f"{n}__5.npy", "Normal" if n[0] == "N" else n[:5]) for n in names]
+    write_list(path / "other.csv", [(r[0].replace("0", "9"), r[1]) for r in rows])
+    write_list(path / "order.csv", rows[::-1])
+    write_list(path / "short.csv", rows[:3])
+    write_list(path / "twice.csv", [*rows, rows[0]])
+    write_list(
+        path / "frames.csv",
+        [(*r, 16 * n + 1) for r, n in zip(rows, content["n_snippets"], strict=True)],
+        ("path", "label", "frames"),
+    )
+    for list_file, words in (
+        ("other.csv", "lacks 4 of the 4"),
+        ("order.csv", "line 2: Normal_Videos_010_x264, but"),
+        ("short.csv", "1 videos that are not in"),
+        ("twice.csv", "has 5 rows"),
+        ("frames.csv", "81 frames, but"),
+        ("nowhere.csv", "no such list"),
+    ):
+        done = run(*command(list_file))
+        assert done.code == 2 and words in done.err, done
+    done = run(*command(None, video=np.array([names[0], *names[:3]])))
+    assert done.code == 2 and "is already video 1" in done.err
+    np.save(path / "gt.npy", np.zeros(7))
+    done = run(*command())
+    assert done.code == 2 and "7 frames, but" in done.err
+    (path / "s.npz").write_bytes(b"nothing")
+    done = run("metrics.py", path / "s.npz", "--gt-path", path / "gt.npy")
+    assert done.code == 2 and "not a whole .npz" in done.err
+    assert not (path / "s.json").exists()
+
+
+def test_the_f1_threshold_comes_from_other_videos(scored, run):
+    command, content, path = scored
+    base = command()
+    np.savez(path / "val.npz", **content)
+    np.save(path / "val_gt.npy", np.load(path / "gt.npy"))
+    done = run(*base, "--val-scores", path / "val.npz", "--val-gt-path", path / "val_gt.npy")
+    assert done.code == 0 and "chosen on other videos" in done.out, done
+    done = run(*base, "--val-scores", path / "val.npz")
+    assert done.code == 2 and "belong together" in done.err
+    done = run(*base, "--fps", 0)
+    assert done.code == 2 and "--fps must be" in done.err
+
+
+def test_scores_of_the_future_say_so_and_raise_alarms_late():
+    videos = [Video("a", None, "Abuse", True, 20, 320, 0), Video("n", None, "Normal", False, 20, 320, 0)]
+    logits = np.full(40, -4.0)
+    logits[8:12] = 8.0
+    truth = np.zeros(640, np.uint8)
+    truth[128:192] = 1
+    how = dict(width=8, pad="edge", window=4)
+    slide, causal = (from_logits(videos, logits, smooth=smooth, **how) for smooth in ("slide", "causal"))
+    terms = metrics.Terms(16.0, 1.0)
+    late, honest = (metrics.evaluate(found, truth, terms) for found in (slide, causal))
+    assert (late["look_ahead"], honest["look_ahead"]) == (7, 0)
+    assert "7 snippets (112 frames, 7.0 s)" in metrics.table({"slide 8": late, "causal 8": honest})
+    # slide: snippet 8 is above at once, and known once snippet 15's clip is complete: 16 snippets, 8 after the start
+    assert late["events"]["delay_median"]["value"] == 8.0 and honest["events"]["delay_median"]["value"] <= 4.0
