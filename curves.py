@@ -9,7 +9,7 @@ Shapes: V videos, S snippets, R resamples, G distinct scores of snippets with an
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 CHUNK = 1024  # distinct scores looked at together, so that the intermediate results stay small
 
@@ -26,13 +26,26 @@ def areas(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> Area
     """The areas of (S,) scores that stand for so many anomalous and normal frames; NaN where there are none of a kind."""
     if not (anomalous.any() and normal.any()):
         return Areas(np.nan, np.nan, np.nan)
-    frames = np.concatenate((anomalous, normal))
-    there = frames > 0
-    how = dict(
-        y_true=np.arange(len(frames))[there] < len(scores), y_score=np.tile(scores, 2)[there], sample_weight=frames[there]
-    )
+    how = weighted(scores, anomalous, normal)
     precision, recall, _ = precision_recall_curve(**how)
     return Areas(float(roc_auc_score(**how)), float(average_precision_score(**how)), float(auc(recall, precision)))
+
+
+def curves_of(
+    scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], Areas]:
+    """The ROC (false, true positive rate) and precision-recall (recall, precision) curves of `areas`, and the areas."""
+    fpr, tpr, _ = roc_curve(**weighted(scores, anomalous, normal))
+    precision, recall, _ = precision_recall_curve(**weighted(scores, anomalous, normal))
+    return (fpr, tpr), (recall, precision), areas(scores, anomalous, normal)
+
+
+def weighted(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
+    """The arguments of scikit-learn's functions: each snippet once as anomalous and once as normal, weighing its frames."""
+    frames = np.concatenate((anomalous, normal))
+    there = frames > 0
+    truth = np.arange(len(frames)) < len(scores)
+    return {"y_true": truth[there], "y_score": np.tile(scores, 2)[there], "sample_weight": frames[there]}
 
 
 def resampled_areas(
@@ -46,12 +59,9 @@ def resampled_areas(
     steps = -np.unique(-scores[anomalous > 0])  # (G,) descending
     at = np.searchsorted(-steps, -scores)  # the first step that is not above a score: there its frames are counted
     after = np.searchsorted(-steps, -scores, "right")  # the first step below it: there they count as above
-    n_anomalous, n_normal = (
-        weights @ np.bincount(video, anomalous, weights.shape[1]),
-        weights @ np.bincount(video, normal, weights.shape[1]),
-    )  # (R,)
+    n_anomalous, n_normal = (weights @ np.bincount(video, frames, weights.shape[1]) for frames in (anomalous, normal))  # (R,)
     tp = fp = above = np.zeros((len(weights), 1))  # (R, 1) true and false positives so far, and false ones strictly above
-    areas = np.zeros((3, len(weights)))
+    sums = np.zeros((3, len(weights)))
     for start in range(0, len(steps), CHUNK):
         size = min(CHUNK, len(steps) - start)
 
@@ -64,13 +74,12 @@ def resampled_areas(
         found = counts(anomalous, at)
         tps, fps, aboves = tp + found.cumsum(1), fp + counts(normal, at).cumsum(1), above + counts(normal, after).cumsum(1)
         precision, before = share(tps, tps + fps), share(tps - found, tps - found + aboves)
-        areas[0] += (found * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
-        areas[1] += (found * precision).sum(1)
-        areas[2] += (found * (precision + before) / 2).sum(1)
+        sums[0] += (found * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
+        sums[1] += (found * precision).sum(1)
+        sums[2] += (found * (precision + before) / 2).sum(1)
         tp, fp, above = tps[:, -1:], fps[:, -1:], aboves[:, -1:]
-    with np.errstate(invalid="ignore"):
-        areas = areas / n_anomalous / np.where(n_normal > 0, np.stack((n_normal, *np.ones((2, len(weights))))), np.nan)
-    return Areas(*areas)
+    whole = np.where((n_anomalous > 0) & (n_normal > 0), n_anomalous, np.nan)
+    return Areas(sums[0] / whole / np.maximum(n_normal, 1), sums[1] / whole, sums[2] / whole)
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

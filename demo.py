@@ -1,6 +1,7 @@
 """Make a small synthetic feature set in the layout of the real ones, to see the whole project work without any download.
 
     python demo.py --out demo
+    python demo.py --out demo/memory --gaps 2 4 8 16 32 64 --n-videos 1200 --width 128
 
 The features are synthetic: scenes that drift slowly, with everyday events in all videos; anomalies are short bursts, or long
 and slow changes. Folders, names, crops and annotation files are VadCLIP's and the data sets' own; lists and ground truth come
@@ -121,6 +122,38 @@ def make_longterm(world: World, out: Path, *, n_videos: int, length: int) -> Non
     make_list(out, "longterm", root, out / "longterm_annotations.txt", "--frames", str(out / "longterm_frames.csv"))
 
 
+def make_gap(world: World, out: Path, gap: int, *, n_videos: int) -> None:
+    """A set whose anomaly no window of `gap` clips can show: two ordinary events in the wrong order, `gap` clips apart.
+
+    A door opens and, so many clips later, closes; in an anomalous video it closes before it opens. Each event lasts a clip and
+    is as frequent in normal as in anomalous videos, and the second event alone is anomalous. In half of the normal training
+    videos nothing happens, so that events stand out; in the test videos there are always both. Writes train.csv, test.csv
+    and gt.npy.
+    """
+    rng, opening, closing = world.rng, *8.0 * world.events[:2]
+    lists, truth = {"train": ["path,label"], "test": ["path,label"]}, []
+    for i in range(n_videos):
+        part, anomalous = "test" if i % 6 >= 4 else "train", i % 2 == 1
+        n_clips = gap + 12
+        x = 5.0 * world.scenes[0] + rng.standard_normal((4 * n_clips, world.width)) / world.width**0.5
+        start = int(rng.integers(8, n_clips - gap))
+        if anomalous or part == "test" or rng.random() < 0.5:
+            first, second = (closing, opening) if anomalous else (opening, closing)
+            x[4 * start : 4 * start + 4] += first
+            x[4 * (start + gap) : 4 * (start + gap) + 4] += second
+        name = f"{'Abuse' if anomalous else 'Normal'}{i:04}"
+        world.save(out, name, x, range(1))
+        lists[part].append(f"{name}__0.npy,{'Abuse' if anomalous else 'Normal'}")
+        if part == "test":
+            wrong = np.zeros(4 * n_clips, np.float32)
+            wrong[4 * (start + gap) : 4 * (start + gap) + 4] = anomalous
+            truth.append(wrong.repeat(16))
+    for part, lines in lists.items():
+        atomic.write_text(out / f"{part}.csv", "\n".join(lines) + "\n")
+    with atomic.replacing(out / "gt.npy") as file:
+        np.save(file, np.concatenate(truth))
+
+
 def make_list(out: Path, data_set: str, root: Path, annotations: Path, *more: str) -> None:
     """Run `list/make_list.py` as a user would."""
     paths = ["--feature-root", str(root), "--annotations", str(annotations), "--out", str(out / "list")]
@@ -133,13 +166,22 @@ parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
 parser.add_argument("--width", type=int, default=512, help="width of the features")
 parser.add_argument("--n-videos", type=int, default=160, help="videos like UCF-Crime's, a quarter of them for testing")
 parser.add_argument("--length", type=int, default=48, help="mean length of a video, in snippets")
+parser.add_argument("--gaps", type=int, nargs="*", default=[], help="instead, sets of --n-videos for the memory experiment, "
+                    "one for each number of clips between two events")  # fmt: skip
 
 
 def main() -> None:
     args = parser.parse_args()
+    if any(gap < 1 for gap in args.gaps):
+        parser.error("--gaps must be at least 1")
     if args.n_videos < 16 or args.length < 16 or args.width < 1 or args.seed < 0:
         parser.error("--n-videos and --length must be at least 16, --width at least 1, --seed at least 0")
     world = World(seed=args.seed, width=args.width)
+    for gap in args.gaps:
+        make_gap(world, args.out / str(gap), gap, n_videos=args.n_videos)
+    if args.gaps:
+        print(f"{args.out}: sets for the memory experiment, events {', '.join(map(str, args.gaps))} clips apart")
+        return
     make_ucf(world, args.out, n_videos=args.n_videos, length=args.length)
     make_xd(world, args.out, n_videos=max(16, args.n_videos // 4), length=args.length)
     make_longterm(world, args.out, n_videos=6, length=10 * args.length)

@@ -18,6 +18,7 @@ import atomic
 import checkpoint
 import figures
 import metrics
+import report
 import scoring
 from model import LSHMA
 from option import MODEL, TESTING, Parser, adopt, parse, resolve_variant
@@ -138,3 +139,5 @@ def test(options: Namespace) -> None:
     print(scoring.describe(results, options))
     print(metrics.table(evaluations))
     print(f"results, scores and timelines in {out_dir}")
+    if options.report:
+        print(f"report in {report.write(out_dir)}")

@@ -1,14 +1,16 @@
-"""The figures of a run: training curves, and the test videos' scores over time beside their ground truth."""
+"""The figures of a run: training curves, the test videos' scores over time, and those of the report."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 import atomic
+import curves
 from videos import FRAMES_PER_SNIPPET, Video
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by colour-blind readers, and in print
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind readers, and in print
 N_TIMELINES = 12
 
 
@@ -60,6 +62,94 @@ def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np
     figure.supylabel("score", fontsize=9)
     title = f"Scores of {len(shown)} of {len(videos)} test videos; shaded: anomalous in the ground truth"
     figure.suptitle(title, fontsize=10)
+    write(figure, path)
+
+
+def roc_and_pr(path: Path, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    """Draw ROC and precision-recall curves of frames: for each name (S,) scores, and the frames of each kind they stand for."""
+    plt = pyplot()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+    styles = zip((BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True)
+    for (name, counts), (colour, line) in zip(columns.items(), styles, strict=False):
+        roc, pr, found = curves.curves_of(*counts)
+        left.plot(100 * roc[0], 100 * roc[1], line, color=colour, label=f"{name}: AUC {100 * found.auc:.1f}")
+        right.plot(100 * pr[0], 100 * pr[1], line, color=colour, label=f"{name}: AP {100 * found.ap:.1f}")
+    share = 100 * counts[1].sum() / (counts[1].sum() + counts[2].sum())
+    left.plot([0, 100], [0, 100], "-", color=GREY, linewidth=0.8)
+    right.axhline(share, color=GREY, linewidth=0.8)
+    left.set(title="ROC, frames", xlabel="false positive rate (%)", ylabel="true positive rate (%)")
+    right.set(title="Precision and recall, frames", xlabel="recall (%)", ylabel="precision (%)", ylim=(0, 102))
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=8, title="grey: chance", title_fontsize=8)
+    write(figure, path)
+
+
+def class_bars(path: Path, results: Mapping) -> None:
+    """Draw the AUC of each class of anomaly against all normal videos, with its interval; the grey line is chance."""
+    plt = pyplot()
+    classes = {name: found for name, found in results["classes"].items() if found["auc"]}
+    order = sorted(classes, key=lambda name: classes[name]["auc"]["value"])
+    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.3 * len(order)), layout="constrained")
+    values = np.array([100 * classes[name]["auc"]["value"] for name in order])
+    spans = np.array([np.multiply(100, classes[name]["auc"]["interval"]) for name in order]).reshape(-1, 2)
+    axis.barh(np.arange(len(order)), values, color=BLUE, height=0.65)
+    errors = np.maximum(0, np.stack((values - spans[:, 0], spans[:, 1] - values)))
+    axis.errorbar(values, np.arange(len(order)), xerr=errors, fmt="none", ecolor="black", capsize=2, linewidth=1)
+    axis.axvline(50, color=GREY, linewidth=0.8)
+    axis.set_yticks(np.arange(len(order)), [f"{name} ({classes[name]['n_videos']})" for name in order])
+    axis.set(title="AUC by class (videos), against all normal videos", xlabel="AUC (%), with 95 % intervals", xlim=(0, 102))
+    write(figure, path)
+
+
+def score_distributions(path: Path, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> None:
+    """Draw how the scores of anomalous and of normal frames are distributed: (S,) scores and their frames of each kind."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+    bins = np.linspace(0, 1, 41)
+    for frames, colour, name, style in ((normal, BLUE, "normal", {"alpha": 0.35}), (anomalous, ORANGE, "anomalous", {})):
+        if frames.any():
+            share = 100 * np.histogram(scores, bins, weights=frames)[0] / frames.sum()
+            axis.stairs(share, bins, color=colour, label=f"{name} frames", fill=bool(style), linewidth=1.6, **style)
+    axis.set(title="Scores of frames", xlabel="score", ylabel="% of the frames of a kind", yscale="symlog", xlim=(0, 1), ylim=0)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.legend(frameon=False, fontsize=8)
+    write(figure, path)
+
+
+def curves_over(path: Path, series: Mapping[str, Sequence[tuple[float, np.ndarray]]], x: str, y: str) -> None:
+    """Draw means over seeds, with their range, against a varied option: for each curve its points, (value, (seeds,))."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    looks = itertools.product("os^D", (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "black"))
+    for (name, points), (marker, colour) in zip(series.items(), looks, strict=False):
+        points = sorted(points, key=lambda point: point[0])
+        at = [value for value, _ in points]
+        axis.plot(at, [values.mean() for _, values in points], marker=marker, color=colour, label=name, markersize=4)
+        low, high = [values.min() for _, values in points], [values.max() for _, values in points]
+        axis.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)
+    ticks = sorted({value for points in series.values() for value, _ in points})
+    if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
+        axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set(xlabel=x, ylabel=y, title="Mean over seeds; shaded: their range")
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    write(figure, path)
+
+
+def dots(path: Path, rows: Mapping[str, np.ndarray], x: str) -> None:
+    """Draw every seed of each row, and the row's mean."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(7, 1 + 0.32 * len(rows)), layout="constrained")
+    for i, values in enumerate(rows.values()):
+        axis.plot(values, np.full(len(values), i), "o", color=BLUE, markersize=5, fillstyle="none", label="a seed")
+        axis.plot(values.mean(), i, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="mean")
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.invert_yaxis()
+    axis.set(xlabel=x)
+    axis.grid(axis="y", linewidth=0.4)
+    axis.legend(*(part[:2] for part in axis.get_legend_handles_labels()), frameon=False, fontsize=8, loc="center left",
+                bbox_to_anchor=(1, 0.5))  # fmt: skip
     write(figure, path)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LEAST_SALIENCE = 0.01  # a clip the model is sure of is kept at most 100 times as long as one that it thinks nothing of
+MOST_SALIENT = 100.0  # bounds the odds that `salience` counts with, and with them how long a moment can outlive others
 CHUNK = 512  # clips that attend at a time: it bounds the memory that long videos take, and fits caches
 
 
@@ -36,7 +36,7 @@ def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
     place counted from the oldest (0) to the newest (1), so that the newest fades first.
 
     Args:
-        strength: (B, M + 1) float64, s in (0, 1]. age: (B, M + 1) int64, -1 = empty.
+        strength: (B, M + 1) float64, s above 0. age: (B, M + 1) int64, -1 = empty.
     Returns: (B, M) int64 slots in their order.
     """
     slot = torch.arange(age.shape[1], device=age.device)
@@ -136,10 +136,10 @@ class HMA(nn.Module):
         self.mlp = MLP(width)
         self.drop, self.drop_attn, self.drop_qkv = (nn.Dropout(r) for r in (drop_rate, drop_attn_rate, drop_qkv_rate))
 
-    def forward(self, x: Tensor, segment: Tensor, score: Tensor | None) -> Tensor:
-        """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending, score as in `strengths` -> (N, T, D)."""
+    def forward(self, x: Tensor, segment: Tensor, odds: Tensor | None) -> Tensor:
+        """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending, odds as in `strengths` -> (N, T, D)."""
         k, c, entry = self.compress(x)
-        strength, newest = (s.cpu() for s in self.strengths(entry, k, score))
+        strength, newest = (s.cpu() for s in self.strengths(entry, k, odds))
         table = remembered(self.forgetting, strength, newest, segment.cpu(), self.capacity).to(x.device)  # (N, M)
         known = table >= 0
         own = torch.arange(len(x), device=x.device).unsqueeze(1)
@@ -147,13 +147,13 @@ class HMA(nn.Module):
         chunks = (slice(i, i + CHUNK) for i in range(0, len(x), CHUNK))
         return torch.cat([self.attend(k[at], c[at], entry[table[at]], known[at]) for at in chunks])
 
-    def step(self, x: Tensor, memory: Memory, score: Tensor | None) -> tuple[Tensor, Memory]:
+    def step(self, x: Tensor, memory: Memory, odds: Tensor | None) -> tuple[Tensor, Memory]:
         """One clip of each of B streams: x (B, T, D) -> (B, T, D) and the memory that the next clip meets."""
         k, c, entry = self.compress(x)
         y = self.attend(k, c, memory.entries, memory.age >= 0)
         if self.capacity == 0:
             return y, memory
-        strength, newest = self.strengths(entry, k, score)
+        strength, newest = self.strengths(entry, k, odds)
         age = torch.cat((memory.age + (memory.age >= 0), memory.age.new_zeros(len(x), 1)), 1)
         known = memory.strength
         keep = survivors(self.forgetting, torch.cat((known, newest.unsqueeze(1)), 1), age)  # (B, M)
@@ -170,13 +170,13 @@ class HMA(nn.Module):
         c = self.compress_memory(k)
         return Compressed(k, c, c.detach())  # remembered clips are no path for gradients: a stream would never end
 
-    def strengths(self, entry: Tensor, k: Tensor, score: Tensor | None) -> tuple[Tensor, Tensor]:
+    def strengths(self, entry: Tensor, k: Tensor, odds: Tensor | None) -> tuple[Tensor, Tensor]:
         """(N,) float64 each: of a clip as an entry, and when it joins (`released` then looks at it uncompressed).
 
-        score: (N,) the anomaly score that clips enter the layer with, which is their strength under `salience`; else None.
+        odds: (N,) that clips are anomalous, as the model sees them when they enter: their strength under `salience`; else None.
         """
         if self.forgetting == "salience":
-            strength = score.double().clamp_min(LEAST_SALIENCE)
+            strength = odds.double().clamp(1 / MOST_SALIENT, MOST_SALIENT)
             return strength, strength
         strength = sigmoid_of_mean(entry)
         return strength, sigmoid_of_mean(k) if self.forgetting == "released" else strength

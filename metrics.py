@@ -67,8 +67,7 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float
     results["n_normal_videos"] = int((~is_anomalous).sum())
     results |= areas_of(np.ones(len(videos), bool)) | areas_of(is_anomalous, "_anomalous")
     results["far"] = ratio(frames_above(FALSE_ALARM, normal) * ~is_anomalous, n_frames * ~is_anomalous)
-    largest = np.maximum.reduceat(scores, np.cumsum(n_snippets) - n_snippets)  # (V,)
-    per_video = largest, is_anomalous.astype(float), (~is_anomalous).astype(float)
+    per_video = by_video(found, anomalous)
     results["video_auc"] = figure(areas(*per_video).auc, resampled_areas(*per_video, np.arange(len(videos)), weights).auc)
     if f1_threshold is not None:
         true, false = frames_above(f1_threshold, anomalous), frames_above(f1_threshold, normal)
@@ -138,7 +137,8 @@ def interval_ap(
     of_video = np.bincount(video[right], minlength=len(n_events))
     with np.errstate(invalid="ignore"):
         recall = (weights @ of_video) / (weights @ n_events)
-    again = np.where(recall == 0, 0.0, recall * resampled_areas(*counts, video, weights).ap)
+    ap_of_found = resampled_areas(*counts, video, weights).ap  # NaN: none of them is wrong, or none right
+    again = recall * np.nan_to_num(ap_of_found, nan=1.0)
     ap = areas(*counts).ap if (~right).any() else 1.0
     return figure(ap * right.sum() / n_events.sum(), again)
 
@@ -170,6 +170,14 @@ def frames_of(found: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return anomalous, counts - anomalous
 
 
+def by_video(found: Scores, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each video's largest score, and whether it is anomalous, and normal: anomalous (S,) > 0 anywhere -> 3 x (V,)."""
+    n_snippets, _ = counts_of(found)
+    starts = np.cumsum(n_snippets) - n_snippets
+    is_anomalous = (np.add.reduceat(anomalous.astype(float), starts) > 0).astype(float)
+    return np.maximum.reduceat(found.scores, starts), is_anomalous, 1 - is_anomalous
+
+
 def best_f1_threshold(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> float:
     """The threshold with the highest F1 of "score > threshold": (S,) scores, and the frames (or videos) they stand for."""
     levels = np.unique(scores)[::-1]  # descending: a threshold just below each
@@ -180,12 +188,20 @@ def best_f1_threshold(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndar
 
 
 def table(columns: Mapping[str, dict[str, Any]]) -> str:
-    """The figures of one or more evaluations of the same videos side by side, in percent unless they say what."""
+    """The figures of one or more evaluations of the same videos side by side, as text."""
+    rows = rows_of(columns)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, remark(next(iter(columns.values())))])
+
+
+def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
+    """The cells of that table, a row for each figure, in percent unless its name says what; first the columns' names."""
     first = next(iter(columns.values()))
-    lines = [("", list(columns)), ("look-ahead", [look_ahead(results) for results in columns.values()])]
+    rows = [["", *columns], ["look-ahead", *(look_ahead(results) for results in columns.values())]]
 
     def row(name: str, of: Callable[[dict], dict | None], scale: float = 100.0) -> None:
-        lines.append((name, [cell(of(results), scale) for results in columns.values()]))
+        rows.append([name, *(cell(of(results), scale) for results in columns.values())])
 
     for suffix, where in (("", ""), ("_anomalous", ", anomalous videos")):
         row(f"AUC{where}", lambda r, s=suffix: r["auc" + s])
@@ -204,10 +220,7 @@ def table(columns: Mapping[str, dict[str, Any]]) -> str:
         row("  false alarms an hour", lambda r: r["events"]["false_alarms_per_hour"], 1)
         for least in map(str, IOUS):
             row(f"AP of intervals, IoU {least}", lambda r, n=least: r["events"]["ap_iou"][n])
-    columns_of = [[name, *cells] for name, cells in lines]
-    widths = [max(map(len, column)) for column in zip(*columns_of, strict=True)]
-    text = ["  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip() for cells in columns_of]
-    return "\n".join([*text, remark(first)])
+    return rows
 
 
 def cell(found: dict | None, scale: float) -> str:

@@ -91,7 +91,7 @@ class LSHMA(nn.Module):
         """Multi-scale: the maximum over all layers, and the input, of their features. x (N, T, D) -> (N, T), (N,)."""
         z = self.linear(x)
         for layer in self.layers:
-            x = layer(x, segment, self.score(x))
+            x = layer(x, segment, self.odds(x))
             z = torch.maximum(z, self.linear(x))
         return self.head(z), segment.new_full((len(x),), len(self.layers))
 
@@ -102,7 +102,7 @@ class LSHMA(nn.Module):
         logits, exit_layer = x.new_empty(x.shape[:2]), segment.new_empty(len(x))
         going = torch.arange(len(x), device=x.device)  # the clips that no layer was sure of yet
         for depth, layer in enumerate(self.layers, 1):
-            x = layer(x, segment, self.score(x))
+            x = layer(x, segment, self.odds(x))
             if exit_threshold >= 1 and depth < len(self.layers):
                 continue  # no score exceeds 1: these logits would not be looked at
             found = self.head(self.linear(x))  # (n, T)
@@ -121,12 +121,13 @@ class LSHMA(nn.Module):
         return self.classifier(z + self.mlp(z)).squeeze(-1)
 
     @torch.no_grad()
-    def score(self, x: Tensor) -> Tensor | None:
-        """What the model thinks of clips on their way, by which `salience` remembers them: (N, T, D) -> (N,) in [0, 1].
+    def odds(self, x: Tensor) -> Tensor | None:
+        """What the model thinks of clips on their way, by which `salience` remembers them: (N, T, D) -> (N,), above 0.
 
-        It is the largest score of a clip's snippets at the scale of x, detached. Other rules do not ask: None.
+        The odds p / (1 - p) = exp(logit) of a clip's most suspicious snippet at the scale of x, detached. Other rules do not
+        ask: None.
         """
-        return self.head(self.linear(x)).float().sigmoid().amax(1) if self.forgetting == "salience" else None
+        return self.head(self.linear(x)).float().amax(1).exp() if self.forgetting == "salience" else None
 
     def empty_memory(self, n_streams: int) -> StreamMemory:
         """The memory of streams that have seen nothing, on the model's device."""
@@ -162,7 +163,7 @@ class LSHMA(nn.Module):
         for depth, (layer, past) in enumerate(zip(self.layers, memory.layers, strict=True), 1):
             past = past.emptied(exited)
             if len(going):
-                x, now = layer.step(x, Memory(*(field[going] for field in past)), self.score(x))
+                x, now = layer.step(x, Memory(*(field[going] for field in past)), self.odds(x))
                 past = Memory(*(field.index_copy(0, going, new) for field, new in zip(past, now, strict=True)))
             layers.append(past)
             if exit_threshold is None:

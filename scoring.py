@@ -17,6 +17,7 @@ from tqdm import tqdm
 import atomic
 import curves
 import metrics
+import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
 from model import LSHMA
 from scores import Scores, from_logits
@@ -105,8 +106,10 @@ def scores_of(prediction: Prediction, videos: Sequence[Video], options: Namespac
 def results_of(prediction: Prediction, found: Scores, truth: np.ndarray, options: Namespace) -> dict[str, object]:
     """The headline figures of a test, and how it went."""
     n_snippets, n_key = len(found.scores), prediction.key_exits.sum()
+    frames = metrics.frames_of(found, truth)
     return {
-        **curves.areas(found.scores, *metrics.frames_of(found, truth))._asdict(),
+        **curves.areas(found.scores, *frames)._asdict(),
+        "video_auc": curves.areas(*metrics.by_video(found, frames[0])).auc,
         "n_videos": len(found.videos),
         "n_snippets": n_snippets,
         "n_frames": len(truth),
@@ -140,26 +143,19 @@ def evaluations(tested: Tested, options: Namespace, f1_threshold: float | None) 
     terms = metrics.Terms(options.fps, options.false_alarms)
     found = {}
     for smooth in (options.smooth, "causal", "none"):
-        name = smoothing_name(smooth, options)
+        name = smoothing.name_of(smooth, options.smooth_width)
         if name not in found:
             scores = scores_of(tested.prediction, tested.found.videos, options, smooth)
             found[name] = metrics.evaluate(scores, tested.truth, terms, f1_threshold)
     return found
 
 
-def smoothing_name(smooth: str, options: Namespace) -> str:
-    """`slide 8`, or `unsmoothed`."""
-    return "unsmoothed" if smooth == "none" else f"{smooth} {options.smooth_width}"
-
-
 def validate(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> dict[str, float]:
     """Whole videos' largest scores against their labels: `val_auc`, `val_ap`, and the threshold of the best F1."""
     found = scores_of(predict(model, videos, options, device), videos, options)
-    n_snippets, _ = metrics.counts_of(found)
-    largest = np.maximum.reduceat(found.scores, np.cumsum(n_snippets) - n_snippets)
-    anomalous = np.array([video.anomalous for video in videos], float)
-    auc, ap, _ = curves.areas(largest, anomalous, 1 - anomalous)
-    return {"val_auc": auc, "val_ap": ap, "val_threshold": metrics.best_f1_threshold(largest, anomalous, 1 - anomalous)}
+    counts = metrics.by_video(found, np.repeat([video.anomalous for video in videos], metrics.counts_of(found)[0]))
+    auc, ap, _ = curves.areas(*counts)
+    return {"val_auc": auc, "val_ap": ap, "val_threshold": metrics.best_f1_threshold(*counts)}
 
 
 def write_scores(path: Path, tested: Tested) -> None:

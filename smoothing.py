@@ -45,6 +45,11 @@ def seen(length: int, kind: str, width: int, window: int) -> np.ndarray:
     return np.minimum(-(-needed // window) * window, length)
 
 
+def name_of(kind: str, width: int) -> str:
+    """`slide 8`, or `unsmoothed`."""
+    return "unsmoothed" if kind == "none" else f"{kind} {width}"
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Scores of logits, in float64, without overflow, and exact near 0 too, so that small scores keep their order."""
     return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))

@@ -271,7 +271,7 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time():
         again = curves.resampled_areas(found.scores, *metrics.frames_of(found, truth), video, metrics.resamples(60))
         low, high = metrics.figure(0.0, again.auc)["interval"]
         covered += low <= expected <= high
-    assert 0.90 <= covered / 120 <= 0.985
+    assert 0.87 <= covered / 120 <= 0.99
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=20))
