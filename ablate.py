@@ -1,9 +1,10 @@
-"""Experiments: rows of options x seeds, each cell a training of its own; then one table and one figure of them all.
+"""Experiments: rows of options x seeds, each cell a run of a script; then one table and one figure of them all.
 
-    python ablate.py ucf --rows paper fifo "no memory" --seeds 1 2 3 --jobs 2 --out-dir runs/rules -- --feature-root FEATURES
-    python ablate.py ucf --rows paper --vary cache-keep-max-len=1,2,4,8 --out-dir runs/cache -- --feature-root FEATURES
+    python ablate.py ucf_train --rows paper fifo "no memory" --jobs 2 --out-dir runs/rules -- --feature-root FEATURES
+    python ablate.py ucf_train --vary cache-keep-max-len=1,2,4,8 --out-dir runs/cache -- --feature-root FEATURES
+    python ablate.py ucf_test --vary drop-snippets=0,0.5,0.9 --out-dir runs/robust -- --model-path runs/{seed}/best.pt
 
-What follows `--` is given to every training. A finished cell is not run again, a killed one goes on where it was.
+What follows `--` is given to every run. A finished cell is not run again, a killed one goes on where it was.
 """
 
 import argparse
@@ -48,12 +49,18 @@ ROWS = {  # the method, its alternatives, and what is left when a part of it is 
     "no early exit": "--exit-threshold 1",
     "no HMA": "--visual-layers 0",
 }
-PARSERS = {"ucf": ucf_option.parser, "xd": xd_option.parser}
+PARSERS = {
+    "ucf_train": ucf_option.parser,
+    "xd_train": xd_option.parser,
+    "ucf_test": ucf_option.parser,
+    "xd_test": xd_option.parser,
+    "longterm_test": ucf_option.parser,
+}
 HERE = Path(__file__).resolve().parent
 
 
 class Cell(NamedTuple):
-    """One training."""
+    """One run: a training, or a test."""
 
     row: "Row"
     tuning: dict[str, str]
@@ -62,12 +69,12 @@ class Cell(NamedTuple):
     folder: Path
 
     def results(self) -> dict:
-        """What its training wrote, and `wall_seconds`."""
+        """What it wrote, and its `wall_seconds`."""
         return json.loads((self.folder / "results.json").read_text()) | json.loads((self.folder / "cell.json").read_text())
 
 
 class Runner:
-    """Runs cells as processes of their own; `stop` ends them, each saving what it needs to go on."""
+    """Runs cells as processes of their own; `stop` ends them, trainings saving what they need to go on."""
 
     def __init__(self, script: str, jobs: int):
         self.script, self.running, self.stopped = script, set(), False
@@ -75,15 +82,13 @@ class Runner:
         self.environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
     def run(self, cell: Cell) -> Cell:
-        """Train the cell unless it is done. Raises ValueError with the training's own words where it fails."""
+        """Run the cell unless it is done. Raises ValueError with its own last words where it fails."""
         cell.folder.mkdir(parents=True, exist_ok=True)
         with open(cell.folder / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a training that outlived a killed run; its process holds the lock
+            fcntl.flock(lock, fcntl.LOCK_EX)  # waits for a process that outlived a killed experiment: it holds the lock
             if is_done(cell):
                 return cell
-            command = [sys.executable, str(HERE / self.script), *cell.flags, "--out-dir", str(cell.folder)]
-            if (cell.folder / "last.pt").exists():
-                command += ["--use-checkpoint", "--checkpoint-path", str(cell.folder / "last.pt")]
+            command = command_of(self.script, cell)
             began = time.monotonic()
             with open(cell.folder / "output.txt", "a") as output:
                 with self.lock:
@@ -108,7 +113,7 @@ class Runner:
                 raise ValueError(f"{shlex.join(command)}\nended with {code}: {' '.join(words)} (all in {output.name})")
             done = {"flags": cell.flags, "wall_seconds": time.monotonic() - began}
             atomic.write_text(cell.folder / "cell.json", json.dumps(done, indent=2) + "\n")
-            (cell.folder / "last.pt").unlink()  # only needed to go on; the selected weights stay
+            (cell.folder / "last.pt").unlink(missing_ok=True)  # only needed to go on; the selected weights stay
         return cell
 
     def stop(self) -> None:
@@ -119,6 +124,13 @@ class Runner:
                 process.send_signal(signal.SIGTERM)
 
 
+def command_of(script: str, cell: Cell) -> list[str]:
+    """The command that runs a cell, or goes on with it."""
+    last = cell.folder / "last.pt"
+    going_on = ["--use-checkpoint", "--checkpoint-path", str(last)] if last.exists() else []
+    return [sys.executable, str(HERE / f"{script}.py"), *cell.flags, "--out-dir", str(cell.folder), *going_on]
+
+
 def is_done(cell: Cell) -> bool:
     """Whether the cell has been run to its end. Raises ValueError where it was run with other flags."""
     path = cell.folder / "cell.json"
@@ -127,7 +139,7 @@ def is_done(cell: Cell) -> bool:
     before = json.loads(path.read_text())["flags"]
     if before != cell.flags:
         raise ValueError(
-            f"{cell.folder} holds a training with other flags ({shlex.join(before)}), not {shlex.join(cell.flags)}; "
+            f"{cell.folder} holds a run with other flags ({shlex.join(before)}), not {shlex.join(cell.flags)}; "
             "choose another --out-dir"
         )
     return True
@@ -161,14 +173,14 @@ class Grid:
     def cell(self, row: Row, tuning: dict[str, str], seed: int) -> Cell:
         """The training of a row with these tuned values and this seed."""
         flags = [*self.flags, *ROWS[row.base].split()]
-        for name, value in (row.changes | tuning).items():
+        for name, value in (row.changes | tuning | {"seed": str(seed)}).items():
             place = "{" + name + "}"
-            if any(place in flag for flag in flags):
-                flags = [flag.replace(place, value) for flag in flags]
-            else:
+            there = any(place in flag for flag in flags)
+            flags = [flag.replace(place, value) for flag in flags]
+            if not there or name == "seed":
                 flags += [f"--{name}", value]
         names = [row.base, *named(row.changes), *named(tuning), f"seed {seed}"]
-        return Cell(row, tuning, seed, [*flags, "--seed", str(seed)], Path(self.args.out_dir, *map(slug, names)))
+        return Cell(row, tuning, seed, flags, Path(self.args.out_dir, *map(slug, names)))
 
     def first(self, row: Row) -> list[Cell]:
         """What is run of a row to choose its tuned values: the first seed with each."""
@@ -185,16 +197,16 @@ class Grid:
             raise ValueError(f"--jobs must be at least 1, not {self.args.jobs}")
         for row in self.rows:
             for cell in self.first(row):
-                options = option.parse(PARSERS[self.args.data_set], cell.flags)
+                options = option.parse(PARSERS[self.args.script], cell.flags)
                 if len(self.tunings) > 1 and not options.val_share:
                     raise ValueError("--tune needs validation videos: give --val-share 0.1 after --, or leave --tune out")
                 is_done(cell)
 
     def run(self) -> None:
         """Run all cells that are not done, in --jobs processes. Stopped or failed, the others are saved to go on."""
-        runner = Runner(f"{self.args.data_set}_train.py", self.args.jobs)
+        runner = Runner(self.args.script, self.args.jobs)
         total = len(self.rows) * (len(self.tunings) + len(self.args.seeds) - 1)
-        with ThreadPoolExecutor(self.args.jobs) as pool, tqdm(total=total, unit="training", disable=None) as bar:
+        with ThreadPoolExecutor(self.args.jobs) as pool, tqdm(total=total, unit="run", disable=None) as bar:
             pending: set[Future] = {pool.submit(runner.run, cell) for row in self.rows for cell in self.first(row)}
             waiting = {row.name: len(self.tunings) for row in self.rows}
             try:
@@ -249,21 +261,19 @@ def read_cell(cell: Cell) -> tuple[dict, np.ndarray]:
     video = np.repeat(np.arange(len(found.videos)), metrics.counts_of(found)[0])
     how = {"width": options["smooth_width"], "pad": options["smooth_pad"], "window": options["attn_window"]}
     causal, unsmoothed = (from_logits(found.videos, arrays["logits"], smooth=kind, **how) for kind in ("causal", "none"))
-    best = results["best"]
+    best = results.get("best", results)
     line = {
         "row": cell.row.base,
         **cell.row.changes,
         **cell.tuning,
         "seed": cell.seed,
-        "selected_by": results["selected_by"],
-        "step": best["step"],
+        **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
         "auc": best["auc"],
         "auc_causal": areas(causal.scores, *frames).auc,
         "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
         "ap": best["ap"],
         "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
-        "auc_best_on_test": max(results["best_on_test"]["auc"], best["auc"], results["last"]["auc"]),
-        "auc_last": results["last"]["auc"],
+        **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
         "wall_seconds": results["wall_seconds"],
     }
     return line, resampled_areas(found.scores, *frames, video, metrics.resamples(len(found.videos))).auc
@@ -304,10 +314,11 @@ COLUMNS = {  # of the Markdown table: name -> key of a cell
 def to_markdown(lines: list[Line]) -> str:
     """The table: mean ± standard deviation over the seeds, 95 % intervals over the videos, the difference to the first row."""
     tuned = bool(lines[0].tuned)
-    head = ["", *(["tuned"] if tuned else []), "n", *COLUMNS, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
+    columns = {name: key for name, key in COLUMNS.items() if key in lines[0].cells[0]}
+    head = ["", *(["tuned"] if tuned else []), "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
     rows = [head, ["---"] * len(head)]
     for line in lines:
-        spread = [mean_and_std(line.values(key)) for key in COLUMNS.values()]
+        spread = [mean_and_std(line.values(key)) for key in columns.values()]
         own, other = line.resampled.mean(0), lines[0].resampled.mean(0)
         difference = line.values("auc").mean() - lines[0].values("auc").mean()
         paired = f"{difference:+.2f} {interval(own - other)}" if line is not lines[0] and own.shape == other.shape else ""
@@ -357,16 +368,17 @@ def assignment(text: str) -> tuple[str, list[str]]:
 
 parser = option.Parser(description=__doc__)
 flag = parser.add_argument
-flag("data_set", choices=tuple(PARSERS), help="whose training is run")
+flag("script", choices=tuple(PARSERS), help="what is run")
 flag("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")
 flag("--vary", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="a row for each value; where what "
      "follows -- has {OPTION}, the value is put there")  # fmt: skip
 flag("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="choose for each row the value that "
      "validates best with the first seed")  # fmt: skip
-flag("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is trained with each")
-flag("--jobs", type=int, default=1, help="trainings at a time; each has its share of the processor's cores")
+flag("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
+flag("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
+flag("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
 flag("--metric", choices=tuple(METRICS), default="auc", help="what the figure shows")
-flag("--out-dir", required=True, type=Path, help="folder for all trainings, and for table.md, cells.csv and figure.png")
+flag("--out-dir", required=True, type=Path, help="folder for all runs, and for table.md, cells.csv and figure.png")
 
 
 def main() -> None:
@@ -377,6 +389,9 @@ def main() -> None:
     try:
         grid = Grid(args, flags)
         grid.check()
+        if args.dry_run:
+            print("\n".join(shlex.join(command_of(args.script, cell)) for row in grid.rows for cell in grid.first(row)))
+            return
         grid.run()
         lines = lines_of(grid)
         atomic.write_text(args.out_dir / "cells.csv", to_csv(grid))
@@ -389,7 +404,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         sys.exit(130)
-    print(f"{table}table, figure and all trainings in {args.out_dir}")
+    print(f"{table}table, cells, figure and all runs in {args.out_dir}")
 
 
 if __name__ == "__main__":

@@ -199,6 +199,7 @@ class Training:
             "loss": float(np.mean(self.losses)),
             "auc": results["auc"],
             "ap": results["ap"],
+            "ap_trapezoid": results["ap_trapezoid"],
             "lr": self.lr,
             "videos_per_second": len(self.losses) / self.seconds,
         }
@@ -232,12 +233,22 @@ class Training:
         """The name of the metric that the best weights have the highest of."""
         return ("val_" if self.data.validation else "") + self.options.select_by
 
+    @property
+    def best_on_test(self) -> dict:
+        """The evaluation that a selection on the test set chooses, as the literature does."""
+        return max(self.history, key=lambda entry: entry[self.options.select_by])
+
+    def choices(self) -> dict[str, dict]:
+        """The evaluations to report, by the way they are chosen."""
+        validated = {f"selected by {self.selected_by}": self.best} if self.data.validation else {}
+        return validated | {f"best on test by {self.options.select_by}": self.best_on_test, "last": self.last}
+
     def write_results(self) -> None:
         """`log.jsonl`, `results.json` and `training.png`, as far as the run is."""
         results = {
             "selected_by": self.selected_by,
             "best": self.best,
-            "best_on_test": max(self.history, key=lambda entry: entry[self.options.select_by]),
+            "best_on_test": self.best_on_test,
             "last": self.last,
             "checkpoint": str(self.paths.best),
         }
@@ -291,6 +302,6 @@ def train(options: Namespace) -> None:
     n_videos = f"{len(data.train):,} training videos, {len(data.validation)} validation, {len(data.test)} test"
     print(f"{n_videos}; {len(training.batches()):,} steps an epoch on {device}; writing to {out_dir}", flush=True)
     training.run()
-    print(f"best by {training.selected_by}, step {training.best['step']}: {scoring.summary_of(training.best)}")
-    print(f"last, step {training.last['step']}: {scoring.summary_of(training.last)}")
+    for name, entry in training.choices().items():
+        print(f"{name}, step {entry['step']}: {scoring.summary_of(entry)}")
     print(f"checkpoints, log, results and figures in {out_dir}")

@@ -1,0 +1,180 @@
+"""The grid of experiments, the sets for the memory experiment, and the report."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL
+
+import ablate
+import events
+import report
+
+
+@pytest.fixture
+def grid(toy):
+    """A command for a grid of two tiny trainings per row."""
+    script = [sys.executable, str(ROOT / "ablate.py"), "ucf_train", "--out-dir", str(toy.path / "grid"), "--jobs", "2"]
+    flags = [*map(str, toy.flags), "--visual-layers", "1", "--max-epoch", "1", "--batch-size", "2", "--val-share", "0.3"]
+
+    def command(*more, then=()):
+        return [*script, *more, "--", *flags, *then]
+
+    return command
+
+
+def finished(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
+    folder = toy.path / "grid"
+    command = grid("--rows", "paper", "no HMA", "--tune", "lr=1e-4,1e-3", "--seeds", "1", "2")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list(folder.glob("*/*/*/last.pt")) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in process.communicate()[1] and process.returncode == 130
+    assert not (folder / "table.md").exists()
+
+    printed = finished(command)
+    table = (folder / "table.md").read_text()
+    assert table in printed and table.count("±") == 2 * len(ablate.COLUMNS)
+    with open(folder / "cells.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and {row["seed"] for row in rows} == {"1", "2"}
+    for base in ("paper", "no HMA"):
+        cells = {(row["lr"], row["seed"]): row for row in rows if row["row"] == base}
+        (chosen,) = {lr for lr, seed in cells if seed == "2"}
+        first = {
+            lr: json.loads((folder / ablate.slug(base) / f"lr-{lr}/seed-1/results.json").read_text()) for lr in ("1e-4", "1e-3")
+        }
+        assert first[chosen]["best"]["val_auc"] == max(results["best"]["val_auc"] for results in first.values())
+        of_row = next(line for line in table.splitlines() if line.startswith(f"| {base} |"))
+        aucs = [100 * float(cells[chosen, seed]["auc"]) for seed in "12"]
+        assert f"{np.mean(aucs):.2f} ± {np.std(aucs, ddof=1):.2f}" in of_row
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.glob("*/*/*/last.pt")) and len(list(folder.glob("*/*/*/best.pt"))) == 6
+
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
+    finished(command)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
+    again = subprocess.run(grid("--rows", "paper", "--tune", "lr=1e-4,1e-3", then=["--p", "1"]), capture_output=True, text=True)
+    assert again.returncode == 2 and "holds a run with other flags" in again.stderr
+
+
+def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values(toy, run):
+    flags = ["ucf_train", "--rows", "paper", "no memory", "--vary", "gap=2,4", "--vary", "cache-keep-max-len=2,8", "--dry-run"]
+    done = run("ablate.py", *flags, "--out-dir", toy.out, "--", "--train-list", "sets/{gap}/train.csv")
+    assert done.code == 0, done.err
+    commands = done.out.splitlines()
+    assert len(commands) == 2 * 2 + 2 and not toy.out.exists()
+    assert all("{gap}" not in line and "--gap" not in line for line in commands)
+    assert sum("sets/4/train.csv" in line for line in commands) == 3
+    assert sum("--cache-keep-max-len 1" in line for line in commands) == 2
+
+
+def test_a_grid_of_tests(trained, run):
+    more = ["--vary", "drop-snippets=0,0.9", "--seeds", 3, "--out-dir", trained.out]
+    done = run("ablate.py", "ucf_test", *more, "--", *trained.test_flags[:-2])
+    assert done.code == 0, done.err
+    assert done.out.count("| paper, drop-snippets") == 2 and "last epoch" not in done.out
+    assert (trained.out / "figure.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "then", "words"),
+    [
+        (["--tune", "lr"], [], "expected an option and its values"),
+        (["--rows", "nonsense"], [], "invalid choice"),
+        (["--jobs", 0], [], "--jobs must be at least 1"),
+        (["--tune", "lr=1e-4,1e-3"], [], "--tune needs validation videos"),
+        (["--vary", "lr=-1"], [], "--lr must be above 0"),
+        (["--vary", "nonsense=1,2"], [], "unrecognized arguments"),
+        ([], ["--train-list", "nowhere.csv"], "nowhere.csv: no such list"),
+    ],
+)
+def test_bad_grids_are_refused(tmp_path, run, flags, then, words):
+    done = run("ablate.py", "ucf_train", "--seeds", 1, "--out-dir", tmp_path / "grid", *flags, "--", *then)
+    assert done.code == 2 and words in done.err, done
+    assert not list(tmp_path.glob("grid/**/cell.json"))
+
+
+def test_the_memory_sets_cannot_be_told_apart_in_a_short_window(tmp_path, run):
+    """Every event comes as often first as second, so that a clip alone, or any window without both, says nothing."""
+    done = run("demo.py", "--out", tmp_path, "--gaps", 3, "--n-videos", 120, "--width", WIDTH)
+    assert done.code == 0, done.err
+    folder = tmp_path / "3"
+    with open(folder / "test.csv") as file:
+        rows = list(csv.DictReader(file))
+    clips = np.stack([np.load(folder / row["path"]) for row in rows]).reshape(len(rows), -1, 4, WIDTH).mean(2).astype(float)
+    truth = np.load(folder / "gt.npy").reshape(len(rows), -1, 64)[:, :, 0]
+    unusual = np.linalg.norm(clips - np.median(clips, (0, 1)), axis=2) > 4  # (V, N) the clips with an event
+    assert (unusual.sum(1) == 2).all()
+    first, second = unusual.argmax(1), unusual.shape[1] - 1 - unusual[:, ::-1].argmax(1)
+    assert (second - first == 3).all()
+    anomalous = np.array([row["label"] == "Abuse" for row in rows])
+    assert (truth.argmax(1)[anomalous] == second[anomalous]).all() and truth[~anomalous].sum() == 0
+    v = np.arange(len(rows))
+    opening = clips[v, np.where(anomalous, second, first)]
+    closing = clips[v, np.where(anomalous, first, second)]
+    assert np.linalg.norm(opening - opening.mean(0), axis=1).max() < 4 < np.linalg.norm(opening.mean(0) - closing.mean(0))
+
+
+WIDTH = int(SMALL[1])
+
+
+def test_a_test_writes_its_report_and_so_does_the_script_for_any_run(trained, run):
+    done = run("ucf_test.py", *trained.test_flags, "--report", "--fps", 24)
+    assert done.code == 0 and "report in" in done.out, done
+    page = (trained.out / "report.html").read_text()
+    names = [row[0].split("/")[1].removesuffix("__5.npy") for row in trained.rows[4:12]]
+    assert page.count("<article") == len(names) and all(name in page for name in names)
+    errors = [float(x) for x in re.findall(r'data-error="([\d.]+)"', page)]
+    assert errors == sorted(errors, reverse=True)
+    assert not re.search(r'(src|href)="(?!data:image/png;base64,|#)', page) and "@import" not in page  # nothing from outside
+    assert page.count("<img") == 3 and "24 frames a second" in page and "causal 8" in page
+    assert {path.name for path in (trained.out / "figures").iterdir()} == {"curves.png", "classes.png", "scores.png"}
+
+    done = run("report.py", trained.path / "run")
+    assert done.code == 0, done.err
+    assert (trained.path / "run/report.html").read_text().count("<img") == 4  # and the training curves
+
+
+def test_a_folder_without_a_run_has_no_report(trained, run):
+    for name, words in (("results.json", "not there"), ("scores.npz", "no such file of scores")):
+        folder = trained.path / name
+        folder.mkdir()
+        for path in (trained.path / "run").glob("*.*"):
+            if path.name != name and path.suffix != ".pt":
+                (folder / path.name).write_bytes(path.read_bytes())
+        done = run("report.py", folder)
+        assert done.code == 2 and words in done.err, done
+        assert not (folder / "report.html").exists()
+    np.savez(folder / "scores.npz", video=np.array(["a"]), n_snippets=np.array([2]), scores=np.array([0.1, 0.2]))
+    done = run("report.py", folder)
+    assert done.code == 2 and "has no logits" in done.err
+    (folder / "scores.npz").unlink()
+    (folder / "scores.npz").write_bytes((trained.path / "run/scores.npz").read_bytes())
+    (folder / "options.json").write_text("{")
+    done = run("report.py", folder)
+    assert done.code == 2 and "damaged" in done.err
+
+
+def test_a_timelines_curve_is_its_scores_to_a_hundredth():
+    scores = np.array([0.0, 0.0, 0.5, 0.5, 1.0])
+    assert report.steps(scores) == "M0 100H2V50H4V0H5"
+    assert report.clock(125.9) == "2:05"
+
+
+def test_runs_do_not_reach_across_videos():
+    found = events.runs(np.array([0, 1, 1, 1, 0, 1], bool), np.array([3, 3]))
+    assert list(zip(*(x.tolist() for x in found), strict=True)) == [(0, 1, 3), (1, 0, 1), (1, 2, 3)]
