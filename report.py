@@ -23,7 +23,7 @@ import metrics
 import smoothing
 from option import Parser
 from scores import Scores, from_logits, read_arrays, read_scores
-from videos import FRAMES_PER_SNIPPET
+from videos import FRAMES_PER_SNIPPET, classes_of
 
 TEMPLATE = Path(__file__).with_name("report.html")
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
@@ -132,12 +132,16 @@ def embedded(path: Path, text: str) -> str:
 def legend(run: Run, threshold: float) -> str:
     """What the timelines' colours mean."""
     layers = range(min(1, run.options["visual_layers"]), run.options["visual_layers"] + 1)
-    bands = "".join(f'<i class="swatch" style="background:{colour_of(n, run)}"></i>layer {n}' for n in layers)
+    entries = [
+        ("#0072B2", "smoothed score"),
+        ("#999", "the model's score"),
+        ("#E69F0059", "anomalous in the ground truth"),
+        *((colour_of(n, run), f"stopped at layer {n}") for n in layers),
+    ]
+    swatches = " ".join(f'<span><i class="swatch" style="background:{colour}"></i>{text}</span>' for colour, text in entries)
     return (
-        '<i class="swatch" style="background:#0072B2"></i>smoothed score<i class="swatch" style="background:#999"></i>'
-        'score of the model<i class="swatch" style="background:#E69F0059"></i>anomalous in the ground truth; dashed: threshold '
-        f"{threshold:.3f}. Below each: key clips ticked, and the layer each clip stopped at: {bands}. Times in minutes:seconds "
-        f"at {run.options['fps']:g} frames a second. The error is the mean distance of a frame's score from its truth."
+        f"{swatches}<br>Dashed: the threshold, {threshold:.3f}. Ticks: key clips. Times in minutes:seconds at "
+        f"{run.options['fps']:g} frames a second. The error is the mean distance of a frame's score from its truth."
     )
 
 
@@ -162,14 +166,15 @@ def worst_first(run: Run, threshold: float) -> list[Card]:
         scores = run.found.scores[here]
         error = float((anomalous[here] * (1 - scores) + normal[here] * scores).sum() / n_frames[i])
         truth = run.arrays["truth"][frame_ends[i] - n_frames[i] : frame_ends[i]]
-        kind = video.label if truth.any() else "Normal"
+        kind = " and ".join(classes_of(video.label)) if truth.any() else "normal"
         seconds = n_frames[i] / run.options["fps"]
         text = html.escape(f"{video.name} {kind}".lower(), quote=True)
         times = "".join(f"<span>{clock(seconds * share)}</span>" for share in (0, 0.25, 0.5, 0.75, 1))
+        name = html.escape(video.name)
         content = (
             f'<article id="v{i}" data-text="{text}" data-error="{error:.4f}" data-length="{n_snippets[i]}" '
-            f'data-highest="{scores.max():.4f}"><header><b>{html.escape(video.name)}</b><span>{html.escape(kind)}, error '
-            f"{error:.2f}</span></header>{timeline(raw[here], scores, truth, threshold)}"
+            f'data-highest="{scores.max():.4f}"><header><b title="{name}">{name}</b>'
+            f"<span>{html.escape(kind)}, error {error:.2f}</span></header>{timeline(raw[here], scores, truth, threshold)}"
             f"{bands(run.arrays['key'][here], run.arrays['exit_layer'][here], run)}"
             f'<div class="time">{times}</div></article>'
         )

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL
 
-import ablate
+import compare
 import events
 import report
+from grid import slug
 
 
 @pytest.fixture
@@ -47,16 +48,14 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
 
     printed = finished(command)
     table = (folder / "table.md").read_text()
-    assert table in printed and table.count("±") == 2 * len(ablate.COLUMNS)
+    assert table in printed and table.count("±") == 2 * len(compare.COLUMNS)
     with open(folder / "cells.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 and {row["seed"] for row in rows} == {"1", "2"}
     for base in ("paper", "no HMA"):
         cells = {(row["lr"], row["seed"]): row for row in rows if row["row"] == base}
         (chosen,) = {lr for lr, seed in cells if seed == "2"}
-        first = {
-            lr: json.loads((folder / ablate.slug(base) / f"lr-{lr}/seed-1/results.json").read_text()) for lr in ("1e-4", "1e-3")
-        }
+        first = {lr: json.loads((folder / slug(base) / f"lr-{lr}/seed-1/results.json").read_text()) for lr in ("1e-4", "1e-3")}
         assert first[chosen]["best"]["val_auc"] == max(results["best"]["val_auc"] for results in first.values())
         of_row = next(line for line in table.splitlines() if line.startswith(f"| {base} |"))
         aucs = [100 * float(cells[chosen, seed]["auc"]) for seed in "12"]

@@ -45,7 +45,9 @@ IMPORTS = {  # what each module imports of ours: the picture of the house
     "ucf_test": {"engine", "ucf_option"},
     "xd_test": {"engine", "xd_option"},
     "longterm_test": {"engine", "ucf_option"},
-    "ablate": {"atomic", "curves", "figures", "metrics", "option", "scores", "ucf_option", "xd_option"},
+    "grid": {"atomic", "option", "ucf_option", "xd_option"},
+    "compare": {"curves", "figures", "grid", "metrics", "scores"},
+    "ablate": {"atomic", "grid", "option", "compare"},
     "demo": {"atomic", "option"},
     "benchmark": {"engine", "kcg", "option", "scoring", "training", "ucf_option"},
 }

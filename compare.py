@@ -1,0 +1,130 @@
+"""What a grid of runs found: every cell in a CSV file, a Markdown table of its rows, and a figure."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import figures
+import metrics
+from curves import areas, resampled_areas
+from grid import Cell, Grid, Row, named
+from scores import from_logits, read_arrays, read_scores
+
+METRICS = {"auc": "AUC (%)", "ap": "AP (%)", "video_auc": "AUC of videos (%)", "auc_causal": "AUC, causal smoothing (%)"}
+COLUMNS = {  # of the Markdown table: name -> key of a cell
+    "AUC": "auc",
+    "causal": "auc_causal",
+    "unsmoothed": "auc_unsmoothed",
+    "AP": "ap",
+    "last epoch": "auc_last",
+    "best on test": "auc_best_on_test",
+}
+
+
+class Line(NamedTuple):
+    """A row's results: per seed, and the (R,) resampled AUC of each seed's selected weights."""
+
+    row: Row
+    tuned: str
+    cells: list[dict]
+    resampled: np.ndarray  # (seeds, R)
+
+    def values(self, name: str) -> np.ndarray:
+        return np.array([100 * cell[name] for cell in self.cells])
+
+
+def read_cell(cell: Cell) -> tuple[dict, np.ndarray]:
+    """What a cell says, in one line of the CSV file, and its resampled AUC. Raises ValueError where its files are damaged."""
+    results, found = cell.results(), read_scores(cell.folder / "scores.npz")
+    arrays = read_arrays(cell.folder / "scores.npz")
+    options = json.loads((cell.folder / "options.json").read_text())
+    frames = metrics.frames_of(found, arrays["truth"])
+    video = np.repeat(np.arange(len(found.videos)), metrics.counts_of(found)[0])
+    how = {"width": options["smooth_width"], "pad": options["smooth_pad"], "window": options["attn_window"]}
+    causal, unsmoothed = (from_logits(found.videos, arrays["logits"], smooth=kind, **how) for kind in ("causal", "none"))
+    best = results.get("best", results)
+    line = {
+        "row": cell.row.base,
+        **cell.row.changes,
+        **cell.tuning,
+        "seed": cell.seed,
+        **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
+        "auc": best["auc"],
+        "auc_causal": areas(causal.scores, *frames).auc,
+        "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
+        "ap": best["ap"],
+        "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
+        **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
+        "wall_seconds": results["wall_seconds"],
+    }
+    return line, resampled_areas(found.scores, *frames, video, metrics.resamples(len(found.videos))).auc
+
+
+def lines_of(grid: Grid) -> list[Line]:
+    """The results of every row."""
+    lines = []
+    for row in grid.rows:
+        cells = grid.chosen(row)
+        found, resampled = zip(*map(read_cell, cells), strict=True)
+        lines.append(Line(row, ", ".join(named(cells[0].tuning)), list(found), np.stack(resampled)))
+    return lines
+
+
+def to_csv(grid: Grid) -> str:
+    """Every cell, those that were only run to tune included, a line each."""
+    cells = {cell.folder: cell for row in grid.rows for cell in [*grid.first(row), *grid.chosen(row)]}
+    rows = [read_cell(cell)[0] for cell in cells.values()]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_markdown(lines: list[Line]) -> str:
+    """The table: mean ± standard deviation over the seeds, 95 % intervals over the videos, the difference to the first row."""
+    tuned = bool(lines[0].tuned)
+    columns = {name: key for name, key in COLUMNS.items() if key in lines[0].cells[0]}
+    head = ["", *(["tuned"] if tuned else []), "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
+    rows = [head, ["---"] * len(head)]
+    for line in lines:
+        spread = [mean_and_std(line.values(key)) for key in columns.values()]
+        own, other = line.resampled.mean(0), lines[0].resampled.mean(0)
+        difference = line.values("auc").mean() - lines[0].values("auc").mean()
+        paired = f"{difference:+.2f} {interval(own - other)}" if line is not lines[0] and own.shape == other.shape else ""
+        cells = [line.row.name, *([line.tuned] if tuned else []), str(len(line.cells)), *spread, interval(own), paired]
+        rows.append(cells)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def mean_and_std(values: np.ndarray) -> str:
+    """`72.87 ± 0.31`; of one value there is no deviation."""
+    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
+
+
+def interval(resampled: np.ndarray) -> str:
+    """`[69.10, 76.21]`"""
+    low, high = 100 * np.nanquantile(resampled, metrics.INTERVAL)
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def draw(grid: Grid, lines: list[Line], path: Path) -> None:
+    """The figure: against the first --vary if its values are numbers, a curve for the rest of each row; else a dot a row."""
+    metric = grid.args.metric
+    x = grid.args.vary[0][0] if grid.args.vary else None
+    curves: dict[str, list[tuple[float, np.ndarray]]] = {}
+    for line in lines:
+        changes = dict(line.row.changes)
+        at = changes.pop(x, None)
+        curves.setdefault(Row(line.row.base, changes).name, []).append((at, line.values(metric)))
+    try:
+        series = {name: [(float(at), values) for at, values in points] for name, points in curves.items()}
+    except (TypeError, ValueError):  # nothing is varied, or not in numbers
+        figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
+    else:
+        figures.curves_over(path, series, x, METRICS[metric])
