@@ -33,7 +33,7 @@ def make_model(**changed):
             elif "compress" in name:
                 parameter.mul_(sharp)
             elif name == "classifier.weight":
-                parameter.mul_(0.3)
+                parameter.mul_(6.0 if changed.get("forgetting") == "salience" else 0.3)  # odds that differ enough to matter
     return model
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, walk
+from conftest import WIDTH, make_model, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,6 +234,34 @@ def test_the_table_of_whole_videos_is_the_rule_applied_clip_by_clip(rule, spread
                 s = [float(strength[i]) for i in memory[:-1]] + [float(newest[n])]
                 r = retention(rule, memory, n, s)
                 memory.pop(r.index(min(r)))
+
+
+def test_under_salience_a_suspicious_clip_outlives_routine_but_not_for_ever():
+    """Odds are bounded to 100 : 1 / 100, so it goes when it is 10,000 times as old as the oldest routine clip beside it."""
+    layer = make_model(forgetting="salience", cache_keep_max_len=3).layers[0]
+    memory, ages = make_model(forgetting="salience", cache_keep_max_len=3).empty_memory(1).layers[0], []
+    with torch.no_grad():
+        for n in range(60):
+            odds = torch.tensor([1e9 if n == 5 else 1e-9])
+            _, memory = layer.step(torch.randn(1, 4, WIDTH), memory, odds)
+            ages.append(memory.age[0].tolist())
+    assert ages[4] == [1, 0] and ages[6] == [1, 0] and ages[-1] == [54, 0]
+    strength = torch.tensor([[100.0, 0.01, 0.01]], dtype=torch.float64)
+    kept = [survivors("salience", strength, torch.tensor([[age, 1, 0]])).tolist() for age in (9_999, 10_001)]
+    assert kept == [[[0, 2]], [[1, 2]]]
+
+
+def test_the_model_remembers_by_its_own_scores():
+    model = make_model(forgetting="salience", layers=1)
+    clips, _ = videos([80], 4)
+    odds = model.odds(clips + model.position)
+    expected = model.head(model.linear(clips + model.position)).sigmoid().amax(1)
+    torch.testing.assert_close(odds / (1 + odds), expected)
+    assert not odds.requires_grad and make_model(forgetting="fifo").odds(clips) is None
+    tables = [
+        remembered(rule, odds.double(), odds.double(), torch.zeros(20, dtype=torch.int64), 3) for rule in ("salience", "fifo")
+    ]
+    assert not torch.equal(*tables)
 
 
 def retention(rule, memory, n, s):

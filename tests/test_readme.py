@@ -1,6 +1,7 @@
 """The README's commands, in a copy of the project, on the synthetic set in the place of the real ones."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def commands():
 def project(tmp_path_factory):
     """A copy with small defaults, the synthetic set under the real names, and a released checkpoint."""
     path = tmp_path_factory.mktemp("project")
-    for file in [*ROOT.glob("*.py"), ROOT / "list/make_list.py"]:
+    for file in [*ROOT.glob("*.py"), ROOT / "report.html", ROOT / "list/make_list.py"]:
         (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
         shutil.copy(file, path / file.relative_to(ROOT))
     for name in ("ucf_option.py", "xd_option.py"):
@@ -42,12 +43,26 @@ def project(tmp_path_factory):
     return path
 
 
+# what makes a command short enough for a test
+SHORTER = (
+    ("--max-epoch 16", "--max-epoch 2"),
+    ("--n-videos 1200", "--n-videos 16"),
+    ("8 16 32 64 ", ""),
+    ("benchmark.py", "benchmark.py --visual-layers 1"),
+)
+
+
 def test_the_commands_and_the_example_of_the_readme_run(project):
     found = commands()
-    assert len(found) >= 10
+    assert len(found) >= 15
     for command in found:
-        words = [sys.executable, *command.replace("--max-epoch 16", "--max-epoch 2").split()[1:]]
         assert command.startswith("python "), command
+        short = command.removeprefix("python ")
+        for long, less in SHORTER:
+            short = short.replace(long, less)
+        words = [sys.executable, *shlex.split(short)]
+        if "ablate.py" in words:  # tests/test_experiments.py runs small grids
+            words.insert(words.index("--"), "--dry-run")
         done = subprocess.run(words, cwd=project, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert {"ucf_CLIP_rgb.csv", "xd_CLIP_rgb.csv", "lt_CLIP_test.csv"} <= {p.name for p in (project / "list").iterdir()}
@@ -56,10 +71,7 @@ def test_the_commands_and_the_example_of_the_readme_run(project):
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 10, done.stderr
 
 
-def test_the_benchmark_and_the_figure_run(project):
-    flags = ["--feature-root", "UCFClipFeatures", "--batch-size", "8", "--workers", "0", "--visual-layers", "1"]
-    done = subprocess.run([sys.executable, "benchmark.py", *flags], cwd=project, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.count("times") == 2, done.stderr
+def test_the_overview_figure_is_drawn(project):
     (project / "img").mkdir()
     shutil.copy(ROOT / "img/overview.py", project / "img")
     subprocess.run([sys.executable, "img/overview.py"], cwd=project, check=True)
