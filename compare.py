@@ -61,7 +61,7 @@ def read_cell(cell: Cell) -> tuple[dict, np.ndarray]:
         **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
         "wall_seconds": results["wall_seconds"],
     }
-    return line, resampled_areas(found.scores, *frames, video, metrics.resamples(len(found.videos))).auc
+    return line, resampled_areas(found.scores, *frames, video, metrics.Bootstrap(len(found.videos)).weights).auc
 
 
 def lines_of(grid: Grid) -> list[Line]:

@@ -36,124 +36,131 @@ class Terms(NamedTuple):
     false_alarms: float  # allowed an hour of normal footage
 
 
+class Bootstrap:
+    """Figures with their 95 % intervals: the videos are drawn again and again, 1,000 times, always the same for the same V."""
+
+    def __init__(self, n_videos: int):
+        draw = np.random.default_rng(0).multinomial
+        self.weights = draw(n_videos, np.full(n_videos, 1 / n_videos), N_RESAMPLES).astype(float)  # (R, V) times drawn
+
+    def figure(self, value: float, resampled: np.ndarray) -> dict[str, Any] | None:
+        """{"value", "interval"} of a value and the (R,) resampled ones; those that are not defined (NaN) do not count."""
+        if np.isnan(value):
+            return None
+        defined = resampled[~np.isnan(resampled)]
+        return {"value": float(value), "interval": [float(x) for x in np.quantile(defined, INTERVAL)] if len(defined) else None}
+
+    def ratio(self, part: np.ndarray, whole: np.ndarray) -> dict[str, Any] | None:
+        """A sum over videos by another: (V,) each."""
+        with np.errstate(invalid="ignore"):
+            return self.figure(share(part.sum(), whole.sum()), (self.weights @ part) / (self.weights @ whole))
+
+    def areas(self, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray) -> dict[str, dict | None]:
+        """`auc`, `ap` and `ap_trapezoid` as in curves.py: (S,) each, the frames that a score stands for and its video."""
+        again = resampled_areas(scores, anomalous, normal, video, self.weights)._asdict()
+        return {name: self.figure(value, again[name]) for name, value in areas(scores, anomalous, normal)._asdict().items()}
+
+    def quantile(self, values: np.ndarray, video: np.ndarray, q: float) -> dict[str, Any] | None:
+        """The least of (E,) values that a share q of them does not exceed; video (E,) says whose they are."""
+        if not len(values):
+            return None
+        order = np.argsort(values)
+        below = self.weights[:, video[order]].cumsum(1)  # (R, E) how many are drawn up to each value
+        at = np.minimum((below < q * below[:, -1:]).sum(1), len(values) - 1)
+        again = np.where(below[:, -1] > 0, values[order][at], np.nan)
+        return self.figure(np.quantile(values, q, method="inverted_cdf"), again)
+
+
+def share(part: float, whole: float) -> float:
+    """part / whole, NaN of nothing."""
+    return part / whole if whole else np.nan
+
+
 def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float | None = None) -> dict[str, Any]:
     """All figures of scores against the (F,) ground truth, each {"value", "interval"}, None where it is not defined.
 
-    A video is normal where no frame of it is anomalous. Intervals are of 95 %, by a bootstrap over videos with a seed of its
-    own. `f1_threshold` comes from other videos than these; None leaves F1 out.
+    A video is normal where no frame of it is anomalous. `f1_threshold` comes from other videos than these; None leaves F1 out.
     """
     videos, scores = found.videos, found.scores
     n_snippets, n_frames = counts_of(found)
     video = np.repeat(np.arange(len(videos)), n_snippets)  # (S,)
     anomalous, normal = frames_of(found, truth)
-    is_anomalous = np.bincount(video, anomalous) > 0  # (V,)
-    weights = resamples(len(videos))  # (R, V)
+    is_normal = np.bincount(video, anomalous) == 0  # (V,)
+    bootstrap = Bootstrap(len(videos))
 
-    def areas_of(chosen: np.ndarray, suffix: str = "") -> dict[str, dict | None]:
+    def areas_of(chosen: np.ndarray) -> dict[str, dict | None]:
         at = chosen[video]
-        frames = scores[at], anomalous[at], normal[at]
-        again = resampled_areas(*frames, video[at], weights)
-        return {name + suffix: figure(value, getattr(again, name)) for name, value in areas(*frames)._asdict().items()}
-
-    def ratio(part: np.ndarray, whole: np.ndarray) -> dict | None:
-        """A figure that is a sum over videos by another: (V,) each."""
-        with np.errstate(invalid="ignore"):
-            return figure(part.sum() / whole.sum() if whole.sum() else np.nan, (weights @ part) / (weights @ whole))
+        return bootstrap.areas(scores[at], anomalous[at], normal[at], video[at])
 
     def frames_above(threshold: float, of: np.ndarray) -> np.ndarray:
         return np.bincount(video, of * (scores > threshold))
 
-    results: dict[str, Any] = {"look_ahead": found.look_ahead, "fps": terms.fps, "n_videos": len(videos)}
-    results["n_normal_videos"] = int((~is_anomalous).sum())
-    results |= areas_of(np.ones(len(videos), bool)) | areas_of(is_anomalous, "_anomalous")
-    results["far"] = ratio(frames_above(FALSE_ALARM, normal) * ~is_anomalous, n_frames * ~is_anomalous)
-    per_video = by_video(found, anomalous)
-    results["video_auc"] = figure(areas(*per_video).auc, resampled_areas(*per_video, np.arange(len(videos)), weights).auc)
+    results: dict[str, Any] = {
+        "look_ahead": found.look_ahead,
+        "fps": terms.fps,
+        "n_videos": len(videos),
+        "n_normal_videos": int(is_normal.sum()),
+        **areas_of(np.ones(len(videos), bool)),
+        **{f"{name}_anomalous": figure for name, figure in areas_of(~is_normal).items()},
+        "far": bootstrap.ratio(frames_above(FALSE_ALARM, normal) * is_normal, n_frames * is_normal),
+        "video_auc": bootstrap.areas(*by_video(found, anomalous), np.arange(len(videos)))["auc"],
+    }
     if f1_threshold is not None:
         true, false = frames_above(f1_threshold, anomalous), frames_above(f1_threshold, normal)
-        results["f1"] = ratio(2 * true, true + false + np.bincount(video, anomalous))  # TP + FP + (TP + FN)
+        results["f1"] = bootstrap.ratio(2 * true, true + false + np.bincount(video, anomalous))  # TP + FP + (TP + FN)
         results["f1_threshold"] = f1_threshold
     results["classes"] = {}
     for name in sorted({name for v in videos for name in classes_of(v.label)}):
-        of_class = np.array([name in classes_of(v.label) for v in videos]) & is_anomalous
+        of_class = np.array([name in classes_of(v.label) for v in videos]) & ~is_normal
         if of_class.any():
-            results["classes"][name] = areas_of(of_class | ~is_anomalous) | {"n_videos": int(of_class.sum())}
-    results["events"] = event_figures(found, truth, terms, weights, ~is_anomalous, ratio)
+            results["classes"][name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
+    results["events"] = event_figures(found, truth, terms, bootstrap, is_normal) if is_normal.any() else None
     return results
 
 
 def event_figures(
-    found: Scores, truth: np.ndarray, terms: Terms, weights: np.ndarray, normal: np.ndarray, ratio
-) -> dict | None:
-    """The figures of a live system, its threshold set on the normal videos; None without normal videos."""
+    found: Scores, truth: np.ndarray, terms: Terms, bootstrap: Bootstrap, is_normal: np.ndarray
+) -> dict[str, Any]:
+    """The figures of a live system, its threshold set on the normal videos, is_normal (V,)."""
     n_snippets, n_frames = counts_of(found)
-    if not normal.any():
-        return None
-    hours = n_frames / terms.fps / 3600  # (V,)
-    of_normal = np.repeat(normal, n_snippets)
-    threshold = events.threshold_for(found.scores[of_normal], n_snippets[normal], terms.false_alarms * hours[normal].sum())
+    hours = n_frames / terms.fps / 3600 * is_normal  # (V,) of normal footage
+    of_normal = found.scores[np.repeat(is_normal, n_snippets)]
+    threshold = events.threshold_for(of_normal, n_snippets[is_normal], terms.false_alarms * hours.sum())
     alarmed = found.scores > threshold
-    happened = events.runs(truth, n_frames)
+    alarms, happened = events.runs(alarmed, n_snippets), events.runs(truth, n_frames)
     delay = events.delays(happened, alarmed, n_snippets, found.seen, n_frames) / terms.fps  # (E,) seconds
     caught = np.isfinite(delay)
-
-    def per_video(of: np.ndarray, video: np.ndarray = happened.video) -> np.ndarray:
-        return np.bincount(video, of, len(normal))
-
-    n_events = per_video(np.ones(len(delay)))
-    order = np.argsort(delay[caught])
-    ordered, weighted = delay[caught][order], weights[:, happened.video[caught][order]]  # (E,), (R, E)
-
-    def quantile(q: float) -> dict | None:
-        if not len(ordered):
-            return None
-        below = weighted.cumsum(1)
-        at = (below < q * below[:, -1:]).sum(1)  # the first delay that a share q of them reaches
-        again = np.where(below[:, -1] > 0, ordered[np.minimum(at, len(ordered) - 1)], np.nan)
-        return figure(float(np.quantile(ordered, q, method="inverted_cdf")), again)
-
+    n_events, n_caught, n_alarms = (
+        np.bincount(video, minlength=len(hours)) for video in (happened.video, happened.video[caught], alarms.video)
+    )
     detections = events.detect(found.scores, n_snippets, n_frames)
-    alarms = per_video(np.ones(len((raised := events.runs(alarmed, n_snippets)).video)), raised.video)
     return {
         "allowed_per_hour": terms.false_alarms,
         "threshold": threshold,
         "n_events": len(delay),
-        "detected": ratio(per_video(caught), n_events),
-        "delay_median": quantile(0.5),
-        "delay_p90": quantile(0.9),
-        "false_alarms_per_hour": ratio(alarms * normal, hours * normal),
-        "ap_iou": {str(least): interval_ap(detections, happened, least, n_events, weights) for least in IOUS},
+        "detected": bootstrap.ratio(n_caught, n_events),
+        "delay_median": bootstrap.quantile(delay[caught], happened.video[caught], 0.5),
+        "delay_p90": bootstrap.quantile(delay[caught], happened.video[caught], 0.9),
+        "false_alarms_per_hour": bootstrap.ratio(n_alarms * is_normal, hours),
+        "ap_iou": {str(least): interval_ap(detections, happened, least, n_events, bootstrap) for least in IOUS},
     }
 
 
 def interval_ap(
-    detections: events.Detections, happened: events.Runs, least: float, n_events: np.ndarray, weights: np.ndarray
-) -> dict:
+    detections: events.Detections, happened: events.Runs, least: float, n_events: np.ndarray, bootstrap: Bootstrap
+) -> dict[str, Any]:
     """Average precision of detected intervals at this overlap: recall counts all events, n_events (V,) of each video."""
     right, video = events.matched(detections, happened, least), detections.intervals.video
+    weights = bootstrap.weights
     if not right.any():
-        return figure(0.0, np.zeros(len(weights)))
+        return bootstrap.figure(0.0, np.zeros(len(weights)))
     counts = detections.confidence, right.astype(float), (~right).astype(float)
-    of_video = np.bincount(video[right], minlength=len(n_events))
+    n_right = np.bincount(video[right], minlength=len(n_events))
     with np.errstate(invalid="ignore"):
-        recall = (weights @ of_video) / (weights @ n_events)
-    ap_of_found = resampled_areas(*counts, video, weights).ap  # NaN: none of them is wrong, or none right
-    again = recall * np.nan_to_num(ap_of_found, nan=1.0)
+        recall = (weights @ n_right) / (weights @ n_events)
+    precision = np.nan_to_num(resampled_areas(*counts, video, weights).ap, nan=1.0)  # NaN: none of them is wrong, or right
     ap = areas(*counts).ap if (~right).any() else 1.0
-    return figure(ap * right.sum() / n_events.sum(), again)
-
-
-def resamples(n_videos: int) -> np.ndarray:
-    """How often each video is drawn in each resample of as many videos: (R, V) float64, the same for the same V."""
-    return np.random.default_rng(0).multinomial(n_videos, np.full(n_videos, 1 / n_videos), N_RESAMPLES).astype(float)
-
-
-def figure(value: float, resampled: np.ndarray) -> dict[str, Any] | None:
-    """A value and the 95 % interval that its resamples give; resamples in which it is not defined do not count."""
-    if np.isnan(value):
-        return None
-    defined = resampled[~np.isnan(resampled)]
-    return {"value": float(value), "interval": [float(x) for x in np.quantile(defined, INTERVAL)] if len(defined) else None}
+    return bootstrap.figure(ap * n_right.sum() / n_events.sum(), recall * precision)
 
 
 def counts_of(found: Scores) -> tuple[np.ndarray, np.ndarray]:

@@ -242,8 +242,9 @@ def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
     intervals = events.Runs(np.array([0, 0, 1]), np.array([0, 64, 0]), np.array([32, 96, 16]))
     detections = events.Detections(intervals, np.array([0.9, 0.8, 0.7]))
     happened = events.Runs(np.array([0, 0, 1]), np.array([0, 200, 0]), np.array([32, 232, 16]))
-    n_events = np.array([2, 1])
-    found = metrics.interval_ap(detections, happened, 0.5, n_events, np.ones((3, 2)))
+    n_events, bootstrap = np.array([2, 1]), metrics.Bootstrap(2)
+    bootstrap.weights = np.ones((3, 2))
+    found = metrics.interval_ap(detections, happened, 0.5, n_events, bootstrap)
     assert found["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
     assert found["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
 
@@ -268,8 +269,8 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time():
     for _ in range(120):
         found, truth, n_snippets = draw(60)
         video = np.repeat(np.arange(60), n_snippets)
-        again = curves.resampled_areas(found.scores, *metrics.frames_of(found, truth), video, metrics.resamples(60))
-        low, high = metrics.figure(0.0, again.auc)["interval"]
+        areas = metrics.Bootstrap(60).areas(found.scores, *metrics.frames_of(found, truth), video)
+        low, high = areas["auc"]["interval"]
         covered += low <= expected <= high
     assert 0.87 <= covered / 120 <= 0.99
 
