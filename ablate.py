@@ -38,7 +38,7 @@ flag("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B
 flag("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
 flag("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
 flag("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
-flag("--metric", choices=tuple(compare.METRICS), default="auc", help="what the figure shows")
+flag("--metric", choices=tuple(compare.METRICS), default="auc", help="what the figure shows, and the table first")
 flag("--out-dir", required=True, type=Path, help="folder for all runs, and for table.md, cells.csv and figure.png")
 
 
@@ -56,7 +56,7 @@ def main() -> None:
         grid.run()
         lines = compare.lines_of(grid)
         atomic.write_text(args.out_dir / "cells.csv", compare.to_csv(grid))
-        table = compare.to_markdown(lines)
+        table = compare.to_markdown(lines, args.metric)
         atomic.write_text(args.out_dir / "table.md", table)
         compare.draw(grid, lines, args.out_dir / "figure.png")
     except (ValueError, OSError) as error:

@@ -25,20 +25,29 @@ COLUMNS = {  # of the Markdown table: name -> key of a cell
 }
 
 
+class Found(NamedTuple):
+    """What a cell says."""
+
+    figures: dict  # its line of the CSV file
+    resampled: np.ndarray  # (R,) AUC of its selected weights, as the videos are drawn again and again
+    test_set: list[tuple[str, int]]  # the videos' names and snippets
+
+
 class Line(NamedTuple):
-    """A row's results: per seed, and the (R,) resampled AUC of each seed's selected weights."""
+    """A row's results, per seed."""
 
     row: Row
     tuned: str
     cells: list[dict]
-    resampled: np.ndarray  # (seeds, R)
+    resampled: np.ndarray  # (R,) mean over the seeds
+    test_set: list[tuple[str, int]]
 
     def values(self, name: str) -> np.ndarray:
         return np.array([100 * cell[name] for cell in self.cells])
 
 
-def read_cell(cell: Cell) -> tuple[dict, np.ndarray]:
-    """What a cell says, in one line of the CSV file, and its resampled AUC. Raises ValueError where its files are damaged."""
+def read_cell(cell: Cell) -> Found:
+    """What a cell says. Raises ValueError where its files are damaged."""
     results, found = cell.results(), read_scores(cell.folder / "scores.npz")
     arrays = read_arrays(cell.folder / "scores.npz")
     options = json.loads((cell.folder / "options.json").read_text())
@@ -61,7 +70,8 @@ def read_cell(cell: Cell) -> tuple[dict, np.ndarray]:
         **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
         "wall_seconds": results["wall_seconds"],
     }
-    return line, resampled_areas(found.scores, *frames, video, metrics.Bootstrap(len(found.videos)).weights).auc
+    resampled = resampled_areas(found.scores, *frames, video, metrics.Bootstrap(len(found.videos)).weights).auc
+    return Found(line, resampled, [(video.name, video.n_snippets) for video in found.videos])
 
 
 def lines_of(grid: Grid) -> list[Line]:
@@ -69,15 +79,16 @@ def lines_of(grid: Grid) -> list[Line]:
     lines = []
     for row in grid.rows:
         cells = grid.chosen(row)
-        found, resampled = zip(*map(read_cell, cells), strict=True)
-        lines.append(Line(row, ", ".join(named(cells[0].tuning)), list(found), np.stack(resampled)))
+        found = [read_cell(cell) for cell in cells]
+        tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([cell.resampled for cell in found], 0)
+        lines.append(Line(row, tuned, [cell.figures for cell in found], resampled, found[0].test_set))
     return lines
 
 
 def to_csv(grid: Grid) -> str:
     """Every cell, those that were only run to tune included, a line each."""
     cells = {cell.folder: cell for row in grid.rows for cell in [*grid.first(row), *grid.chosen(row)]}
-    rows = [read_cell(cell)[0] for cell in cells.values()]
+    rows = [read_cell(cell).figures for cell in cells.values()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -86,19 +97,21 @@ def to_csv(grid: Grid) -> str:
     return text.getvalue()
 
 
-def to_markdown(lines: list[Line]) -> str:
-    """The table: mean ± standard deviation over the seeds, 95 % intervals over the videos, the difference to the first row."""
+def to_markdown(lines: list[Line], metric: str) -> str:
+    """The table, the metric first: mean ± standard deviation over the seeds, 95 % intervals of the AUC over the videos."""
     tuned = bool(lines[0].tuned)
-    columns = {name: key for name, key in COLUMNS.items() if key in lines[0].cells[0]}
+    columns = COLUMNS if metric in COLUMNS.values() else {METRICS[metric]: metric} | COLUMNS
+    columns = {name: key for name, key in columns.items() if key in lines[0].cells[0]}
     head = ["", *(["tuned"] if tuned else []), "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
     rows = [head, ["---"] * len(head)]
     for line in lines:
         spread = [mean_and_std(line.values(key)) for key in columns.values()]
-        own, other = line.resampled.mean(0), lines[0].resampled.mean(0)
         difference = line.values("auc").mean() - lines[0].values("auc").mean()
-        paired = f"{difference:+.2f} {interval(own - other)}" if line is not lines[0] and own.shape == other.shape else ""
-        cells = [line.row.name, *([line.tuned] if tuned else []), str(len(line.cells)), *spread, interval(own), paired]
-        rows.append(cells)
+        paired = f"{difference:+.2f} {interval(line.resampled - lines[0].resampled)}"
+        comparable = line is not lines[0] and line.test_set == lines[0].test_set
+        tuning = [line.tuned] if tuned else []
+        of_auc = [interval(line.resampled), paired if comparable else ""]
+        rows.append([line.row.name, *tuning, str(len(line.cells)), *spread, *of_auc])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 

@@ -185,8 +185,7 @@ def describe(results: dict[str, object], options: Namespace) -> str:
         f"{results['n_videos']} videos, {results['n_snippets']:,} snippets, {results['n_frames']:,} frames, "
         f"{results['n_anomalous_frames']:,} of them anomalous; variant {results['variant']}\n"
         f"key clips {results['keyclip_share']:.1%}; clips that stop at {exits}\n"
-        f"{results['seconds']:.1f} s, {results['snippets_per_second']:,.0f} snippets/s\n"
-        f"{figures_of(results)}"
+        f"{results['seconds']:.1f} s, {results['snippets_per_second']:,.0f} snippets/s"
     )
 
 
