@@ -51,7 +51,7 @@ def main() -> None:
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:
-            print("\n".join(shlex.join(command_of(args.script, cell)) for row in grid.rows for cell in grid.first(row)))
+            print("\n".join(shlex.join(command_of(args.script, cell)) for row in grid.rows for cell in grid.planned(row)))
             return
         grid.run()
         lines = compare.lines_of(grid)

@@ -83,8 +83,8 @@ def is_ours(content: Mapping[str, Any]) -> bool:
     return content.get("format") == FORMAT
 
 
-def f1_threshold(content: Mapping[str, Any]) -> float | None:
-    """The threshold of the best F1 on the validation videos of the training, if it had some."""
+def video_threshold(content: Mapping[str, Any]) -> float | None:
+    """The threshold of videos' largest scores with the best F1 on the validation videos of the training, if it had some."""
     return (content["progress"]["last"] or {}).get("val_threshold") if is_ours(content) else None
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 import figures
 import metrics
+from bootstrap import INTERVAL, Bootstrap
 from curves import areas, resampled_areas
 from grid import Cell, Grid, Row, named
 from scores import from_logits, read_arrays, read_scores
@@ -48,29 +48,31 @@ class Line(NamedTuple):
 
 def read_cell(cell: Cell) -> Found:
     """What a cell says. Raises ValueError where its files are damaged."""
-    results, found = cell.results(), read_scores(cell.folder / "scores.npz")
+    results, options, found = cell.read("results.json"), cell.read("options.json"), read_scores(cell.folder / "scores.npz")
     arrays = read_arrays(cell.folder / "scores.npz")
-    options = json.loads((cell.folder / "options.json").read_text())
-    frames = metrics.frames_of(found, arrays["truth"])
-    video = np.repeat(np.arange(len(found.videos)), metrics.counts_of(found)[0])
-    how = {"width": options["smooth_width"], "pad": options["smooth_pad"], "window": options["attn_window"]}
-    causal, unsmoothed = (from_logits(found.videos, arrays["logits"], smooth=kind, **how) for kind in ("causal", "none"))
     best = results.get("best", results)
-    line = {
-        "row": cell.row.base,
-        **cell.row.changes,
-        **cell.tuning,
-        "seed": cell.seed,
-        **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
-        "auc": best["auc"],
-        "auc_causal": areas(causal.scores, *frames).auc,
-        "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
-        "ap": best["ap"],
-        "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
-        **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
-        "wall_seconds": results["wall_seconds"],
-    }
-    resampled = resampled_areas(found.scores, *frames, video, metrics.Bootstrap(len(found.videos)).weights).auc
+    try:
+        frames = metrics.frames_of(found, arrays["truth"])
+        how = {"width": options["smooth_width"], "pad": options["smooth_pad"], "window": options["attn_window"]}
+        causal, unsmoothed = (from_logits(found.videos, arrays["logits"], smooth=kind, **how) for kind in ("causal", "none"))
+        line = {
+            "row": cell.row.base,
+            **cell.row.changes,
+            **cell.tuning,
+            "seed": cell.seed,
+            **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
+            "auc": float(best["auc"]),
+            "auc_causal": areas(causal.scores, *frames).auc,
+            "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
+            "ap": float(best["ap"]),
+            "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
+            **{f"auc_{name}": float(results[name]["auc"]) for name in ("last", "best_on_test") if name in results},
+            "wall_seconds": cell.read("cell.json").get("wall_seconds"),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{cell.folder}: damaged ({error!r}); delete it to run it again") from None
+    video = np.repeat(np.arange(len(found.videos)), metrics.counts_of(found)[0])
+    resampled = resampled_areas(found.scores, *frames, video, Bootstrap(len(found.videos)).weights).auc
     return Found(line, resampled, [(video.name, video.n_snippets) for video in found.videos])
 
 
@@ -112,7 +114,9 @@ def to_markdown(lines: list[Line], metric: str) -> str:
         tuning = [line.tuned] if tuned else []
         of_auc = [interval(line.resampled), paired if comparable else ""]
         rows.append([line.row.name, *tuning, str(len(line.cells)), *spread, *of_auc])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    chosen = lines[0].cells[0].get("selected_by")
+    note = f"\nAUC, its interval and AP are of the weights selected by {chosen}.\n" if chosen else ""
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n" + note
 
 
 def mean_and_std(values: np.ndarray) -> str:
@@ -122,7 +126,7 @@ def mean_and_std(values: np.ndarray) -> str:
 
 def interval(resampled: np.ndarray) -> str:
     """`[69.10, 76.21]`"""
-    low, high = 100 * np.nanquantile(resampled, metrics.INTERVAL)
+    low, high = 100 * np.nanquantile(resampled, INTERVAL)
     return f"[{low:.2f}, {high:.2f}]"
 
 

@@ -5,7 +5,7 @@
 
 The features are synthetic: scenes that drift slowly, with everyday events in all videos; anomalies are short bursts, or long
 and slow changes. Folders, names, crops and annotation files are VadCLIP's and the data sets' own; lists and ground truth come
-from `list/make_list.py`. The same seed makes the same files.
+from `list/make_list.py`. The same command makes the same files.
 """
 
 import subprocess
@@ -166,16 +166,16 @@ parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
 parser.add_argument("--width", type=int, default=512, help="width of the features")
 parser.add_argument("--n-videos", type=int, default=160, help="videos like UCF-Crime's, a quarter of them for testing")
 parser.add_argument("--length", type=int, default=48, help="mean length of a video, in snippets")
-parser.add_argument("--gaps", type=int, nargs="*", default=[], help="instead, sets of --n-videos for the memory experiment, "
+parser.add_argument("--gaps", type=int, nargs="+", default=[], help="instead, sets of --n-videos for the memory experiment, "
                     "one for each number of clips between two events")  # fmt: skip
 
 
 def main() -> None:
     args = parser.parse_args()
-    if any(gap < 1 for gap in args.gaps):
-        parser.error("--gaps must be at least 1")
-    if args.n_videos < 16 or args.length < 16 or args.width < 1 or args.seed < 0:
-        parser.error("--n-videos and --length must be at least 16, --width at least 1, --seed at least 0")
+    if any(not 1 <= gap <= 4096 for gap in args.gaps) or len(set(args.gaps)) < len(args.gaps):
+        parser.error("--gaps must be different numbers from 1 to 4096")
+    if args.n_videos < 16 or args.length < 16 or not 2 <= args.width <= 2**14 or args.seed < 0:
+        parser.error("--n-videos and --length must be at least 16, --width 2 to 16384, --seed at least 0")
     world = World(seed=args.seed, width=args.width)
     for gap in args.gaps:
         make_gap(world, args.out / str(gap), gap, n_videos=args.n_videos)

@@ -130,7 +130,7 @@ def test(options: Namespace) -> None:
     require_writable([out_dir / name for name in ("options.json", "results.json", "scores.npz", "timelines.png")])
 
     tested = scoring.score(model.to(device), videos, truth, options, device)
-    evaluations = scoring.evaluations(tested, options, checkpoint.f1_threshold(content))
+    evaluations = scoring.evaluations(tested, options, checkpoint.video_threshold(content))
     results = tested.results | {"evaluations": evaluations, "checkpoint": options.model_path}
     atomic.write_text(out_dir / "options.json", to_json(vars(options)))
     scoring.write_scores(out_dir / "scores.npz", tested)
@@ -140,4 +140,4 @@ def test(options: Namespace) -> None:
     print(metrics.table(evaluations))
     print(f"results, scores and timelines in {out_dir}")
     if options.report:
-        print(f"report in {report.write(out_dir)}")
+        print(f"report in {report.write(out_dir, evaluations)}")

@@ -12,6 +12,7 @@ import numpy as np
 from videos import FRAMES_PER_SNIPPET
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of the snippets that lie below an interval's threshold
+CHUNK = 1024  # thresholds tried together
 OVERLAP = 0.5  # of two detected intervals that overlap more, only the more confident is kept
 
 
@@ -37,17 +38,37 @@ def runs(marked: np.ndarray, lengths: np.ndarray) -> Runs:
     return Runs(video, start - begins[video], end - begins[video])
 
 
-def threshold_for(scores: np.ndarray, n_snippets: np.ndarray, allowed: float) -> float:
-    """The lowest threshold at which, and above which, these videos raise no more alarms than allowed.
+def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """The lowest threshold at which, and above which, these videos raise no more alarms than allowed: (R,).
 
-    Alarms are counted for every score as a threshold at once: snippets above it, less the neighbours that both are.
+    Alarms are counted for every score as a threshold: snippets above it, less the neighbours that both are. Thresholds are
+    tried from the highest down, until too many alarms are raised.
+
+    Args:
+        scores: (S,). video: (S,) indices, ascending. weights: (R, V) how often each video counts. allowed: (R,).
     """
-    joined = np.minimum(scores[:-1], scores[1:])
-    joined = np.delete(joined, np.cumsum(n_snippets)[:-1] - 1)  # neighbours across two videos are none
-    thresholds = np.unique(np.append(scores, 0.0))  # ascending
-    above = [len(x) - np.searchsorted(np.sort(x), thresholds, "right") for x in (scores, joined)]
-    too_many = np.flatnonzero(above[0] - above[1] > allowed + 1e-9)  # a rate times hours may miss a whole number by rounding
-    return float(thresholds[too_many[-1] + 1]) if len(too_many) else float(thresholds[0])
+    thresholds = -np.unique(-np.append(scores, 0.0))  # descending
+    together = video[1:] == video[:-1]
+    counted = np.concatenate((scores, np.minimum(scores[:-1], scores[1:])[together]))
+    sign = np.repeat((1, -1), (len(scores), together.sum()))
+    of_video = np.concatenate((video, video[1:][together]))
+    step = np.searchsorted(-thresholds, -counted, "right")  # the first threshold that is below the score
+    found, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
+    allowed = allowed + 1e-9  # a rate times hours may miss a whole number by rounding
+    for start in range(0, len(thresholds), CHUNK):
+        size = min(CHUNK, len(thresholds) - start)
+        here = (step >= start) & (step < start + size)
+        cell = of_video[here] * size + step[here] - start
+        change = np.bincount(cell, sign[here], weights.shape[1] * size).reshape(-1, size)
+        raised = alarms[:, None] + (weights @ change).cumsum(1)  # (R, size)
+        quiet = np.logical_and.accumulate(raised <= allowed[:, None], 1) & open_[:, None]
+        n_quiet = quiet.sum(1)
+        found = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], found)
+        open_ &= n_quiet == size
+        alarms = raised[:, -1]
+        if not open_.any():
+            break
+    return found
 
 
 def delays(events: Runs, alarmed: np.ndarray, n_snippets: np.ndarray, seen: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
@@ -75,12 +96,13 @@ class Detections(NamedTuple):
 
 def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> Detections:
     """Intervals above any of ten thresholds (quantiles of all scores), the most confident of those that overlap."""
-    total = np.concatenate(([0.0], scores.cumsum()))
     begins = np.cumsum(n_snippets) - n_snippets
     levels = [runs(scores > threshold, n_snippets) for threshold in np.unique(np.quantile(scores, SHARES))]
     found = Runs(*(np.concatenate(parts) for parts in zip(*levels, strict=True)))
     at = begins[found.video]
-    confidence = (total[at + found.end] - total[at + found.start]) / (found.end - found.start)
+    edges = np.stack((at + found.start, at + found.end), 1).ravel()
+    sums = np.add.reduceat(np.append(scores, 0.0), edges)[::2] if len(edges) else np.zeros(0)
+    confidence = np.round(sums / (found.end - found.start), 9)  # equal means stay equal, whatever they were summed from
     start = FRAMES_PER_SNIPPET * found.start
     end = np.minimum(FRAMES_PER_SNIPPET * found.end, n_frames[found.video])
     kept = []

@@ -121,7 +121,7 @@ def curves_over(path: Path, series: Mapping[str, Sequence[tuple[float, np.ndarra
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
     looks = itertools.product("os^D", (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "black"))
-    for (name, points), (marker, colour) in zip(series.items(), looks, strict=False):
+    for (name, points), (marker, colour) in zip(series.items(), itertools.cycle(looks), strict=False):
         points = sorted(points, key=lambda point: point[0])
         at = [value for value, _ in points]
         axis.plot(at, [values.mean() for _, values in points], marker=marker, color=colour, label=name, markersize=4)

@@ -42,6 +42,7 @@ PARSERS = {
     "xd_test": xd_option.parser,
     "longterm_test": ucf_option.parser,
 }
+OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path")  # what a grid gives each run itself
 HERE = Path(__file__).resolve().parent
 
 
@@ -65,9 +66,16 @@ class Cell(NamedTuple):
     flags: list[str]
     folder: Path
 
-    def results(self) -> dict:
-        """What it wrote, and its `wall_seconds`."""
-        return json.loads((self.folder / "results.json").read_text()) | json.loads((self.folder / "cell.json").read_text())
+    def read(self, name: str) -> dict:
+        """A JSON file of its folder. Raises ValueError where it is damaged."""
+        path = self.folder / name
+        try:
+            found = json.loads(path.read_text())
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path}: missing or damaged ({error}); delete {self.folder} to run it again") from None
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: damaged, it holds no figures; delete {self.folder} to run it again")
+        return found
 
 
 class Grid:
@@ -77,12 +85,15 @@ class Grid:
         self.args, self.flags = args, flags
         self.rows = []
         for base in args.rows:
-            own = {word.removeprefix("--") for word in ROWS[base].split() if word.startswith("--")}
-            varied = [(name, values) for name, values in args.vary if name not in own]  # else the row has chosen it already
+            varied = [(name, values) for name, values in args.vary if name not in options_of(base)]  # else it is chosen
             for values in itertools.product(*(values for _, values in varied)):
                 self.rows.append(Row(base, dict(zip((name for name, _ in varied), values, strict=True))))
-        names, values = [name for name, _ in args.tune], [values for _, values in args.tune]
-        self.tunings = [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*values)]
+
+    def tunings(self, row: Row) -> list[dict[str, str]]:
+        """The values to try for a row: of each option of --tune that the row does not choose itself."""
+        tuned = [(name, values) for name, values in self.args.tune if name not in options_of(row.base)]
+        names = [name for name, _ in tuned]
+        return [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in tuned))]
 
     def cell(self, row: Row, tuning: dict[str, str], seed: int) -> Cell:
         """The run of a row with these tuned values and this seed."""
@@ -98,31 +109,57 @@ class Grid:
 
     def first(self, row: Row) -> list[Cell]:
         """What is run of a row to choose its tuned values: the first seed with each."""
-        return [self.cell(row, tuning, self.args.seeds[0]) for tuning in self.tunings]
+        return [self.cell(row, tuning, self.args.seeds[0]) for tuning in self.tunings(row)]
 
     def chosen(self, row: Row) -> list[Cell]:
         """All seeds of a row with the tuned values whose first seed validated best."""
-        best = self.first(row)[0] if len(self.tunings) == 1 else max(self.first(row), key=selected)
+        first = self.first(row)
+        best = first[0] if len(first) == 1 else max(first, key=selected)
         return [self.cell(row, best.tuning, seed) for seed in self.args.seeds]
 
+    def planned(self, row: Row) -> list[Cell]:
+        """What is certain to be run of a row: all seeds, or, while its values are to be chosen, the first seed with each."""
+        first = self.first(row)
+        return first if len(first) > 1 else [self.cell(row, first[0].tuning, seed) for seed in self.args.seeds]
+
     def check(self) -> None:
-        """Raise ValueError where flags cannot be, before anything is run."""
-        if self.args.jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, not {self.args.jobs}")
-        for row in self.rows:
-            for cell in self.first(row):
-                options = option.parse(PARSERS[self.args.script], cell.flags)
-                if len(self.tunings) > 1 and not options.val_share:
-                    raise ValueError("--tune needs validation videos: give --val-share 0.1 after --, or leave --tune out")
-                is_done(cell)
+        """Raise ValueError where something cannot be, before anything is run."""
+        args, known = self.args, {action.dest.replace("_", "-") for action in PARSERS[self.args.script]._actions} - {"help"}
+        if args.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, not {args.jobs}")
+        if args.out_dir.exists() and not args.out_dir.is_dir():
+            raise ValueError(f"--out-dir {args.out_dir} is a file; name a folder")
+        changed = [*args.vary, *args.tune]
+        names = [name for name, _ in changed]
+        for what, values in (("--rows", args.rows), ("--seeds", args.seeds), ("--vary and --tune", names), *changed):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what}: {', '.join(map(str, values))} has one of them twice")
+        for name, _ in changed:
+            if name not in known and not any("{" + name + "}" in flag for flag in self.flags):
+                raise ValueError(f"{name}: {args.script}.py has no such option, and nothing after -- holds {{{name}}}")
+        given = {name for name, _ in changed} | {
+            option.dashed(flag).partition("=")[0].removeprefix("--") for flag in self.flags
+        }
+        if given & set(OWN):
+            raise ValueError(f"--{min(given & set(OWN))} is given to each run by the grid; leave it out")
+        if args.tune and not args.script.endswith("train"):
+            raise ValueError("--tune needs trainings, to validate; leave it out")
+        cells = [self.cell(row, tuning, seed) for row in self.rows for tuning in self.tunings(row) for seed in args.seeds]
+        if len({cell.folder for cell in cells}) < len(cells):
+            raise ValueError("two runs would have folders of one name, since their values differ in signs alone; rename them")
+        for cell in cells:
+            options = option.parse(PARSERS[args.script], cell.flags)
+            if len(self.first(cell.row)) > 1 and not options.val_share:
+                raise ValueError("--tune needs validation videos: give --val-share 0.1 after --, or leave --tune out")
+            is_done(args.script, cell)
 
     def run(self) -> None:
         """Run all cells that are not done, in --jobs processes. Stopped or failed, the others are saved to go on."""
         runner = Runner(self.args.script, self.args.jobs)
-        total = len(self.rows) * (len(self.tunings) + len(self.args.seeds) - 1)
+        total = sum(len(self.first(row)) + len(self.args.seeds) - 1 for row in self.rows)
         with ThreadPoolExecutor(self.args.jobs) as pool, tqdm(total=total, unit="run", disable=None) as bar:
             pending: set[Future] = {pool.submit(runner.run, cell) for row in self.rows for cell in self.first(row)}
-            waiting = {row.name: len(self.tunings) for row in self.rows}
+            waiting = {row.name: len(self.first(row)) for row in self.rows}
             try:
                 while pending:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -151,7 +188,7 @@ class Runner:
         cell.folder.mkdir(parents=True, exist_ok=True)
         with open(cell.folder / "lock", "w") as lock:
             self.acquire(lock)
-            if is_done(cell):
+            if is_done(self.script, cell):
                 return cell
             command = command_of(self.script, cell)
             began = time.monotonic()
@@ -176,7 +213,8 @@ class Runner:
             if code:
                 words = (cell.folder / "output.txt").read_text().strip().splitlines()[-1:]
                 raise ValueError(f"{shlex.join(command)}\nended with {code}: {' '.join(words)} (all in {output.name})")
-            done = {"flags": cell.flags, "wall_seconds": time.monotonic() - began}
+            gone_on = "--use-checkpoint" in command  # then nobody knows how long it took in all
+            done = {"script": self.script, "flags": cell.flags, "wall_seconds": None if gone_on else time.monotonic() - began}
             atomic.write_text(cell.folder / "cell.json", json.dumps(done, indent=2) + "\n")
             (cell.folder / "last.pt").unlink(missing_ok=True)  # only needed to go on; the selected weights stay
         return cell
@@ -206,24 +244,31 @@ def command_of(script: str, cell: Cell) -> list[str]:
     return [sys.executable, str(HERE / f"{script}.py"), *cell.flags, "--out-dir", str(cell.folder), *going_on]
 
 
-def is_done(cell: Cell) -> bool:
-    """Whether the cell has been run to its end. Raises ValueError where it was run with other flags."""
-    path = cell.folder / "cell.json"
-    if not path.exists():
+def is_done(script: str, cell: Cell) -> bool:
+    """Whether the cell has been run to its end. Raises ValueError where it is another run's."""
+    if not (cell.folder / "cell.json").exists():
         return False
-    before = json.loads(path.read_text())["flags"]
-    if before != cell.flags:
+    before = cell.read("cell.json")
+    if [before.get("script"), before.get("flags")] != [script, cell.flags]:
         raise ValueError(
-            f"{cell.folder} holds a run with other flags ({shlex.join(before)}), not {shlex.join(cell.flags)}; "
-            "choose another --out-dir"
+            f"{cell.folder} holds a run of {before.get('script')}.py with other flags ({before.get('flags')}), not "
+            f"{script}.py {shlex.join(cell.flags)}; choose another --out-dir"
         )
     return True
 
 
 def selected(cell: Cell) -> float:
     """The metric that the cell's weights were selected by."""
-    results = cell.results()
-    return results["best"][results["selected_by"]]
+    results = cell.read("results.json")
+    try:
+        return results["best"][results["selected_by"]]
+    except (KeyError, TypeError):
+        raise ValueError(f"{cell.folder / 'results.json'}: damaged; delete {cell.folder} to run it again") from None
+
+
+def options_of(base: str) -> set[str]:
+    """The options that a row of ROWS sets."""
+    return {word.removeprefix("--") for word in ROWS[base].split() if word.startswith("--")}
 
 
 def named(values: dict[str, str]) -> list[str]:

@@ -10,6 +10,7 @@ Shapes: V videos, S snippets, F frames, R resamples.
 
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +19,12 @@ import numpy as np
 
 import atomic
 import events
+from bootstrap import Bootstrap, share_of_finite, weighted_quantile
 from curves import areas, resampled_areas
 from option import Parser, check_terms, term_flags
 from scores import Scores, read_scores
 from videos import FRAMES_PER_SNIPPET, classes_of, read_ground_truth
 
-N_RESAMPLES = 1000
-INTERVAL = (0.025, 0.975)  # quantiles of the resamples: a 95 % interval
 FALSE_ALARM = 0.5  # the score above which a normal frame counts as a false alarm
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -36,50 +36,20 @@ class Terms(NamedTuple):
     false_alarms: float  # allowed an hour of normal footage
 
 
-class Bootstrap:
-    """Figures with their 95 % intervals: the videos are drawn again and again, 1,000 times, always the same for the same V."""
+class Thresholds(NamedTuple):
+    """Those of the best F1 on other videos than the ones that are evaluated; None = not known."""
 
-    def __init__(self, n_videos: int):
-        draw = np.random.default_rng(0).multinomial
-        self.weights = draw(n_videos, np.full(n_videos, 1 / n_videos), N_RESAMPLES).astype(float)  # (R, V) times drawn
-
-    def figure(self, value: float, resampled: np.ndarray) -> dict[str, Any] | None:
-        """{"value", "interval"} of a value and the (R,) resampled ones; those that are not defined (NaN) do not count."""
-        if np.isnan(value):
-            return None
-        defined = resampled[~np.isnan(resampled)]
-        return {"value": float(value), "interval": [float(x) for x in np.quantile(defined, INTERVAL)] if len(defined) else None}
-
-    def ratio(self, part: np.ndarray, whole: np.ndarray) -> dict[str, Any] | None:
-        """A sum over videos by another: (V,) each."""
-        with np.errstate(invalid="ignore"):
-            return self.figure(share(part.sum(), whole.sum()), (self.weights @ part) / (self.weights @ whole))
-
-    def areas(self, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray) -> dict[str, dict | None]:
-        """`auc`, `ap` and `ap_trapezoid` as in curves.py: (S,) each, the frames that a score stands for and its video."""
-        again = resampled_areas(scores, anomalous, normal, video, self.weights)._asdict()
-        return {name: self.figure(value, again[name]) for name, value in areas(scores, anomalous, normal)._asdict().items()}
-
-    def quantile(self, values: np.ndarray, video: np.ndarray, q: float) -> dict[str, Any] | None:
-        """The least of (E,) values that a share q of them does not exceed; video (E,) says whose they are."""
-        if not len(values):
-            return None
-        order = np.argsort(values)
-        below = self.weights[:, video[order]].cumsum(1)  # (R, E) how many are drawn up to each value
-        at = np.minimum((below < q * below[:, -1:]).sum(1), len(values) - 1)
-        again = np.where(below[:, -1] > 0, values[order][at], np.nan)
-        return self.figure(np.quantile(values, q, method="inverted_cdf"), again)
+    frames: float | None = None
+    videos: float | None = None  # of a video's largest score
 
 
-def share(part: float, whole: float) -> float:
-    """part / whole, NaN of nothing."""
-    return part / whole if whole else np.nan
+UNKNOWN = Thresholds()
 
 
-def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float | None = None) -> dict[str, Any]:
+def evaluate(found: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresholds = UNKNOWN) -> dict[str, Any]:
     """All figures of scores against the (F,) ground truth, each {"value", "interval"}, None where it is not defined.
 
-    A video is normal where no frame of it is anomalous. `f1_threshold` comes from other videos than these; None leaves F1 out.
+    A video is normal where no frame of it is anomalous.
     """
     videos, scores = found.videos, found.scores
     n_snippets, n_frames = counts_of(found)
@@ -92,9 +62,7 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float
         at = chosen[video]
         return bootstrap.areas(scores[at], anomalous[at], normal[at], video[at])
 
-    def frames_above(threshold: float, of: np.ndarray) -> np.ndarray:
-        return np.bincount(video, of * (scores > threshold))
-
+    false_alarms = np.bincount(video, normal * (scores > FALSE_ALARM)) * is_normal  # (V,) frames
     results: dict[str, Any] = {
         "look_ahead": found.look_ahead,
         "fps": terms.fps,
@@ -102,13 +70,13 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float
         "n_normal_videos": int(is_normal.sum()),
         **areas_of(np.ones(len(videos), bool)),
         **{f"{name}_anomalous": figure for name, figure in areas_of(~is_normal).items()},
-        "far": bootstrap.ratio(frames_above(FALSE_ALARM, normal) * is_normal, n_frames * is_normal),
+        "far": bootstrap.ratio(false_alarms, n_frames * is_normal),
         "video_auc": bootstrap.areas(*by_video(found, anomalous), np.arange(len(videos)))["auc"],
     }
-    if f1_threshold is not None:
-        true, false = frames_above(f1_threshold, anomalous), frames_above(f1_threshold, normal)
-        results["f1"] = bootstrap.ratio(2 * true, true + false + np.bincount(video, anomalous))  # TP + FP + (TP + FN)
-        results["f1_threshold"] = f1_threshold
+    per_snippet, per_video = (scores, anomalous, normal, video), (*by_video(found, anomalous), np.arange(len(videos)))
+    for name, threshold, counts in zip(Thresholds._fields, thresholds, (per_snippet, per_video), strict=True):
+        if threshold is not None:
+            results[f"f1_{name}"] = {"threshold": threshold} | f1(threshold, *counts, bootstrap)
     results["classes"] = {}
     for name in sorted({name for v in videos for name in classes_of(v.label)}):
         of_class = np.array([name in classes_of(v.label) for v in videos]) & ~is_normal
@@ -118,30 +86,62 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, f1_threshold: float
     return results
 
 
+def f1(
+    threshold: float, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """F1 of "score > threshold", counting as `curves.areas` does."""
+    true, false = (np.bincount(video, of * (scores > threshold)) for of in (anomalous, normal))
+    return bootstrap.ratio(2 * true, true + false + np.bincount(video, anomalous))  # 2 TP / (TP + FP + TP + FN)
+
+
 def event_figures(
     found: Scores, truth: np.ndarray, terms: Terms, bootstrap: Bootstrap, is_normal: np.ndarray
 ) -> dict[str, Any]:
-    """The figures of a live system, its threshold set on the normal videos, is_normal (V,)."""
+    """The figures of a live system, its threshold set on the normal videos, is_normal (V,).
+
+    Each resample sets a threshold of its own for what is detected and how late; the rates of false alarms are those of the
+    one threshold that is reported.
+    """
     n_snippets, n_frames = counts_of(found)
+    video = np.repeat(np.arange(len(is_normal)), n_snippets)  # (S,)
     hours = n_frames / terms.fps / 3600 * is_normal  # (V,) of normal footage
-    of_normal = found.scores[np.repeat(is_normal, n_snippets)]
-    threshold = events.threshold_for(of_normal, n_snippets[is_normal], terms.false_alarms * hours.sum())
-    alarmed = found.scores > threshold
-    alarms, happened = events.runs(alarmed, n_snippets), events.runs(truth, n_frames)
-    delay = events.delays(happened, alarmed, n_snippets, found.seen, n_frames) / terms.fps  # (E,) seconds
-    caught = np.isfinite(delay)
-    n_events, n_caught, n_alarms = (
-        np.bincount(video, minlength=len(hours)) for video in (happened.video, happened.video[caught], alarms.video)
+    happened = events.runs(truth, n_frames)
+
+    def thresholds(weights: np.ndarray) -> np.ndarray:
+        at = is_normal[video]
+        return events.thresholds_for(found.scores[at], video[at], weights, terms.false_alarms * (weights @ hours))
+
+    def delays(threshold: float) -> np.ndarray:
+        """(E,) frames, infinite where an event is missed."""
+        return events.delays(happened, found.scores > threshold, n_snippets, found.seen, n_frames)
+
+    once, drawn = np.ones((1, len(happened.video))), bootstrap.weights[:, happened.video]  # (1, E), (R, E)
+    (threshold,), again = thresholds(np.ones((1, len(hours)))), thresholds(bootstrap.weights)  # one, (R,)
+    delay, delay_again = delays(threshold)[None], np.empty_like(drawn)  # (1, E), (R, E)
+    for level in np.unique(again):
+        delay_again[again == level] = delays(level)
+
+    def over_events(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> dict | None:
+        return bootstrap.figure(of(delay, once)[0], of(delay_again, drawn))
+
+    def delay_at(q: float) -> dict | None:
+        return over_events(lambda delay, weights: weighted_quantile(delay, weights, q) / terms.fps)
+
+    alarmed, (_, normal) = found.scores > threshold, frames_of(found, truth)
+    outside = normal * ~is_normal[video]  # (S,) normal frames of anomalous videos
+    n_events, n_alarms = (
+        np.bincount(runs.video, minlength=len(hours)) for runs in (happened, events.runs(alarmed, n_snippets))
     )
     detections = events.detect(found.scores, n_snippets, n_frames)
     return {
         "allowed_per_hour": terms.false_alarms,
-        "threshold": threshold,
-        "n_events": len(delay),
-        "detected": bootstrap.ratio(n_caught, n_events),
-        "delay_median": bootstrap.quantile(delay[caught], happened.video[caught], 0.5),
-        "delay_p90": bootstrap.quantile(delay[caught], happened.video[caught], 0.9),
+        "threshold": float(threshold),
+        "n_events": len(happened.video),
+        "detected": over_events(share_of_finite),
+        "delay_median": delay_at(0.5),
+        "delay_p90": delay_at(0.9),
         "false_alarms_per_hour": bootstrap.ratio(n_alarms * is_normal, hours),
+        "alarmed_outside": bootstrap.ratio(np.bincount(video, outside * alarmed), np.bincount(video, outside)),
         "ap_iou": {str(least): interval_ap(detections, happened, least, n_events, bootstrap) for least in IOUS},
     }
 
@@ -187,11 +187,11 @@ def by_video(found: Scores, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def best_f1_threshold(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> float:
     """The threshold with the highest F1 of "score > threshold": (S,) scores, and the frames (or videos) they stand for."""
-    levels = np.unique(scores)[::-1]  # descending: a threshold just below each
+    levels = np.unique(scores)[::-1]  # descending; the next one below is a threshold that a level exceeds
     at = np.searchsorted(-levels, -scores)
     true, false = (np.bincount(at, of, len(levels)).cumsum() for of in (anomalous, normal))
     best = int((2 * true / (true + false + anomalous.sum())).argmax())
-    return float((levels[best] + levels[best + 1]) / 2 if best + 1 < len(levels) else np.nextafter(levels[best], -1))
+    return float(levels[best + 1] if best + 1 < len(levels) else np.nextafter(levels[best], -1))
 
 
 def table(columns: Mapping[str, dict[str, Any]]) -> str:
@@ -216,15 +216,18 @@ def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
         row(f"AP, trapezoidal{where}", lambda r, s=suffix: r["ap_trapezoid" + s])
     row(f"false alarms at {FALSE_ALARM}, of normal videos' frames", lambda r: r["far"])
     row("AUC of videos, by their maximum", lambda r: r["video_auc"])
-    if "f1" in first:
-        row(f"F1 at {first['f1_threshold']:.3f}, chosen on other videos", lambda r: r["f1"])
+    for name in Thresholds._fields:
+        if f"f1_{name}" in first:
+            threshold = first[f"f1_{name}"]["threshold"]
+            row(f"F1 of {name} at {threshold:.3f}, best on other videos", lambda r, n=name: r.get(f"f1_{n}"))
     for name, of_class in first["classes"].items():
         row(f"AUC, {name} ({of_class['n_videos']})", lambda r, n=name: r["classes"][n]["auc"])
     if first["events"]:
         row(f"events detected, of {first['events']['n_events']}", lambda r: r["events"]["detected"])
         row("  delay, median (s)", lambda r: r["events"]["delay_median"], 1)
         row("  delay, 90th percentile (s)", lambda r: r["events"]["delay_p90"], 1)
-        row("  false alarms an hour", lambda r: r["events"]["false_alarms_per_hour"], 1)
+        row("  false alarms an hour of normal videos", lambda r: r["events"]["false_alarms_per_hour"], 1)
+        row("  in alarm, of anomalous videos' normal frames", lambda r: r["events"]["alarmed_outside"])
         for least in map(str, IOUS):
             row(f"AP of intervals, IoU {least}", lambda r, n=least: r["events"]["ap_iou"][n])
     return rows
@@ -240,7 +243,10 @@ def cell(found: dict | None, scale: float) -> str:
 
 def look_ahead(results: dict[str, Any]) -> str:
     """`7 snippets (112 frames, 3.7 s)`"""
-    n, frames = results["look_ahead"], FRAMES_PER_SNIPPET * results["look_ahead"]
+    n = results["look_ahead"]
+    if n is None:
+        return "not stated"
+    frames = FRAMES_PER_SNIPPET * n
     return f"{n} snippets ({frames} frames, {frames / results['fps']:.1f} s)" if n else "none"
 
 
@@ -254,7 +260,10 @@ def remark(results: dict[str, Any]) -> str:
         if found
         else "No normal videos: no false alarms, and no threshold to detect events with."
     )
-    return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"
+    unknown = "\nThe scores do not state their look-ahead: delays are as if there was none."
+    if results["look_ahead"] is not None:
+        unknown = ""
+    return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}{unknown}"
 
 
 parser = Parser(description=__doc__)
@@ -271,23 +280,41 @@ def main() -> None:
     args = parser.parse_args()
     if (args.val_scores is None) != (args.val_gt_path is None):
         parser.error("--val-scores and --val-gt-path belong together")
-    out = Path(args.out) if args.out else Path(args.scores).with_suffix(".json")
     try:
         check_terms(args)
         found = read_scores(args.scores, args.test_list)
         truth = read_ground_truth(args.gt_path, found.videos, args.test_list or args.scores)
-        threshold = None
-        if args.val_scores:
-            validation = read_scores(args.val_scores)
-            frames = frames_of(validation, read_ground_truth(args.val_gt_path, validation.videos, args.val_scores))
-            threshold = best_f1_threshold(validation.scores, *frames)
-        results = evaluate(found, truth, Terms(args.fps, args.false_alarms), threshold)
+        out = out_of(args)
+        results = evaluate(found, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, found))
         atomic.write_text(out, json.dumps(results, indent=2) + "\n")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(table({Path(args.scores).name: results}))
     print(f"figures in {out}")
+
+
+def out_of(args: Namespace) -> Path:
+    """Where the figures go. Raises ValueError where that is an input, or cannot be a file."""
+    out = Path(args.out) if args.out else Path(args.scores).with_suffix(".json")
+    inputs = [path for path in (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path) if path]
+    if out.resolve() in [Path(path).resolve() for path in inputs]:
+        raise ValueError(f"{out}: the figures would replace an input; name another file with --out")
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise ValueError(f"{out}: not a file in a folder that exists; name another with --out")
+    return out
+
+
+def thresholds_of(args: Namespace, found: Scores) -> Thresholds:
+    """The threshold of the best F1 on the validation scores, if there are any. Raises ValueError where videos are in both."""
+    if args.val_scores is None:
+        return UNKNOWN
+    validation = read_scores(args.val_scores)
+    both = {video.name for video in validation.videos} & {video.name for video in found.videos}
+    if both:
+        raise ValueError(f"{args.val_scores}: {len(both)} videos are in the test too, {min(both)} among them; use other videos")
+    frames = frames_of(validation, read_ground_truth(args.val_gt_path, validation.videos, args.val_scores))
+    return Thresholds(frames=best_f1_threshold(validation.scores, *frames))
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def check(options: argparse.Namespace) -> None:
 
 def check_terms(options: argparse.Namespace) -> None:
     """Raise a ValueError where a flag of `term_flags` has a value it cannot have."""
-    require(options, "fps", 0 < options.fps < 10**6, "above 0 and finite")
+    require(options, "fps", 0.001 <= options.fps < 10**6, "at least 0.001 and below a million")
     require(options, "false_alarms", 0 <= options.false_alarms < 10**6, "at least 0 and finite")
 
 

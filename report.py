@@ -9,6 +9,7 @@ import base64
 import html
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -21,7 +22,7 @@ import events
 import figures
 import metrics
 import smoothing
-from option import Parser
+from option import Parser, check_terms
 from scores import Scores, from_logits, read_arrays, read_scores
 from videos import FRAMES_PER_SNIPPET, classes_of
 
@@ -29,48 +30,91 @@ TEMPLATE = Path(__file__).with_name("report.html")
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
 
 
+OPTIONS = {  # of options.json, what a report needs and what it is
+    **dict.fromkeys(("smooth", "smooth_pad", "variant", "data_set"), str),
+    **dict.fromkeys(("smooth_width", "visual_layers", "attn_window"), int),
+    **dict.fromkeys(("fps", "false_alarms"), float),
+}
+PER_EVALUATION = ("step", "loss", "auc", "ap")  # of log.jsonl
+
+
 class Run(NamedTuple):
     """What a report is made of."""
 
     name: str
     found: Scores
-    arrays: dict[str, np.ndarray]  # of scores.npz
+    logits: np.ndarray  # (S,)
+    exit_layer: np.ndarray  # (S,)
+    key: np.ndarray  # (S,)
+    truth: np.ndarray  # (F,)
     options: dict[str, Any]
-    evaluations: dict[str, dict]  # by smoothing, the one tested with first
     history: list[dict]  # of a training
 
 
 def read_run(folder: Path) -> Run:
-    """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none."""
-    found, arrays = read_scores(folder / "scores.npz"), read_arrays(folder / "scores.npz")
-    lacking = [name for name in ("logits", "exit_layer", "key", "truth") if name not in arrays]
-    if lacking:
-        raise ValueError(f"{folder / 'scores.npz'} has no {', '.join(lacking)}: run the test again to make a report of it")
-    texts = {name: folder / f"{name}.json" for name in ("options", "results")}
+    """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or damaged."""
+    path = folder / "scores.npz"
+    found, arrays, options = read_scores(path), read_arrays(path), read_options(folder / "options.json")
+    n_snippets, n_frames = len(found.scores), sum(video.n_frames for video in found.videos)
+    per_snippet = {"logits": ("f", n_snippets), "exit_layer": ("i", n_snippets), "key": ("b", n_snippets)}
+    expected = per_snippet | {"truth": ("u", n_frames)}
+    for name, (kind, length) in expected.items():
+        array = arrays.get(name, np.zeros(0))
+        if array.shape != (length,) or array.dtype.kind != kind or not np.isfinite(array).all():
+            raise ValueError(f"{path}: its {name} are not those of a test of ours; run the test again to make a report of it")
+    logits, exit_layer, key, truth = (arrays[name] for name in expected)
+    if truth.max() > 1 or exit_layer.min() < 0 or exit_layer.max() > options["visual_layers"]:
+        raise ValueError(f"{path}: damaged, or of another run than options.json; run the test again to make a report of it")
+    run = Run(str(folder), found, logits, exit_layer, key, truth, options, read_history(folder / "log.jsonl"))
+    if not np.allclose(smoothed(run, options["smooth"]).scores, found.scores, atol=1e-6):
+        raise ValueError(f"{path} is not smoothed as options.json says; run the test again to make a report of it")
+    return run
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """The options of a run. Raises FileNotFoundError or ValueError."""
     try:
-        options, results = (json.loads(path.read_text()) for path in texts.values())
-        log = folder / "log.jsonl"
-        history = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.filename}: not there; give the folder of a test or of a training") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{folder}: options.json, results.json or log.jsonl is damaged ({error}); run the test again"
-        ) from None
-    name = smoothing.name_of(options["smooth"], options["smooth_width"])
-    terms = metrics.Terms(options["fps"], options["false_alarms"])
-    evaluations = results.get("evaluations") or {name: metrics.evaluate(found, arrays["truth"], terms)}
-    return Run(str(folder), found, arrays, options, evaluations, history)
+        options = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: not there; give the folder of a test or of a training") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); run the test again to make a report of it") from None
+    for name, kind in OPTIONS.items():
+        if not isinstance(options, dict) or type(options.get(name)) is not kind:
+            raise ValueError(f"{path}: damaged, its {name} is no {kind.__name__}; run the test again to make a report of it")
+    check_terms(Namespace(**options))
+    return options
 
 
-def write(folder: Path) -> Path:
-    """Write `report.html` and the PNG files in `figures/` of a run's folder; returns the page's path."""
+def read_history(path: Path) -> list[dict]:
+    """The evaluations of a training; none where there is no log. Raises ValueError."""
+    if not path.exists():
+        return []
+    try:
+        history = [json.loads(line) for line in path.read_text().splitlines()]
+        if not history or any(type(entry[name]) not in (int, float) for entry in history for name in PER_EVALUATION):
+            raise ValueError("not numbers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); delete it to have a report without training curves") from None
+    return history
+
+
+def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
+    """Write `report.html` and the PNG files in `figures/` of a run's folder; returns the page's path.
+
+    `evaluations`, by smoothing, are made here unless the test that just ran has them.
+    """
     run = read_run(folder)
-    main = next(iter(run.evaluations.values()))
+    columns = {smoothing.name_of(smooth, run.options["smooth_width"]): smoothed(run, smooth) for smooth in
+               dict.fromkeys((run.options["smooth"], "causal", "none"))}  # fmt: skip
+    if evaluations is None:
+        terms = metrics.Terms(run.options["fps"], run.options["false_alarms"])
+        evaluations = {name: metrics.evaluate(found, run.truth, terms) for name, found in columns.items()}
+    main = next(iter(evaluations.values()))
     pictures = folder / "figures"
     pictures.mkdir(exist_ok=True)
-    frames = metrics.frames_of(run.found, run.arrays["truth"])
-    figures.roc_and_pr(pictures / "curves.png", {name: (scores, *frames) for name, scores in smoothed(run).items()})
+    frames = metrics.frames_of(run.found, run.truth)
+    figures.roc_and_pr(pictures / "curves.png", {name: (found.scores, *frames) for name, found in columns.items()})
     shown = {"curves": "ROC and precision-recall curves of the frames"}
     if main["classes"]:
         figures.class_bars(pictures / "classes.png", main)
@@ -81,32 +125,22 @@ def write(folder: Path) -> Path:
         figures.training_curves(pictures / "training.png", run.history)
         shown["training"] = "Training curves"
     path = folder / "report.html"
-    atomic.write_text(path, page(run, main, {pictures / f"{name}.png": text for name, text in shown.items()}))
+    atomic.write_text(path, page(run, evaluations, {pictures / f"{name}.png": text for name, text in shown.items()}))
     return path
 
 
-def smoothed(run: Run) -> dict[str, np.ndarray]:
-    """The (S,) scores of each smoothing that was evaluated."""
-    how = {name: run.options[name] for name in ("smooth_width", "smooth_pad", "attn_window")}
-    found = {}
-    for name in run.evaluations:
-        smooth = "none" if name == smoothing.name_of("none", 0) else name.split()[0]
-        found[name] = from_logits(
-            run.found.videos,
-            run.arrays["logits"],
-            smooth=smooth,
-            width=how["smooth_width"],
-            pad=how["smooth_pad"],
-            window=how["attn_window"],
-        ).scores
-    return found
+def smoothed(run: Run, smooth: str) -> Scores:
+    """The scores of the run's logits, smoothed in this way."""
+    width, pad, window = (run.options[name] for name in ("smooth_width", "smooth_pad", "attn_window"))
+    return from_logits(run.found.videos, run.logits, smooth=smooth, width=width, pad=pad, window=window)
 
 
-def page(run: Run, main: Mapping, pictures: Mapping[Path, str]) -> str:
+def page(run: Run, evaluations: Mapping[str, dict], pictures: Mapping[Path, str]) -> str:
     """The whole page."""
+    main = next(iter(evaluations.values()))
     threshold = main["events"]["threshold"] if main["events"] else metrics.FALSE_ALARM
     cards = worst_first(run, threshold)
-    table = metrics.rows_of(run.evaluations)
+    table = metrics.rows_of(evaluations)
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table[0])
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table[1:])
     what = f"variant {run.options['variant']}, data set {run.options['data_set']}, {len(cards)} videos"
@@ -157,15 +191,15 @@ class Card(NamedTuple):
 def worst_first(run: Run, threshold: float) -> list[Card]:
     """A timeline of every video, the one whose scores are farthest from its ground truth first."""
     n_snippets, n_frames = metrics.counts_of(run.found)
-    anomalous, normal = metrics.frames_of(run.found, run.arrays["truth"])
+    anomalous, normal = metrics.frames_of(run.found, run.truth)
     ends, frame_ends = np.cumsum(n_snippets), np.cumsum(n_frames)
-    raw = smoothing.sigmoid(run.arrays["logits"])
+    raw = smoothing.sigmoid(run.logits)
     cards = []
     for i, video in enumerate(run.found.videos):
         here = slice(ends[i] - n_snippets[i], ends[i])
         scores = run.found.scores[here]
         error = float((anomalous[here] * (1 - scores) + normal[here] * scores).sum() / n_frames[i])
-        truth = run.arrays["truth"][frame_ends[i] - n_frames[i] : frame_ends[i]]
+        truth = run.truth[frame_ends[i] - n_frames[i] : frame_ends[i]]
         kind = " and ".join(classes_of(video.label)) if truth.any() else "normal"
         seconds = n_frames[i] / run.options["fps"]
         text = html.escape(f"{video.name} {kind}".lower(), quote=True)
@@ -175,7 +209,7 @@ def worst_first(run: Run, threshold: float) -> list[Card]:
             f'<article id="v{i}" data-text="{text}" data-error="{error:.4f}" data-length="{n_snippets[i]}" '
             f'data-highest="{scores.max():.4f}"><header><b title="{name}">{name}</b>'
             f"<span>{html.escape(kind)}, error {error:.2f}</span></header>{timeline(raw[here], scores, truth, threshold)}"
-            f"{bands(run.arrays['key'][here], run.arrays['exit_layer'][here], run)}"
+            f"{bands(run.key[here], run.exit_layer[here], run)}"
             f'<div class="time">{times}</div></article>'
         )
         cards.append(Card(f"v{i}", video.name, error, content))

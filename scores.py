@@ -9,6 +9,7 @@ Shapes: V videos, S snippets (of all videos).
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,10 @@ from videos import (
     video_name,
 )
 
-NOT_NPZ = (zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError, NotImplementedError, OSError)
-NOT_NPZ += (AttributeError,)  # of a .npy file: its array has no names
+NOT_NPZ = (  # what numpy raises on files that are none, or damaged
+    *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, TypeError, AttributeError),
+    *(NotImplementedError, RuntimeError, MemoryError, OSError),
+)
 
 
 class Scores(NamedTuple):
@@ -37,7 +40,7 @@ class Scores(NamedTuple):
     videos: list[Video]
     scores: np.ndarray  # (S,) float64 in [0, 1]
     seen: np.ndarray  # (S,) int64, snippets of the video that must have come before the score exists
-    look_ahead: int  # snippets of the future in a score, its own clip aside
+    look_ahead: int | None  # snippets of the future in a score, its own clip aside; None = not stated
 
 
 def from_logits(videos: list[Video], logits: np.ndarray, *, smooth: str, width: int, pad: str, window: int) -> Scores:
@@ -54,7 +57,10 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{path}: no such file of scores; a test writes scores.npz to its folder")
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            found = {name: file[name] for name in file.files}
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise ValueError("it holds other files than arrays")
+        return found
     except NOT_NPZ as error:
         raise ValueError(
             f"{path}: not a whole .npz file of plain arrays; write it with numpy.savez, or copy it again"
@@ -75,16 +81,17 @@ def read_scores(path: str | Path, list_path: str | None = None) -> Scores:
         raise ValueError(f"{path}: expected the videos' names in video, found {names.dtype} of shape {names.shape}")
     if n_snippets.shape != names.shape or n_snippets.dtype.kind not in "iu" or n_snippets.min() < 1:
         raise ValueError(f"{path}: expected {len(names)} whole numbers of at least 1 in n_snippets, one per video")
-    n_snippets = n_snippets.astype(np.int64)
-    if scores.shape != (n_snippets.sum(),) or scores.dtype.kind != "f":
+    total = sum(n_snippets.tolist())  # of Python's numbers, which do not overflow
+    if scores.shape != (total,) or scores.dtype.kind != "f":
         raise ValueError(
-            f"{path}: n_snippets adds up to {n_snippets.sum()}, so scores must be as many floating-point numbers, "
+            f"{path}: n_snippets adds up to {total}, so scores must be as many floating-point numbers, "
             f"found {scores.dtype} of shape {scores.shape}"
         )
+    n_snippets = n_snippets.astype(np.int64)
     starts = np.cumsum(n_snippets) - n_snippets
     require_scores(path, names, starts, scores)
     own = np.arange(len(scores)) - np.repeat(starts, n_snippets) + 1
-    seen, look_ahead = content.get("seen", own), content.get("look_ahead", np.array(0))
+    seen, look_ahead = content.get("seen", own), content.get("look_ahead")
     if (
         seen.dtype.kind not in "iu"
         or seen.shape != own.shape
@@ -92,22 +99,21 @@ def read_scores(path: str | Path, list_path: str | None = None) -> Scores:
         or (seen > np.repeat(n_snippets, n_snippets)).any()
     ):
         raise ValueError(f"{path}: seen must count, for each snippet, at least those up to its own and at most its video's")
-    if look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0:
+    if (np.diff(seen.astype(np.int64))[np.diff(own) > 0] < 0).any():
+        raise ValueError(f"{path}: seen must not fall within a video: a score waits at least as long as the one before")
+    if look_ahead is not None and (look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0):
         raise ValueError(f"{path}: look_ahead must be one number of snippets, found {look_ahead}")
     names = [str(name) for name in names]
     if list_path is None:
         labels, frames = described(content, path, names, n_snippets)
     else:
         labels, frames = listed(list_path, path, names, n_snippets)
-    try:
-        videos = [
-            Video(name, Path(path), label, is_anomalous(label, None), int(n), n_frames, 0)
-            for name, label, n, n_frames in zip(names, labels, n_snippets, frames, strict=True)
-        ]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    videos = [
+        Video(name, Path(path), label, kind_of(label, f"{path}, {name}"), int(n), n_frames, 0)
+        for name, label, n, n_frames in zip(names, labels, n_snippets, frames, strict=True)
+    ]
     require_distinct(path, videos)
-    return Scores(videos, scores.astype(np.float64), seen.astype(np.int64), int(look_ahead))
+    return Scores(videos, scores.astype(np.float64), seen.astype(np.int64), None if look_ahead is None else int(look_ahead))
 
 
 def require_scores(path: str | Path, names: np.ndarray, starts: np.ndarray, scores: np.ndarray) -> None:
@@ -127,7 +133,7 @@ def described(content: dict, path: str | Path, names: list[str], n_snippets: np.
     frames = content.get("n_frames", FRAMES_PER_SNIPPET * n_snippets)
     if labels.shape != n_snippets.shape or labels.dtype.kind != "U":
         raise ValueError(f"{path}: label must hold a text for each of {len(names)} videos")
-    if frames.shape != n_snippets.shape or frames.dtype.kind not in "iu" or not fit(frames, n_snippets).all():
+    if frames.shape != n_snippets.shape or frames.dtype.kind not in "iu" or not fit(frames.astype(np.int64), n_snippets).all():
         raise ValueError(f"{path}: n_frames must hold a number for each of {len(names)} videos that fits its snippets of 16")
     return [str(label) for label in labels], [int(n) for n in frames]
 
@@ -154,6 +160,14 @@ def listed(list_path: str, path: str | Path, names: list[str], n_snippets: np.nd
             raise ValueError(f"{row.where}: {row.n_frames} frames, but {path} has {n} snippets of 16 for it")
     frames = [row.n_frames or FRAMES_PER_SNIPPET * int(n) for row, n in zip(rows, n_snippets, strict=True)]
     return [row.label for row in rows], frames
+
+
+def kind_of(label: str, where: str) -> bool:
+    """Whether a label says anomalous. Raises ValueError that begins with `where`."""
+    try:
+        return is_anomalous(label, None)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def label_of(name: str) -> str:

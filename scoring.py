@@ -138,7 +138,7 @@ def score(model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Nam
     return Tested(prediction, found, truth, results_of(prediction, found, truth, options))
 
 
-def evaluations(tested: Tested, options: Namespace, f1_threshold: float | None) -> dict[str, dict]:
+def evaluations(tested: Tested, options: Namespace, video_threshold: float | None) -> dict[str, dict]:
     """All figures, by `metrics.evaluate`, of the smoothing that the options say, of the causal one, and of none."""
     terms = metrics.Terms(options.fps, options.false_alarms)
     found = {}
@@ -146,7 +146,8 @@ def evaluations(tested: Tested, options: Namespace, f1_threshold: float | None) 
         name = smoothing.name_of(smooth, options.smooth_width)
         if name not in found:
             scores = scores_of(tested.prediction, tested.found.videos, options, smooth)
-            found[name] = metrics.evaluate(scores, tested.truth, terms, f1_threshold)
+            thresholds = metrics.Thresholds(videos=None if found else video_threshold)  # of the first smoothing's scores
+            found[name] = metrics.evaluate(scores, tested.truth, terms, thresholds)
     return found
 
 

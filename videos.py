@@ -81,7 +81,9 @@ def is_anomalous(label: str, data_set: str | None) -> bool:
             return False
         if parts and all(part in anomalies for part in parts) and (name == "xd" or label == parts[0]):
             return True
-    raise ValueError(f"unknown label {label!r}; expected {normal} (normal) or one of {', '.join(anomalies)}")
+    known = [LABELS[data_set]] if data_set else [LABELS["longterm"], LABELS["xd"]]
+    expected = "; or ".join(f"{normal} (normal) or one of {', '.join(anomalies)}" for normal, anomalies in known)
+    raise ValueError(f"unknown label {label!r}; expected {expected}")
 
 
 def classes_of(label: str) -> list[str]:
@@ -298,12 +300,14 @@ def read_ground_truth(path: str | Path, videos: list[Video], list_path: str | Pa
 
 
 def warn_of_mismatch(truth: np.ndarray, videos: list[Video], path: str | Path) -> None:
-    """Say so where normal videos have anomalous frames: the list may be in another order than the ground truth."""
+    """Say so where labels and anomalous frames disagree: the list may be in another order than the ground truth."""
     of_videos = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
-    wrong = [video.name for video, frames in zip(videos, of_videos, strict=True) if not video.anomalous and frames.any()]
-    if wrong:
-        print(
-            f"warning: {path} has anomalous frames in {len(wrong)} videos that the list calls normal ({wrong[0]} first): "
-            "do the list and the ground truth belong together, in the same order?",
-            file=sys.stderr,
-        )
+    kinds = {False: "has anomalous frames in {} videos called normal", True: "has none in {} videos called anomalous"}
+    for anomalous, what in kinds.items():
+        wrong = [v.name for v, frames in zip(videos, of_videos, strict=True) if v.anomalous == anomalous != frames.any()]
+        if wrong:
+            print(
+                f"warning: {path} {what.format(len(wrong))} ({wrong[0]} first): do labels and ground truth belong together, in "
+                "the same order?",
+                file=sys.stderr,
+            )

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc as area
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+import bootstrap
 import curves
 import events
 import metrics
 import smoothing
+from bootstrap import Bootstrap
 from scores import from_logits
 from videos import Video
 
@@ -135,7 +137,7 @@ def value(figure):
 def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
     case = Case(seed)
     threshold = 0.5
-    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, 1.0), threshold)
+    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, 1.0), metrics.Thresholds(threshold, threshold))
     anomalous = [v for v in range(5) if case.truths[v].any()]
     normal = [v for v in range(5) if v not in anomalous]
     for chosen, suffix in ((range(5), ""), (anomalous, "_anomalous")):
@@ -145,12 +147,14 @@ def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
         assert expected == [value(found[name + suffix]) for name in names]
     scores, truth = case.frames(range(5))
     hits, chosen = (truth[scores > threshold]).sum(), (scores > threshold).sum()
-    assert 2 * hits / (chosen + truth.sum()) == value(found["f1"])
+    assert 2 * hits / (chosen + truth.sum()) == value(found["f1_frames"])
+    largest, kind = np.array([max(s) for s in case.scores]), np.array([v in anomalous for v in range(5)], float)
+    hits, chosen = kind[largest > threshold].sum(), (largest > threshold).sum()
+    assert 2 * hits / (chosen + kind.sum()) == value(found["f1_videos"])
     assert found["n_normal_videos"] == len(normal)
     if normal:
         scores, _ = case.frames(normal)
         assert np.mean(scores > 0.5) == value(found["far"])
-        largest, kind = np.array([max(s) for s in case.scores]), np.array([v in anomalous for v in range(5)], float)
         assert plain_areas(largest, kind)[0] == value(found["video_auc"])
         assert found["classes"]["Abuse"]["n_videos"] == len(anomalous)
         assert found["classes"]["Abuse"]["auc"] == found["auc"]
@@ -165,7 +169,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     normal = [v for v in range(5) if not case.truths[v].any()]
     assume(normal)
     hours = sum(int(case.n_frames[v]) for v in normal) / 30 / 3600
-    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, allowed / hours), None)["events"]
+    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, allowed / hours))["events"]
 
     def n_alarms(threshold):
         return sum(
@@ -178,6 +182,14 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     quiet = [level for i, level in enumerate(levels) if all(n_alarms(x) <= allowed for x in levels[: i + 1])]
     assert found["threshold"] == quiet[-1]
     assert value(found["false_alarms_per_hour"]) == n_alarms(quiet[-1]) / hours
+    in_alarm = [
+        scores[f // 16] > quiet[-1]
+        for v, scores in enumerate(case.scores)
+        for f in range(case.n_frames[v])
+        if v not in normal and not case.truths[v][f]
+    ]
+    if in_alarm:
+        assert value(found["alarmed_outside"]) == np.mean(in_alarm)
     delays, n_events = [], 0
     for truth, scores in zip(case.truths, case.scores, strict=True):
         f = 0
@@ -242,15 +254,18 @@ def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
     intervals = events.Runs(np.array([0, 0, 1]), np.array([0, 64, 0]), np.array([32, 96, 16]))
     detections = events.Detections(intervals, np.array([0.9, 0.8, 0.7]))
     happened = events.Runs(np.array([0, 0, 1]), np.array([0, 200, 0]), np.array([32, 232, 16]))
-    n_events, bootstrap = np.array([2, 1]), metrics.Bootstrap(2)
-    bootstrap.weights = np.ones((3, 2))
-    found = metrics.interval_ap(detections, happened, 0.5, n_events, bootstrap)
+    n_events, sure = np.array([2, 1]), Bootstrap(2)
+    sure.weights = np.ones((3, 2))
+    found = metrics.interval_ap(detections, happened, 0.5, n_events, sure)
     assert found["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
     assert found["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
 
 
-def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time():
-    """Videos are drawn from a population whose AUC is known; each has a level of its own, so frames alone would mislead."""
+def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(monkeypatch):
+    """Videos are drawn from a population whose figures are known; each has a level of its own, so frames would mislead.
+
+    The threshold for events is set on the same draw: an interval that took it as given would cover 65 %.
+    """
     rng = np.random.default_rng(5)
 
     def draw(n):
@@ -263,16 +278,22 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time():
         found = metrics.Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
         return found, truth.ravel().repeat(16).astype(np.uint8), n_snippets
 
-    found, truth, _ = draw(20_000)
-    expected = curves.areas(found.scores, *metrics.frames_of(found, truth)).auc
-    covered = 0
-    for _ in range(120):
-        found, truth, n_snippets = draw(60)
-        video = np.repeat(np.arange(60), n_snippets)
-        areas = metrics.Bootstrap(60).areas(found.scores, *metrics.frames_of(found, truth), video)
-        low, high = areas["auc"]["interval"]
-        covered += low <= expected <= high
-    assert 0.87 <= covered / 120 <= 0.99
+    terms = metrics.Terms(30.0, 20.0)
+
+    def figures(n):
+        found, truth, n_snippets = draw(n)
+        sure, is_normal = Bootstrap(n), np.arange(n) >= n // 2
+        areas = sure.areas(found.scores, *metrics.frames_of(found, truth), np.repeat(np.arange(n), n_snippets))
+        return areas["auc"], metrics.event_figures(found, truth, terms, sure, is_normal)["detected"]
+
+    monkeypatch.setattr(bootstrap, "N_RESAMPLES", 1)
+    expected = [figure["value"] for figure in figures(6_000)]
+    monkeypatch.setattr(bootstrap, "N_RESAMPLES", 200)
+    covered = np.zeros(2)
+    for _ in range(60):
+        intervals = [figure["interval"] for figure in figures(80)]
+        covered += [low <= value <= high for (low, high), value in zip(intervals, expected, strict=True)]
+    assert (covered >= 0.85 * 60).all() and covered[0] < 60, covered
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=20))
@@ -347,6 +368,9 @@ def scored(tmp_path):
         ({"n_snippets": np.array([5, 4, 9, 0])}, "at least 1"),
         ({"seen": np.zeros(18, int)}, "seen must count"),
         ({"look_ahead": np.array(-1)}, "look_ahead must be"),
+        ({"seen": np.r_[5, 4, 3, 4, 5, 1:5, 1:4, 1:7]}, "must not fall"),
+        ({"n_snippets": np.array([2**62, 2**62, 2**62, 2**62 + 18])}, "adds up to"),
+        ({"label": np.array(["Abuse", "Normal", "B7", "A"])}, None),  # the list's labels count
         ({"n_snippets": np.array([4, 5, 3, 6])}, None),  # nothing can tell, without true frames in the list
     ],
 )
@@ -384,19 +408,70 @@ def test_wrong_pairings_are_named(scored, run):
     np.save(path / "gt.npy", np.zeros(7))
     done = run(*command())
     assert done.code == 2 and "7 frames, but" in done.err
-    (path / "s.npz").write_bytes(b"nothing")
-    done = run("metrics.py", path / "s.npz", "--gt-path", path / "gt.npy")
-    assert done.code == 2 and "not a whole .npz" in done.err
+    for damage in (b"nothing", damaged(content, path)):
+        (path / "s.npz").write_bytes(damage)
+        done = run("metrics.py", path / "s.npz", "--gt-path", path / "gt.npy")
+        assert done.code == 2 and "not a whole .npz" in done.err
+    done = run("metrics.py", path, "--gt-path", path / "gt.npy")
+    assert done.code == 2 and "no such file of scores" in done.err
     assert not (path / "s.json").exists()
+
+
+def damaged(content, path):
+    """A compressed file with a byte that is another."""
+    np.savez_compressed(path / "whole.npz", **content)
+    data = bytearray((path / "whole.npz").read_bytes())
+    data[data.index(b"scores.npy") + 60] ^= 255
+    return bytes(data)
+
+
+def test_the_figures_never_replace_an_input(scored, run):
+    command, _, path = scored
+    words = command()
+    for out in ("s.npz", "list.csv", "gt.npy"):
+        before = (path / out).read_bytes()
+        done = run(*words, "--out", path / out)
+        assert done.code == 2 and "would replace an input" in done.err and (path / out).read_bytes() == before
+    done = run(*words, "--out", path / "nowhere" / "x.json")
+    assert done.code == 2 and "folder that exists" in done.err
+
+
+def test_labels_that_the_ground_truth_contradicts_are_a_warning(scored, run):
+    command, content, path = scored
+    write_list(
+        path / "swapped.csv", [(f"{n}__5.npy", "Normal" if i % 2 == 0 else "Abuse") for i, n in enumerate(content["video"])]
+    )
+    done = run(*command("swapped.csv"))
+    assert done.code == 0
+    assert "has anomalous frames in 2 videos called normal" in done.err and "has none in 2 videos called anomalous" in done.err
+
+
+def test_the_ap_of_intervals_does_not_depend_on_the_videos_order():
+    rng = np.random.default_rng(0)
+    rows = [rng.choice((0.1, 0.9), 9) for _ in range(12)]
+    truths = [np.repeat(rng.integers(0, 2, 9), 16) * (i % 3 > 0) for i in range(12)]
+    found = set()
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(12)
+        n = np.full(12, 9)
+        scores, truth = np.concatenate([rows[i] for i in order]), np.concatenate([truths[i] for i in order])
+        detections, happened = events.detect(scores, n, 16 * n), events.runs(truth, 16 * n)
+        n_events = np.bincount(happened.video, minlength=12)
+        found.add(round(metrics.interval_ap(detections, happened, 0.5, n_events, Bootstrap(12))["value"], 12))
+    assert len(found) == 1
 
 
 def test_the_f1_threshold_comes_from_other_videos(scored, run):
     command, content, path = scored
     base = command()
-    np.savez(path / "val.npz", **content)
     np.save(path / "val_gt.npy", np.load(path / "gt.npy"))
-    done = run(*base, "--val-scores", path / "val.npz", "--val-gt-path", path / "val_gt.npy")
-    assert done.code == 0 and "chosen on other videos" in done.out, done
+    validation = ["--val-scores", path / "val.npz", "--val-gt-path", path / "val_gt.npy"]
+    np.savez(path / "val.npz", **content)
+    done = run(*base, *validation)
+    assert done.code == 2 and "4 videos are in the test too" in done.err, done
+    np.savez(path / "val.npz", **content | {"video": np.array(["a", "b", "Normal1", "Normal2"])})
+    done = run(*base, *validation)
+    assert done.code == 0 and "best on other videos" in done.out, done
     done = run(*base, "--val-scores", path / "val.npz")
     assert done.code == 2 and "belong together" in done.err
     done = run(*base, "--fps", 0)

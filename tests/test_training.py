@@ -70,7 +70,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(order):
 
 def fake_videos(n_crops=3):
     names = [f"v{i}" for i in range(20)]
-    return [Video(n, None, "", i % 2 == 1, 100 * i + 1, 0, 0) for i, n in enumerate(names) for _ in range(n_crops)]
+    return [Video(n, None, "", i % 2 == 1, 100 * i + 1, 0, 10 * i + c) for i, n in enumerate(names) for c in range(n_crops)]
 
 
 def test_batches_cover_the_videos():
@@ -89,6 +89,19 @@ def test_held_out_videos_keep_their_crops_together():
     names = {v.name for v in validation}
     assert len(validation) == len(names) == 6 and sum(v.anomalous for v in validation) == 3
     assert not names & {v.name for v in train} and len(train) == 3 * 14
+
+
+def test_videos_with_the_same_content_stay_on_one_side():
+    videos = fake_videos()
+    twins = {"v0": "v2", "v1": "v3", "v4": "v7"}  # the last are of different classes: never held out
+    checksums = {video.name: video.checksum for video in videos}
+    videos = [v._replace(checksum=checksums[twins[v.name]]) if v.name in twins else v for v in videos]
+    for seed in range(20):
+        train, validation = hold_out(videos, 0.4, seed)
+        trained, held = {v.name for v in train}, {v.name for v in validation}
+        assert not trained & held and not {"v4", "v7"} & held
+        for one, other in list(twins.items())[:2]:
+            assert (one in trained) == (other in trained) and not {one, other} <= held
 
 
 def test_videos_are_padded_to_whole_clips_and_not_to_each_other():
@@ -116,7 +129,7 @@ def test_a_run_writes_its_log_results_and_figure(toy, run):
     assert [entry["step"] for entry in log] == [3, 6, 8, 11, 14, 16, 19, 22, 24]
     assert [entry["epoch"] for entry in log] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert [entry["lr"] for entry in log] == pytest.approx([2e-5] * 6 + [2e-6] * 3)
-    assert set(log[0]) == {"epoch", "step", "loss", "auc", "ap", "lr", "videos_per_second"}
+    assert set(log[0]) == {"epoch", "step", "loss", "auc", "ap", "ap_trapezoid", "lr", "videos_per_second"}
     results = json.loads((toy.out / "results.json").read_text())
     assert results["best"]["auc"] == max(entry["auc"] for entry in log) and results["last"]["auc"] == log[-1]["auc"]
     assert (toy.out / "training.png").read_bytes().startswith(b"\x89PNG")
