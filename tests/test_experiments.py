@@ -15,7 +15,6 @@ from conftest import ROOT, SMALL
 import compare
 import events
 import report
-from grid import slug
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def finished(command):
 
 def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     folder = toy.path / "grid"
-    command = grid("--rows", "paper", "no HMA", "--tune", "lr=1e-4,1e-3", "--seeds", "1", "2")
+    command = grid("--rows", "no HMA", "--tune", "lr=1e-4,1e-3", "--seeds", "1", "2")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not list(folder.glob("*/*/*/last.pt")) and process.poll() is None:
         time.sleep(0.02)
@@ -48,30 +47,46 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
 
     printed = finished(command)
     table = (folder / "table.md").read_text()
-    assert table in printed and table.count("±") == 2 * len(compare.COLUMNS)
+    assert table in printed and table.count("±") == len(compare.COLUMNS)
     with open(folder / "cells.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 and {row["seed"] for row in rows} == {"1", "2"}
-    for base in ("paper", "no HMA"):
-        cells = {(row["lr"], row["seed"]): row for row in rows if row["row"] == base}
-        (chosen,) = {lr for lr, seed in cells if seed == "2"}
-        first = {lr: json.loads((folder / slug(base) / f"lr-{lr}/seed-1/results.json").read_text()) for lr in ("1e-4", "1e-3")}
-        assert first[chosen]["best"]["val_auc"] == max(results["best"]["val_auc"] for results in first.values())
-        of_row = next(line for line in table.splitlines() if line.startswith(f"| {base} |"))
-        aucs = [100 * float(cells[chosen, seed]["auc"]) for seed in "12"]
-        assert f"{np.mean(aucs):.2f} ± {np.std(aucs, ddof=1):.2f}" in of_row
+    assert len(rows) == 3 and {row["seed"] for row in rows} == {"1", "2"}
+    cells = {(row["lr"], row["seed"]): row for row in rows}
+    (chosen,) = {lr for lr, seed in cells if seed == "2"}
+    files = {lr: folder / f"no-HMA/lr-{lr}/seed-1/results.json" for lr in ("1e-4", "1e-3")}
+    validated = {lr: json.loads(file.read_text())["best"]["val_auc"] for lr, file in files.items()}
+    assert validated[chosen] == max(validated.values())
+    aucs = [100 * float(cells[chosen, seed]["auc"]) for seed in "12"]
+    assert f"{np.mean(aucs):.2f} ± {np.std(aucs, ddof=1):.2f}" in table
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(folder.glob("*/*/*/last.pt")) and len(list(folder.glob("*/*/*/best.pt"))) == 6
+    assert not list(folder.glob("*/*/*/last.pt")) and len(list(folder.glob("*/*/*/best.pt"))) == 3
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
     finished(command)
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
-    again = subprocess.run(grid("--rows", "paper", "--tune", "lr=1e-4,1e-3", then=["--p", "1"]), capture_output=True, text=True)
-    assert again.returncode == 2 and "holds a run with other flags" in again.stderr
+    again = subprocess.run(
+        grid("--rows", "no HMA", "--tune", "lr=1e-4,1e-3", then=["--p", "1"]), capture_output=True, text=True
+    )
+    assert again.returncode == 2 and "with other flags" in again.stderr
+    (folder / "no-HMA/lr-1e-4/seed-1/results.json").write_text("[]")
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 2 and "to run it again" in again.stderr
 
 
 def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values(toy, run):
-    flags = ["ucf_train", "--rows", "paper", "no memory", "--vary", "gap=2,4", "--vary", "cache-keep-max-len=2,8", "--dry-run"]
+    flags = [
+        "ucf_train",
+        "--rows",
+        "paper",
+        "no memory",
+        "--vary",
+        "gap=2,4",
+        "--vary",
+        "cache-keep-max-len=2,8",
+        "--seeds",
+        7,
+        "--dry-run",
+    ]
     done = run("ablate.py", *flags, "--out-dir", toy.out, "--", "--train-list", "sets/{gap}/train.csv")
     assert done.code == 0, done.err
     commands = done.out.splitlines()
@@ -87,6 +102,10 @@ def test_a_grid_of_tests(trained, run):
     assert done.code == 0, done.err
     assert done.out.count("| paper, drop-snippets") == 2 and "last epoch" not in done.out
     assert (trained.out / "figure.png").exists()
+    done = run("ablate.py", "longterm_test", *more, "--", *trained.test_flags[:-2])
+    assert done.code == 2 and "holds a run of ucf_test.py" in done.err
+    done = run("ablate.py", "ucf_test", "--tune", "p=0,1", *more, "--", *trained.test_flags[:-2])
+    assert done.code == 2 and "--tune needs trainings" in done.err
 
 
 @pytest.mark.parametrize(
@@ -97,7 +116,15 @@ def test_a_grid_of_tests(trained, run):
         (["--jobs", 0], [], "--jobs must be at least 1"),
         (["--tune", "lr=1e-4,1e-3"], [], "--tune needs validation videos"),
         (["--vary", "lr=-1"], [], "--lr must be above 0"),
-        (["--vary", "nonsense=1,2"], [], "unrecognized arguments"),
+        (["--vary", "nonsense=1,2"], [], "has no such option"),
+        (["--vary", "help=1"], [], "no such option"),
+        (["--seeds", 1, 1], [], "--seeds: 1, 1 has one of them twice"),
+        (["--vary", "lr=1e-4,1e-4"], [], "twice"),
+        (["--vary", "lr=1,2", "--tune", "lr=3,4"], [], "twice"),
+        (["--vary", "seed=1,2"], [], "--seed is given to each run by the grid"),
+        ([], ["--out_dir=x"], "--out-dir is given to each run by the grid"),
+        (["--vary", "feature-root=a/b,a-b"], [], "folders of one name"),
+        (["--seeds", 1, -1], [], "--seed must be at least 0"),
         ([], ["--train-list", "nowhere.csv"], "nowhere.csv: no such list"),
     ],
 )
@@ -148,24 +175,37 @@ def test_a_test_writes_its_report_and_so_does_the_script_for_any_run(trained, ru
     assert (trained.path / "run/report.html").read_text().count("<img") == 4  # and the training curves
 
 
-def test_a_folder_without_a_run_has_no_report(trained, run):
-    for name, words in (("results.json", "not there"), ("scores.npz", "no such file of scores")):
-        folder = trained.path / name
-        folder.mkdir()
-        for path in (trained.path / "run").glob("*.*"):
-            if path.name != name and path.suffix != ".pt":
-                (folder / path.name).write_bytes(path.read_bytes())
+DAMAGE = (
+    ("scores.npz", None, "no such file of scores"),
+    ("scores.npz", {"truth": np.full(3, 0.5)}, "its truth are not"),
+    ("scores.npz", {"logits": np.zeros(3)}, "its logits are not"),
+    ("scores.npz", {"exit_layer": 99}, "of another run than options.json"),
+    ("scores.npz", {"logits": -7.0}, "is not smoothed as options.json says"),
+    ("options.json", None, "not there; give the folder of a test"),
+    ("options.json", "{", "damaged"),
+    ("options.json", "[]", "its smooth is no str"),
+    ("log.jsonl", '{"step": 1}', "without training curves"),
+    ("log.jsonl", "null", "without training curves"),
+)
+
+
+def test_a_folder_that_is_no_whole_run_has_no_report(trained, run):
+    folder = trained.path / "run"
+    for name, content, words in DAMAGE:
+        whole = (folder / name).read_bytes()
+        if isinstance(content, str):
+            (folder / name).write_text(content)
+        elif content is None:
+            (folder / name).unlink()
+        else:
+            arrays = dict(np.load(folder / name))
+            for key, value in content.items():
+                arrays[key] = value if isinstance(value, np.ndarray) else np.full_like(arrays[key], value)
+            np.savez(folder / name, **arrays)
         done = run("report.py", folder)
         assert done.code == 2 and words in done.err, done
-        assert not (folder / "report.html").exists()
-    np.savez(folder / "scores.npz", video=np.array(["a"]), n_snippets=np.array([2]), scores=np.array([0.1, 0.2]))
-    done = run("report.py", folder)
-    assert done.code == 2 and "has no logits" in done.err
-    (folder / "scores.npz").unlink()
-    (folder / "scores.npz").write_bytes((trained.path / "run/scores.npz").read_bytes())
-    (folder / "options.json").write_text("{")
-    done = run("report.py", folder)
-    assert done.code == 2 and "damaged" in done.err
+        assert not (folder / "report.html").exists() and not (folder / "figures").exists()
+        (folder / name).write_bytes(whole)
 
 
 def test_a_timelines_curve_is_its_scores_to_a_hundredth():
