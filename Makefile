@@ -14,7 +14,7 @@ demo: $(READY)
 	rm -rf demo
 	$(PYTHON) demo.py --out demo
 	$(PYTHON) ucf_train.py $(UCF) --train-list demo/list/ucf_CLIP_rgb.csv --batch-size 8 --lr 1e-4 --max-epoch 2 --eval-every 400 --out-dir demo/train
-	$(PYTHON) ucf_test.py $(UCF) --model-path demo/train/best.pt --out-dir demo/test
+	$(PYTHON) ucf_test.py $(UCF) --model-path demo/train/best.pt --out-dir demo/test --report
 	$(PYTHON) longterm_test.py $(LONG) --model-path demo/train/best.pt --out-dir demo/longterm
 
 test: $(READY)
