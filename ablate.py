@@ -27,7 +27,7 @@ def assignment(text: str) -> tuple[str, list[str]]:
     return name.removeprefix("--").replace("_", "-"), values.split(",")
 
 
-parser = option.Parser(description=__doc__)
+parser = option.Parser(description=__doc__.splitlines()[0])
 flag = parser.add_argument
 flag("script", choices=tuple(PARSERS), help="what is run")
 flag("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")

@@ -266,7 +266,7 @@ def remark(results: dict[str, Any]) -> str:
     return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}{unknown}"
 
 
-parser = Parser(description=__doc__)
+parser = Parser(description=__doc__.splitlines()[0])
 parser.add_argument("scores", help="scores.npz of a test, or of another method")
 parser.add_argument("--gt-path", required=True, help="ground truth of the frames, 0 or 1 (.npy)")
 parser.add_argument("--test-list", help="CSV path,label or path,label,frames: the videos' labels and true frames")

@@ -265,7 +265,7 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
-parser = Parser(description=__doc__)
+parser = Parser(description=__doc__.splitlines()[0])
 parser.add_argument("run_dir", type=Path, help="folder of a test or of a training")
 
 
