@@ -137,16 +137,15 @@ class Grid:
         for name, _ in changed:
             if name not in known and not any("{" + name + "}" in flag for flag in self.flags):
                 raise ValueError(f"{name}: {args.script}.py has no such option, and nothing after -- holds {{{name}}}")
-        given = {name for name, _ in changed} | {
-            option.dashed(flag).partition("=")[0].removeprefix("--") for flag in self.flags
-        }
-        if given & set(OWN):
-            raise ValueError(f"--{min(given & set(OWN))} is given to each run by the grid; leave it out")
+        flags = [option.dashed(flag).partition("=")[0].removeprefix("--") for flag in self.flags]
+        own = set(OWN) & {*names, *flags}
+        if own:
+            raise ValueError(f"--{min(own)} is given to each run by the grid; leave it out")
         if args.tune and not args.script.endswith("train"):
             raise ValueError("--tune needs trainings, to validate; leave it out")
         cells = [self.cell(row, tuning, seed) for row in self.rows for tuning in self.tunings(row) for seed in args.seeds]
         if len({cell.folder for cell in cells}) < len(cells):
-            raise ValueError("two runs would have folders of one name, since their values differ in signs alone; rename them")
+            raise ValueError("two runs would have folders of one name: their values differ in signs like / and - alone")
         for cell in cells:
             options = option.parse(PARSERS[args.script], cell.flags)
             if len(self.first(cell.row)) > 1 and not options.val_share:

@@ -105,8 +105,8 @@ def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
     `evaluations`, by smoothing, are made here unless the test that just ran has them.
     """
     run = read_run(folder)
-    columns = {smoothing.name_of(smooth, run.options["smooth_width"]): smoothed(run, smooth) for smooth in
-               dict.fromkeys((run.options["smooth"], "causal", "none"))}  # fmt: skip
+    smooths, width = dict.fromkeys((run.options["smooth"], "causal", "none")), run.options["smooth_width"]
+    columns = {smoothing.name_of(smooth, width): smoothed(run, smooth) for smooth in smooths}
     if evaluations is None:
         terms = metrics.Terms(run.options["fps"], run.options["false_alarms"])
         evaluations = {name: metrics.evaluate(found, run.truth, terms) for name, found in columns.items()}
