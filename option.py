@@ -24,12 +24,13 @@ MODEL = (  # what testing takes from a checkpoint, to rebuild the model that was
 )
 
 
-TESTING = ("keyclip_test", "exit_threshold", "smooth", "smooth_width", "smooth_pad", "drop_snippets", "precision")
+TESTING = ("keyclip_test", "scales", "exit_threshold", "smooth", "smooth_width", "smooth_pad", "drop_snippets", "precision")
 CHOICES = {
     "variant": tuple(VARIANTS),
     "forgetting": ("ebbinghaus", "fifo", "salience", "released"),
     "attn_merge": ("token", "interleave"),
     "select_by": ("auc", "ap"),
+    "scales": ("select", "fuse"),
     "smooth": ("slide", "fixed", "causal", "none"),
     "smooth_pad": ("zero", "edge"),
     "precision": ("fp32", "bf16"),
@@ -107,6 +108,8 @@ def term_flags(flag: Callable) -> None:
 def testing_flags(flag: Callable) -> None:
     """The flags of testing."""
     flag("--keyclip-test", action=SWITCH, help="test on key clips only (KCG); the others inherit their logits")
+    flag("--scales", choices=CHOICES["scales"], help="what is scored: select = the first layer that is sure, else the last; "
+         "fuse = the maximum of all layers' features, as in training")  # fmt: skip
     flag("--exit-threshold", type=float, help="a clip stops at the first layer that scores a snippet above this; 1 = never")
     flag("--smooth", choices=CHOICES["smooth"], help="how logits are averaged over time")
     flag("--smooth-width", type=int, help="snippets averaged")

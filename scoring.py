@@ -59,11 +59,12 @@ def predict(model: LSHMA, videos: Sequence[Video], options: Namespace, device: t
     logits, exit_layers, keys, key_exits, n_clips = [], [], [], np.zeros(options.visual_layers + 1, np.int64), 0
     batches = test_batches(videos, options.attn_window, device)
     data = load(packed(videos, options, options.drop_snippets), batches, options.workers, device)
+    how = {"key_clips": options.keyclip_test, "exit_threshold": options.exit_threshold if options.scales == "select" else None}
     n_snippets = sum(video.n_snippets for video in videos)
     with evaluating(model), tqdm(total=n_snippets, desc="testing", unit="snippet", leave=False, disable=None) as bar:
         for batch in data:
             with autocast(options, device):
-                out = model(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
+                out = model(batch.clips, batch.starts, **how)
             real = real_snippets(batch, options.attn_window)
             found = out.logits.float()[real].cpu().numpy()
             for name, part in zip(batch.names, np.split(found, batch.n_snippets.cumsum(0)[:-1].cpu()), strict=True):

@@ -25,6 +25,7 @@ parser.set_defaults(
     select_by="ap",
     # testing
     keyclip_test=False,
+    scales="select",
     exit_threshold=0.6,
     smooth="fixed",
     smooth_width=8,

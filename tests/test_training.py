@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from conftest import ROOT, make_model, walk, write_list
 
 import dataset
+import engine
 import scoring
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from training import passes, video_scores
@@ -317,3 +319,19 @@ def test_evaluation_restores_the_mode_it_found():
             assert not model.training
             raise ZeroDivisionError
         assert model.training is training
+
+
+def test_fused_scales_are_tested_as_they_are_trained(trained, run):
+    for scales in ("select", "fuse"):
+        done = run("ucf_test.py", *trained.test_flags[:-1], trained.path / scales, "--scales", scales, "--exit-threshold", 1)
+        assert done.code == 0, done.err
+    select, fuse = (np.load(trained.path / scales / "scores.npz") for scales in ("select", "fuse"))
+    assert not np.allclose(select["logits"], fuse["logits"]) and (fuse["exit_layer"] == 2).all()
+    options = json.loads((trained.path / "fuse/options.json").read_text())
+    videos = engine.videos_of(options["test_list"], Namespace(**options))
+    model = engine.build_model(Namespace(**options))
+    model.load_state_dict(weights(trained.best))
+    batch = scoring.packed(videos, Namespace(**options))[range(len(videos))]
+    with torch.no_grad():
+        logits = model.eval()(batch.clips, batch.starts, key_clips=False, exit_threshold=None).logits
+    np.testing.assert_allclose(fuse["logits"], logits[dataset.real_snippets(batch, 4)], atol=1e-5)
