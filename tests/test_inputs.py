@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -44,7 +45,9 @@ def test_a_test_writes_all_its_results(trained, run):
     assert results["n_frames"] == 16 * results["n_snippets"] and abs(sum(results["exit_share"]) - 1) < 1e-9
     assert len(results["exit_share"]) == 2 and results["keyclip_share"] == 1
     assert scores["video"].tolist() == [video_name(path) for path, _ in trained.rows[4:12]]
-    assert f"AUC {100 * results['auc']:.2f}" in done.out
+    assert list(results["evaluations"]) == ["slide 8", "causal 8", "unsmoothed"]
+    assert results["evaluations"]["slide 8"]["auc"]["value"] == pytest.approx(results["auc"])
+    assert re.search(rf"^AUC +{100 * results['auc']:.2f} \[", done.out, re.M) and "7 snippets (112 frames, 3.7 s)" in done.out
     assert (trained.out / "timelines.png").read_bytes().startswith(b"\x89PNG")
     gated = run(TEST, *trained.test_flags, "--keyclip-test")
     assert gated.code == 0 and json.loads((trained.out / "results.json").read_text())["keyclip_share"] < 1
@@ -385,7 +388,7 @@ def test_features_that_change_are_noticed(trained, run):
 def test_a_list_in_another_order_than_its_ground_truth_is_warned_of(trained, run):
     write_list(trained.path / "test.csv", trained.rows[11:3:-1])
     done = run(TEST, *trained.test_flags)
-    assert done.code == 0 and "warning" in done.err and "do the list and the ground truth belong together" in done.err
+    assert done.code == 0 and "warning" in done.err and "do labels and ground truth belong together" in done.err
 
 
 def test_a_test_says_where_it_differs_from_the_training(trained, run):
