@@ -14,7 +14,13 @@ from curves import areas, resampled_areas
 from grid import Cell, Grid, Row, named
 from scores import from_logits, read_arrays, read_scores
 
-METRICS = {"auc": "AUC (%)", "ap": "AP (%)", "video_auc": "AUC of videos (%)", "auc_causal": "AUC, causal smoothing (%)"}
+METRICS = {  # what the figure can show
+    "auc": "AUC (%)",
+    "ap": "AP (%)",
+    "auc_causal": "AUC, causal smoothing (%)",
+    "video_auc": "AUC of videos, by their maximum (%)",
+    "video_auc_topk": "AUC of videos, by the mean of their k largest, last epoch (%)",
+}
 COLUMNS = {  # of the Markdown table: name -> key of a cell
     "AUC": "auc",
     "causal": "auc_causal",
@@ -50,7 +56,7 @@ def read_cell(cell: Cell) -> Found:
     """What a cell says. Raises ValueError where its files are damaged."""
     results, options, found = cell.read("results.json"), cell.read("options.json"), read_scores(cell.folder / "scores.npz")
     arrays = read_arrays(cell.folder / "scores.npz")
-    best = results.get("best", results)
+    best, last = results.get("best", results), results.get("last", results)
     try:
         frames = metrics.frames_of(found, arrays["truth"])
         how = {"width": options["smooth_width"], "pad": options["smooth_pad"], "window": options["attn_window"]}
@@ -67,6 +73,7 @@ def read_cell(cell: Cell) -> Found:
             "ap": float(best["ap"]),
             "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
             **{f"auc_{name}": float(results[name]["auc"]) for name in ("last", "best_on_test") if name in results},
+            **{name: float(last[name]) for name in ("video_auc_topk",) if name in last},
             "wall_seconds": cell.read("cell.json").get("wall_seconds"),
         }
     except (KeyError, TypeError, ValueError) as error:

@@ -185,6 +185,12 @@ def by_video(found: Scores, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.maximum.reduceat(found.scores, starts), is_anomalous, 1 - is_anomalous
 
 
+def top_k_means(found: Scores) -> np.ndarray:
+    """Each video's score as training takes it, the mean of its k = floor(L / 16) + 1 largest: (V,)."""
+    of_videos = np.split(found.scores, np.cumsum(counts_of(found)[0])[:-1])
+    return np.array([np.sort(scores)[-(len(scores) // 16 + 1) :].mean() for scores in of_videos])
+
+
 def best_f1_threshold(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> float:
     """The threshold with the highest F1 of "score > threshold": (S,) scores, and the frames (or videos) they stand for."""
     levels = np.unique(scores)[::-1]  # descending; the next one below is a threshold that a level exceeds

@@ -108,9 +108,11 @@ def results_of(prediction: Prediction, found: Scores, truth: np.ndarray, options
     """The headline figures of a test, and how it went."""
     n_snippets, n_key = len(found.scores), prediction.key_exits.sum()
     frames = metrics.frames_of(found, truth)
+    by_video = metrics.by_video(found, frames[0])
     return {
         **curves.areas(found.scores, *frames)._asdict(),
-        "video_auc": curves.areas(*metrics.by_video(found, frames[0])).auc,
+        "video_auc": curves.areas(*by_video).auc,
+        "video_auc_topk": curves.areas(metrics.top_k_means(found), *by_video[1:]).auc,
         "n_videos": len(found.videos),
         "n_snippets": n_snippets,
         "n_frames": len(truth),

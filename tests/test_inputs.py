@@ -39,7 +39,7 @@ def test_a_test_writes_all_its_results(trained, run):
     assert done.code == 0, done.err
     results = json.loads((trained.out / "results.json").read_text())
     expected = "auc ap ap_trapezoid n_videos n_snippets n_frames n_anomalous_frames keyclip_share exit_share seconds"
-    assert set(expected.split()) | {"snippets_per_second", "variant", "checkpoint"} <= set(results)
+    assert set(expected.split()) | {"snippets_per_second", "variant", "checkpoint", "video_auc_topk"} <= set(results)
     scores = np.load(trained.out / "scores.npz")
     assert results["n_snippets"] == scores["n_snippets"].sum() == len(scores["logits"]) == len(scores["exit_layer"])
     assert results["n_frames"] == 16 * results["n_snippets"] and abs(sum(results["exit_share"]) - 1) < 1e-9

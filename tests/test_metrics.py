@@ -310,6 +310,12 @@ def test_the_threshold_of_the_best_f1_has_the_best_f1(rows):
     assert f1(chosen) == pytest.approx(max(f1(t) for t in [-0.1, *(scores + 1e-6), *(scores - 1e-6)]))
 
 
+def test_a_videos_score_as_in_training_is_the_mean_of_its_largest():
+    videos = [Video("a", None, "Abuse", True, 20, 320, 0), Video("b", None, "Normal", False, 4, 64, 0)]
+    found = metrics.Scores(videos, np.r_[np.arange(20) / 20, 0.1, 0.4, 0.2, 0.3], np.ones(24, int), 0)
+    assert metrics.top_k_means(found).tolist() == pytest.approx([(0.95 + 0.9) / 2, 0.4])
+
+
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 18 of the 290 UCF-Crime test videos as PEL4VAD scores them
 
 
