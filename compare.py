@@ -19,7 +19,7 @@ METRICS = {  # what the figure can show
     "ap": "AP (%)",
     "auc_causal": "AUC, causal smoothing (%)",
     "video_auc": "AUC of videos, by their maximum (%)",
-    "video_auc_topk": "AUC of videos, by the mean of their k largest, last epoch (%)",
+    "video_auc_topk": "AUC of videos, top-k mean, last epoch (%)",
 }
 COLUMNS = {  # of the Markdown table: name -> key of a cell
     "AUC": "auc",
