@@ -1,4 +1,4 @@
-"""The README's commands, in a copy of the project, on the synthetic set in the place of the real ones."""
+"""The commands of README and RESULTS, in a copy of the project, on the synthetic set in the place of the real ones."""
 
 import re
 import shlex
@@ -15,7 +15,8 @@ WIDTH = 128
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "RESULTS.md"))
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
 def commands():
@@ -48,7 +49,6 @@ SHORTER = (
     ("--max-epoch 16", "--max-epoch 2"),
     ("--n-videos 1200", "--n-videos 16"),
     ("8 16 32 64 ", ""),
-    ("benchmark.py", "benchmark.py --visual-layers 1"),
 )
 
 
@@ -69,6 +69,12 @@ def test_the_commands_and_the_example_of_the_readme_run(project):
     (example,) = blocks("python")
     done = subprocess.run([sys.executable, "-c", example], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 10, done.stderr
+
+
+def test_the_benchmark_runs(project):
+    flags = ["--feature-root", "UCFClipFeatures", "--batch-size", "8", "--workers", "0", "--visual-layers", "1"]
+    done = subprocess.run([sys.executable, "benchmark.py", *flags], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("times") == 2, done.stderr
 
 
 def test_the_overview_figure_is_drawn(project):
