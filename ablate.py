@@ -47,24 +47,22 @@ def main() -> None:
     cut = given.index("--") if "--" in given else len(given)
     args, flags = parser.parse_args(given[:cut]), given[cut + 1 :]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with option.exit_codes():
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:
             print("\n".join(shlex.join(command_of(args.script, cell)) for row in grid.rows for cell in grid.planned(row)))
             return
-        grid.run()
-        lines = compare.lines_of(grid)
-        atomic.write_text(args.out_dir / "cells.csv", compare.to_csv(grid))
+        try:
+            grid.run()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; the same command goes on") from None
+        cells = compare.read_cells(grid)
+        lines = compare.lines_of(grid, cells)
+        atomic.write_text(args.out_dir / "cells.csv", compare.to_csv(cells))
         table = compare.to_markdown(lines, args.metric)
         atomic.write_text(args.out_dir / "table.md", table)
         compare.draw(grid, lines, args.out_dir / "figure.png")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)
     print(f"{table}table, cells, figure and all runs in {args.out_dir}")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import metrics
 from bootstrap import INTERVAL, Bootstrap
 from curves import areas, resampled_areas
 from grid import Cell, Grid, Row, named
-from scores import from_logits, read_arrays, read_scores
+from scores import checked, from_logits, read_arrays
 
 METRICS = {  # what the figure can show
     "auc": "AUC (%)",
@@ -54,13 +55,13 @@ class Line(NamedTuple):
 
 def read_cell(cell: Cell) -> Found:
     """What a cell says. Raises ValueError where its files are damaged."""
-    results, options, found = cell.read("results.json"), cell.read("options.json"), read_scores(cell.folder / "scores.npz")
+    results, options = cell.read("results.json"), cell.read("options.json")
     arrays = read_arrays(cell.folder / "scores.npz")
+    found = checked(arrays, cell.folder / "scores.npz")
     best, last = results.get("best", results), results.get("last", results)
     try:
         frames = metrics.frames_of(found, arrays["truth"])
-        how = {"width": options["smooth_width"], "pad": options["smooth_pad"], "window": options["attn_window"]}
-        causal, unsmoothed = (from_logits(found.videos, arrays["logits"], smooth=kind, **how) for kind in ("causal", "none"))
+        causal, unsmoothed = (from_logits(found.videos, arrays["logits"], options, kind) for kind in ("causal", "none"))
         line = {
             "row": cell.row.base,
             **cell.row.changes,
@@ -73,31 +74,35 @@ def read_cell(cell: Cell) -> Found:
             "ap": float(best["ap"]),
             "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
             **{f"auc_{name}": float(results[name]["auc"]) for name in ("last", "best_on_test") if name in results},
-            **{name: float(last[name]) for name in ("video_auc_topk",) if name in last},
+            "video_auc_topk": float(last["video_auc_topk"]),
             "wall_seconds": cell.read("cell.json").get("wall_seconds"),
         }
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{cell.folder}: damaged ({error!r}); delete it to run it again") from None
-    video = np.repeat(np.arange(len(found.videos)), metrics.counts_of(found)[0])
-    resampled = resampled_areas(found.scores, *frames, video, Bootstrap(len(found.videos)).weights).auc
+    resampled = resampled_areas(found.scores, *frames, found.video, Bootstrap(len(found.videos)).weights).auc
     return Found(line, resampled, [(video.name, video.n_snippets) for video in found.videos])
 
 
-def lines_of(grid: Grid) -> list[Line]:
+def read_cells(grid: Grid) -> dict[Path, Found]:
+    """What every cell says, those that were only run to tune included, by its folder."""
+    cells = {cell.folder: cell for row in grid.rows for cell in [*grid.first(row), *grid.chosen(row)]}
+    return {folder: read_cell(cell) for folder, cell in cells.items()}
+
+
+def lines_of(grid: Grid, of_cells: Mapping[Path, Found]) -> list[Line]:
     """The results of every row."""
     lines = []
     for row in grid.rows:
         cells = grid.chosen(row)
-        found = [read_cell(cell) for cell in cells]
+        found = [of_cells[cell.folder] for cell in cells]
         tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([cell.resampled for cell in found], 0)
         lines.append(Line(row, tuned, [cell.figures for cell in found], resampled, found[0].test_set))
     return lines
 
 
-def to_csv(grid: Grid) -> str:
-    """Every cell, those that were only run to tune included, a line each."""
-    cells = {cell.folder: cell for row in grid.rows for cell in [*grid.first(row), *grid.chosen(row)]}
-    rows = [read_cell(cell).figures for cell in cells.values()]
+def to_csv(of_cells: Mapping[Path, Found]) -> str:
+    """Every cell, a line each."""
+    rows = [found.figures for found in of_cells.values()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

@@ -63,17 +63,12 @@ def resampled_areas(
     tp = fp = above = np.zeros((len(weights), 1))  # (R, 1) true and false positives so far, and false ones strictly above
     sums = np.zeros((3, len(weights)))
     for start in range(0, len(steps), CHUNK):
-        size = min(CHUNK, len(steps) - start)
-
-        def counts(frames: np.ndarray, step: np.ndarray, start: int = start, size: int = size) -> np.ndarray:
-            """Frames of each resample at each of these steps: (R, size)."""
-            here = (step >= start) & (step < start + size) & (frames > 0)
-            cell = video[here] * size + step[here] - start
-            return weights @ np.bincount(cell, frames[here], weights.shape[1] * size).reshape(-1, size)
-
-        found = counts(anomalous, at)
-        tps, fps, aboves = tp + found.cumsum(1), fp + counts(normal, at).cumsum(1), above + counts(normal, after).cumsum(1)
-        precision, before = share(tps, tps + fps), share(tps - found, tps - found + aboves)
+        here = range(start, min(start + CHUNK, len(steps)))
+        found = resampled_counts(anomalous, at, here, video, weights)
+        tps = tp + found.cumsum(1)
+        fps = fp + resampled_counts(normal, at, here, video, weights).cumsum(1)
+        aboves = above + resampled_counts(normal, after, here, video, weights).cumsum(1)
+        precision, before = precision_of(tps, fps), precision_of(tps - found, aboves)
         sums[0] += (found * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
         sums[1] += (found * precision).sum(1)
         sums[2] += (found * (precision + before) / 2).sum(1)
@@ -82,6 +77,13 @@ def resampled_areas(
     return Areas(sums[0] / whole / np.maximum(n_normal, 1), sums[1] / whole, sums[2] / whole)
 
 
-def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, 1 where both are 0: the precision of nothing."""
-    return np.divide(part, whole, out=np.ones_like(whole), where=whole > 0)
+def resampled_counts(amounts: np.ndarray, at: np.ndarray, steps: range, video: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What each resample counts at each of some steps: amounts (S,), each at (S,) a step, -> (R, steps)."""
+    here = (at >= steps.start) & (at < steps.stop) & (amounts != 0)
+    cell = video[here] * len(steps) + at[here] - steps.start
+    return weights @ np.bincount(cell, amounts[here], weights.shape[1] * len(steps)).reshape(-1, len(steps))
+
+
+def precision_of(true: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """Precision of so many true and false positives; of none it is 1."""
+    return np.divide(true, true + false, out=np.ones_like(true), where=true + false > 0)

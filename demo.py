@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import atomic
-from option import Parser
+from option import Parser, exit_codes
 
 N_CROPS = 10
 N_EVENTS = 12  # everyday events, seen in normal and anomalous videos alike
@@ -157,7 +157,9 @@ def make_gap(world: World, out: Path, gap: int, *, n_videos: int) -> None:
 def make_list(out: Path, data_set: str, root: Path, annotations: Path, *more: str) -> None:
     """Run `list/make_list.py` as a user would."""
     paths = ["--feature-root", str(root), "--annotations", str(annotations), "--out", str(out / "list")]
-    subprocess.run([sys.executable, str(MAKE_LIST), data_set, *paths, *more], check=True)
+    done = subprocess.run([sys.executable, str(MAKE_LIST), data_set, *paths, *more])
+    if done.returncode:
+        raise ValueError(f"{MAKE_LIST.name} ended with {done.returncode}; what it said stands above")
 
 
 parser = Parser(description="Make a synthetic feature set in the real layout.")
@@ -189,10 +191,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with exit_codes():
         main()
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

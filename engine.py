@@ -4,7 +4,6 @@ A script is `engine.run(work, parser)`: `work` gets the options; what the user g
 """
 
 import json
-import sys
 import tempfile
 import time
 from argparse import Namespace
@@ -19,23 +18,18 @@ import checkpoint
 import figures
 import metrics
 import report
+import scores
 import scoring
 from model import LSHMA
-from option import MODEL, TESTING, Parser, adopt, parse, resolve_variant
+from option import MODEL, TESTING, Parser, adopt, exit_codes, parse, resolve_variant
 from videos import Video, read_ground_truth, read_videos, require_distinct
 
 
 def run(work: Callable[[Namespace], None], parser: Parser, arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and do the work. Exits with 2 on bad input, 130 where the user stopped it."""
     options = parse(parser, arguments)
-    try:
+    with exit_codes():
         work(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        print(stop.args[0] if stop.args else "stopped", file=sys.stderr)
-        sys.exit(130)
 
 
 def choose_device(name: str) -> torch.device:
@@ -130,7 +124,9 @@ def test(options: Namespace) -> None:
     require_writable([out_dir / name for name in ("options.json", "results.json", "scores.npz", "timelines.png")])
 
     tested = scoring.score(model.to(device), videos, truth, options, device)
-    evaluations = scoring.evaluations(tested, options, checkpoint.video_threshold(content))
+    columns = scores.columns_of(videos, tested.prediction.logits, vars(options))
+    terms = metrics.Terms(options.fps, options.false_alarms)
+    evaluations = metrics.evaluate_all(columns, truth, terms, metrics.Thresholds(videos=checkpoint.video_threshold(content)))
     results = tested.results | {"evaluations": evaluations, "checkpoint": options.model_path}
     atomic.write_text(out_dir / "options.json", to_json(vars(options)))
     scoring.write_scores(out_dir / "scores.npz", tested)

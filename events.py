@@ -1,6 +1,6 @@
 """What a live system is judged by: alarms, the events they find and how late, and detected intervals.
 
-An event is a run of anomalous frames of one video, an alarm a run of snippets whose score is above the threshold. Numpy only.
+An event is a run of anomalous frames of one video, an alarm a run of snippets whose score is above the threshold.
 
 Shapes: V videos, S snippets, E events, D detections.
 """
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from curves import CHUNK, resampled_counts
 from videos import FRAMES_PER_SNIPPET
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of the snippets that lie below an interval's threshold
-CHUNK = 1024  # thresholds tried together
 OVERLAP = 0.5  # of two detected intervals that overlap more, only the more confident is kept
 
 
@@ -56,15 +56,12 @@ def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, a
     found, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
     allowed = allowed + 1e-9  # a rate times hours may miss a whole number by rounding
     for start in range(0, len(thresholds), CHUNK):
-        size = min(CHUNK, len(thresholds) - start)
-        here = (step >= start) & (step < start + size)
-        cell = of_video[here] * size + step[here] - start
-        change = np.bincount(cell, sign[here], weights.shape[1] * size).reshape(-1, size)
-        raised = alarms[:, None] + (weights @ change).cumsum(1)  # (R, size)
+        here = range(start, min(start + CHUNK, len(thresholds)))
+        raised = alarms[:, None] + resampled_counts(sign, step, here, of_video, weights).cumsum(1)  # (R, here)
         quiet = np.logical_and.accumulate(raised <= allowed[:, None], 1) & open_[:, None]
         n_quiet = quiet.sum(1)
         found = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], found)
-        open_ &= n_quiet == size
+        open_ &= n_quiet == len(here)
         alarms = raised[:, -1]
         if not open_.any():
             break

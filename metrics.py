@@ -9,7 +9,6 @@ Shapes: V videos, S snippets, F frames, R resamples.
 """
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ import atomic
 import events
 from bootstrap import Bootstrap, share_of_finite, weighted_quantile
 from curves import areas, resampled_areas
-from option import Parser, check_terms, term_flags
+from option import Parser, check_terms, exit_codes, term_flags
 from scores import Scores, read_scores
 from videos import FRAMES_PER_SNIPPET, classes_of, read_ground_truth
 
@@ -52,11 +51,11 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresho
     A video is normal where no frame of it is anomalous.
     """
     videos, scores = found.videos, found.scores
-    n_snippets, n_frames = counts_of(found)
-    video = np.repeat(np.arange(len(videos)), n_snippets)  # (S,)
+    video, n_frames = found.video, found.n_frames
     anomalous, normal = frames_of(found, truth)
     is_normal = np.bincount(video, anomalous) == 0  # (V,)
     bootstrap = Bootstrap(len(videos))
+    per_snippet, per_video = (scores, anomalous, normal, video), (*by_video(found, anomalous), np.arange(len(videos)))
 
     def areas_of(chosen: np.ndarray) -> dict[str, dict | None]:
         at = chosen[video]
@@ -71,9 +70,8 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresho
         **areas_of(np.ones(len(videos), bool)),
         **{f"{name}_anomalous": figure for name, figure in areas_of(~is_normal).items()},
         "far": bootstrap.ratio(false_alarms, n_frames * is_normal),
-        "video_auc": bootstrap.areas(*by_video(found, anomalous), np.arange(len(videos)))["auc"],
+        "video_auc": bootstrap.areas(*per_video)["auc"],
     }
-    per_snippet, per_video = (scores, anomalous, normal, video), (*by_video(found, anomalous), np.arange(len(videos)))
     for name, threshold, counts in zip(Thresholds._fields, thresholds, (per_snippet, per_video), strict=True):
         if threshold is not None:
             results[f"f1_{name}"] = {"threshold": threshold} | f1(threshold, *counts, bootstrap)
@@ -84,6 +82,14 @@ def evaluate(found: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresho
             results["classes"][name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
     results["events"] = event_figures(found, truth, terms, bootstrap, is_normal) if is_normal.any() else None
     return results
+
+
+def evaluate_all(
+    columns: Mapping[str, Scores], truth: np.ndarray, terms: Terms, thresholds: Thresholds = UNKNOWN
+) -> dict[str, dict[str, Any]]:
+    """`evaluate` of scores smoothed in several ways; the thresholds are of the first."""
+    first = next(iter(columns))
+    return {name: evaluate(found, truth, terms, thresholds if name == first else UNKNOWN) for name, found in columns.items()}
 
 
 def f1(
@@ -102,8 +108,7 @@ def event_figures(
     Each resample sets a threshold of its own for what is detected and how late; the rates of false alarms are those of the
     one threshold that is reported.
     """
-    n_snippets, n_frames = counts_of(found)
-    video = np.repeat(np.arange(len(is_normal)), n_snippets)  # (S,)
+    video, n_snippets, n_frames = found.video, found.n_snippets, found.n_frames
     hours = n_frames / terms.fps / 3600 * is_normal  # (V,) of normal footage
     happened = events.runs(truth, n_frames)
 
@@ -163,14 +168,9 @@ def interval_ap(
     return bootstrap.figure(ap * n_right.sum() / n_events.sum(), recall * precision)
 
 
-def counts_of(found: Scores) -> tuple[np.ndarray, np.ndarray]:
-    """Snippets and frames of each video: 2 x (V,) int64."""
-    return np.array([video.n_snippets for video in found.videos]), np.array([video.n_frames for video in found.videos])
-
-
 def frames_of(found: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many anomalous and how many normal frames each snippet has: (F,) -> 2 x (S,) float64. A video's last may be short."""
-    n_snippets, n_frames = counts_of(found)
+    n_snippets, n_frames = found.n_snippets, found.n_frames
     counts = np.full(n_snippets.sum(), FRAMES_PER_SNIPPET)
     counts[np.cumsum(n_snippets) - 1] = n_frames - FRAMES_PER_SNIPPET * (n_snippets - 1)
     anomalous = np.add.reduceat(truth.astype(float), np.cumsum(counts) - counts)
@@ -179,15 +179,14 @@ def frames_of(found: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def by_video(found: Scores, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each video's largest score, and whether it is anomalous, and normal: anomalous (S,) > 0 anywhere -> 3 x (V,)."""
-    n_snippets, _ = counts_of(found)
-    starts = np.cumsum(n_snippets) - n_snippets
+    starts = np.cumsum(found.n_snippets) - found.n_snippets
     is_anomalous = (np.add.reduceat(anomalous.astype(float), starts) > 0).astype(float)
     return np.maximum.reduceat(found.scores, starts), is_anomalous, 1 - is_anomalous
 
 
 def top_k_means(found: Scores) -> np.ndarray:
     """Each video's score as training takes it, the mean of its k = floor(L / 16) + 1 largest: (V,)."""
-    of_videos = np.split(found.scores, np.cumsum(counts_of(found)[0])[:-1])
+    of_videos = np.split(found.scores, np.cumsum(found.n_snippets)[:-1])
     return np.array([np.sort(scores)[-(len(scores) // 16 + 1) :].mean() for scores in of_videos])
 
 
@@ -286,16 +285,13 @@ def main() -> None:
     args = parser.parse_args()
     if (args.val_scores is None) != (args.val_gt_path is None):
         parser.error("--val-scores and --val-gt-path belong together")
-    try:
+    with exit_codes():
         check_terms(args)
         found = read_scores(args.scores, args.test_list)
         truth = read_ground_truth(args.gt_path, found.videos, args.test_list or args.scores)
         out = out_of(args)
         results = evaluate(found, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, found))
         atomic.write_text(out, json.dumps(results, indent=2) + "\n")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(table({Path(args.scores).name: results}))
     print(f"figures in {out}")
 

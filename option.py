@@ -5,7 +5,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 # what --variant stands for; each can also be chosen by its own flag
 VARIANTS = {
@@ -47,6 +48,19 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         given = sys.argv[1:] if args is None else args
         return super().parse_known_args([dashed(argument) for argument in given], namespace)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """What the user gave wrongly ends as one message and exit code 2, a stop by the user as 130."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(stop.args[0] if stop.args else "stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def dashed(argument: str) -> str:

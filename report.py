@@ -8,7 +8,6 @@ RUN_DIR is the folder of a test or of a training. The page needs no network and 
 import base64
 import html
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +21,12 @@ import events
 import figures
 import metrics
 import smoothing
-from option import Parser, check_terms
-from scores import Scores, from_logits, read_arrays, read_scores
+from option import Parser, check_terms, exit_codes
+from scores import Scores, checked, columns_of, from_logits, read_arrays
 from videos import FRAMES_PER_SNIPPET, classes_of
 
 TEMPLATE = Path(__file__).with_name("report.html")
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
-
-
 OPTIONS = {  # of options.json, what a report needs and what it is
     **dict.fromkeys(("smooth", "smooth_pad", "variant", "data_set"), str),
     **dict.fromkeys(("smooth_width", "visual_layers", "attn_window"), int),
@@ -54,7 +51,8 @@ class Run(NamedTuple):
 def read_run(folder: Path) -> Run:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or damaged."""
     path = folder / "scores.npz"
-    found, arrays, options = read_scores(path), read_arrays(path), read_options(folder / "options.json")
+    arrays, options = read_arrays(path), read_options(folder / "options.json")
+    found = checked(arrays, path)
     n_snippets, n_frames = len(found.scores), sum(video.n_frames for video in found.videos)
     per_snippet = {"logits": ("f", n_snippets), "exit_layer": ("i", n_snippets), "key": ("b", n_snippets)}
     expected = per_snippet | {"truth": ("u", n_frames)}
@@ -66,7 +64,7 @@ def read_run(folder: Path) -> Run:
     if truth.max() > 1 or exit_layer.min() < 0 or exit_layer.max() > options["visual_layers"]:
         raise ValueError(f"{path}: damaged, or of another run than options.json; run the test again to make a report of it")
     run = Run(str(folder), found, logits, exit_layer, key, truth, options, read_history(folder / "log.jsonl"))
-    if not np.allclose(smoothed(run, options["smooth"]).scores, found.scores, atol=1e-6):
+    if not np.allclose(from_logits(found.videos, logits, options).scores, found.scores, atol=1e-6):
         raise ValueError(f"{path} is not smoothed as options.json says; run the test again to make a report of it")
     return run
 
@@ -105,11 +103,10 @@ def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
     `evaluations`, by smoothing, are made here unless the test that just ran has them.
     """
     run = read_run(folder)
-    smooths, width = dict.fromkeys((run.options["smooth"], "causal", "none")), run.options["smooth_width"]
-    columns = {smoothing.name_of(smooth, width): smoothed(run, smooth) for smooth in smooths}
+    columns = columns_of(run.found.videos, run.logits, run.options)
     if evaluations is None:
         terms = metrics.Terms(run.options["fps"], run.options["false_alarms"])
-        evaluations = {name: metrics.evaluate(found, run.truth, terms) for name, found in columns.items()}
+        evaluations = metrics.evaluate_all(columns, run.truth, terms)
     main = next(iter(evaluations.values()))
     pictures = folder / "figures"
     pictures.mkdir(exist_ok=True)
@@ -127,12 +124,6 @@ def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
     path = folder / "report.html"
     atomic.write_text(path, page(run, evaluations, {pictures / f"{name}.png": text for name, text in shown.items()}))
     return path
-
-
-def smoothed(run: Run, smooth: str) -> Scores:
-    """The scores of the run's logits, smoothed in this way."""
-    width, pad, window = (run.options[name] for name in ("smooth_width", "smooth_pad", "attn_window"))
-    return from_logits(run.found.videos, run.logits, smooth=smooth, width=width, pad=pad, window=window)
 
 
 def page(run: Run, evaluations: Mapping[str, dict], pictures: Mapping[Path, str]) -> str:
@@ -190,7 +181,7 @@ class Card(NamedTuple):
 
 def worst_first(run: Run, threshold: float) -> list[Card]:
     """A timeline of every video, the one whose scores are farthest from its ground truth first."""
-    n_snippets, n_frames = metrics.counts_of(run.found)
+    n_snippets, n_frames = run.found.n_snippets, run.found.n_frames
     anomalous, normal = metrics.frames_of(run.found, run.truth)
     ends, frame_ends = np.cumsum(n_snippets), np.cumsum(n_frames)
     raw = smoothing.sigmoid(run.logits)
@@ -271,11 +262,8 @@ parser.add_argument("run_dir", type=Path, help="folder of a test or of a trainin
 
 def main() -> None:
     args = parser.parse_args()
-    try:
+    with exit_codes():
         path = write(args.run_dir)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(f"report in {path}, its figures in {args.run_dir / 'figures'}")
 
 

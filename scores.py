@@ -10,8 +10,9 @@ Shapes: V videos, S snippets (of all videos).
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,13 +43,36 @@ class Scores(NamedTuple):
     seen: np.ndarray  # (S,) int64, snippets of the video that must have come before the score exists
     look_ahead: int | None  # snippets of the future in a score, its own clip aside; None = not stated
 
+    @property
+    def n_snippets(self) -> np.ndarray:
+        """(V,) int64"""
+        return np.array([video.n_snippets for video in self.videos])
 
-def from_logits(videos: list[Video], logits: np.ndarray, *, smooth: str, width: int, pad: str, window: int) -> Scores:
-    """The scores of (S,) logits, smoothed as `smoothing.smooth` says, of a model that waits for clips of window snippets."""
+    @property
+    def n_frames(self) -> np.ndarray:
+        """(V,) int64"""
+        return np.array([video.n_frames for video in self.videos])
+
+    @property
+    def video(self) -> np.ndarray:
+        """(S,) int64, the index of each snippet's video."""
+        return np.repeat(np.arange(len(self.videos)), self.n_snippets)
+
+
+def from_logits(videos: list[Video], logits: np.ndarray, options: Mapping[str, Any], smooth: str | None = None) -> Scores:
+    """The scores of (S,) logits of a run with these options, smoothed as they say, or in this way."""
+    smooth, width = smooth or options["smooth"], options["smooth_width"]
+    pad, window = options["smooth_pad"], options["attn_window"]
     of_videos = np.split(logits, np.cumsum([video.n_snippets for video in videos])[:-1])
     smoothed = np.concatenate([smoothing.smooth(of_video, smooth, width, pad) for of_video in of_videos])
     seen = np.concatenate([smoothing.seen(len(of_video), smooth, width, window) for of_video in of_videos])
     return Scores(videos, smoothing.sigmoid(smoothed), seen, smoothing.look_ahead(smooth, width))
+
+
+def columns_of(videos: list[Video], logits: np.ndarray, options: Mapping[str, Any]) -> dict[str, Scores]:
+    """What a test reports, by name: the scores of (S,) logits smoothed as the options say, causally, and not at all."""
+    kinds = dict.fromkeys((options["smooth"], "causal", "none"))
+    return {smoothing.name_of(kind, options["smooth_width"]): from_logits(videos, logits, options, kind) for kind in kinds}
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -68,11 +92,15 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_scores(path: str | Path, list_path: str | None = None) -> Scores:
-    """The scores of a file, of the videos of a list if one is given: then labels and frames are the list's.
+    """The scores of a file, of the videos of a list if one is given. Raises FileNotFoundError, or ValueError as below."""
+    return checked(read_arrays(path), path, list_path)
 
-    Raises FileNotFoundError, or ValueError that names what is wrong, and where.
+
+def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None) -> Scores:
+    """The scores in the arrays of a file; with a list of its videos, labels and frames are the list's.
+
+    Raises ValueError that names what is wrong, and where.
     """
-    content = read_arrays(path)
     missing = [name for name in ("video", "n_snippets", "scores") if name not in content]
     if missing:
         raise ValueError(f"{path}: no array named {' or '.join(missing)}; it holds {', '.join(content) or 'nothing'}")

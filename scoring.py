@@ -17,7 +17,6 @@ from tqdm import tqdm
 import atomic
 import curves
 import metrics
-import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
 from model import LSHMA
 from scores import Scores, from_logits
@@ -92,18 +91,6 @@ def evaluating(model: LSHMA) -> Iterator[None]:
         model.train(was_training)
 
 
-def scores_of(prediction: Prediction, videos: Sequence[Video], options: Namespace, smooth: str | None = None) -> Scores:
-    """The scores of a prediction, smoothed as the options say, or in this way."""
-    return from_logits(
-        videos,
-        prediction.logits,
-        smooth=smooth or options.smooth,
-        width=options.smooth_width,
-        pad=options.smooth_pad,
-        window=options.attn_window,
-    )
-
-
 def results_of(prediction: Prediction, found: Scores, truth: np.ndarray, options: Namespace) -> dict[str, object]:
     """The headline figures of a test, and how it went."""
     n_snippets, n_key = len(found.scores), prediction.key_exits.sum()
@@ -137,27 +124,14 @@ class Tested(NamedTuple):
 def score(model: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Namespace, device: torch.device) -> Tested:
     """Test the model on these videos, truth (F,) in their order."""
     prediction = predict(model, videos, options, device)
-    found = scores_of(prediction, videos, options)
+    found = from_logits(videos, prediction.logits, vars(options))
     return Tested(prediction, found, truth, results_of(prediction, found, truth, options))
-
-
-def evaluations(tested: Tested, options: Namespace, video_threshold: float | None) -> dict[str, dict]:
-    """All figures, by `metrics.evaluate`, of the smoothing that the options say, of the causal one, and of none."""
-    terms = metrics.Terms(options.fps, options.false_alarms)
-    found = {}
-    for smooth in (options.smooth, "causal", "none"):
-        name = smoothing.name_of(smooth, options.smooth_width)
-        if name not in found:
-            scores = scores_of(tested.prediction, tested.found.videos, options, smooth)
-            thresholds = metrics.Thresholds(videos=None if found else video_threshold)  # of the first smoothing's scores
-            found[name] = metrics.evaluate(scores, tested.truth, terms, thresholds)
-    return found
 
 
 def validate(model: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> dict[str, float]:
     """Whole videos' largest scores against their labels: `val_auc`, `val_ap`, and the threshold of the best F1."""
-    found = scores_of(predict(model, videos, options, device), videos, options)
-    counts = metrics.by_video(found, np.repeat([video.anomalous for video in videos], metrics.counts_of(found)[0]))
+    found = from_logits(videos, predict(model, videos, options, device).logits, vars(options))
+    counts = metrics.by_video(found, np.array([video.anomalous for video in videos])[found.video])
     auc, ap, _ = curves.areas(*counts)
     return {"val_auc": auc, "val_ap": ap, "val_threshold": metrics.best_f1_threshold(*counts)}
 
@@ -170,8 +144,8 @@ def write_scores(path: Path, tested: Tested) -> None:
             file,
             video=np.array([video.name for video in found.videos]),
             label=np.array([video.label for video in found.videos]),
-            n_snippets=np.array([video.n_snippets for video in found.videos]),
-            n_frames=np.array([video.n_frames for video in found.videos]),
+            n_snippets=found.n_snippets,
+            n_frames=found.n_frames,
             scores=found.scores,
             seen=found.seen,
             look_ahead=found.look_ahead,

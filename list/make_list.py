@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import atomic
-from option import Parser
+from option import Parser, exit_codes
 from videos import FRAMES_PER_SNIPPET, UCF_ANOMALIES, fit, is_anomalous, open_features, video_name
 
 OUTPUTS = {  # training list, test list, ground truth
@@ -308,7 +308,7 @@ parser.add_argument(
 
 if __name__ == "__main__":
     args = parser.parse_args()
-    try:
+    with exit_codes():
         make(
             args.data_set,
             args.feature_root,
@@ -317,8 +317,3 @@ if __name__ == "__main__":
             out=args.out,
             allow_missing=args.allow_missing,
         )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -490,8 +490,8 @@ def test_scores_of_the_future_say_so_and_raise_alarms_late():
     logits[8:12] = 8.0
     truth = np.zeros(640, np.uint8)
     truth[128:192] = 1
-    how = dict(width=8, pad="edge", window=4)
-    slide, causal = (from_logits(videos, logits, smooth=smooth, **how) for smooth in ("slide", "causal"))
+    options = {"smooth": "slide", "smooth_width": 8, "smooth_pad": "edge", "attn_window": 4}
+    slide, causal = (from_logits(videos, logits, options, smooth) for smooth in (None, "causal"))
     terms = metrics.Terms(16.0, 1.0)
     late, honest = (metrics.evaluate(found, truth, terms) for found in (slide, causal))
     assert (late["look_ahead"], honest["look_ahead"]) == (7, 0)
