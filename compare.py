@@ -143,17 +143,18 @@ def interval(resampled: np.ndarray) -> str:
 
 
 def draw(grid: Grid, lines: list[Line], path: Path) -> None:
-    """The figure: against the first --vary if its values are numbers, a curve for the rest of each row; else a dot a row."""
+    """The figure: against the first --vary if its values are numbers, a panel for each value of the others; else dots."""
     metric = grid.args.metric
     x = grid.args.vary[0][0] if grid.args.vary else None
-    curves: dict[str, list[tuple[float, np.ndarray]]] = {}
+    panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
     for line in lines:
         changes = dict(line.row.changes)
         at = changes.pop(x, None)
-        curves.setdefault(Row(line.row.base, changes).name, []).append((at, line.values(metric)))
-    try:
-        series = {name: [(float(at), values) for at, values in points] for name, points in curves.items()}
-    except (TypeError, ValueError):  # nothing is varied, or not in numbers
-        figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
-    else:
-        figures.curves_over(path, series, x, METRICS[metric])
+        try:
+            point = float(at), line.values(metric)
+        except (TypeError, ValueError):  # nothing is varied, or not in numbers
+            figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
+            return
+        panels.setdefault(", ".join(named(changes)), {}).setdefault(line.row.base, []).append(point)
+    everywhere = panels.pop("", {}) if len(panels) > 1 else {}  # rows that choose the other options themselves
+    figures.curves_over(path, {name: curves | everywhere for name, curves in panels.items()}, x, METRICS[metric])

@@ -11,6 +11,7 @@ import curves
 from videos import FRAMES_PER_SNIPPET, Video
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind readers, and in print
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "black")
 N_TIMELINES = 12
 
 
@@ -116,24 +117,34 @@ def score_distributions(path: Path, scores: np.ndarray, anomalous: np.ndarray, n
     write(figure, path)
 
 
-def curves_over(path: Path, series: Mapping[str, Sequence[tuple[float, np.ndarray]]], x: str, y: str) -> None:
-    """Draw means over seeds, with their range, against a varied option: for each curve its points, (value, (seeds,))."""
+def curves_over(path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, np.ndarray]]]], x: str, y: str) -> None:
+    """Draw means over seeds, with their range, against a varied option: in each panel curves of points (value, (seeds,))."""
     plt = pyplot()
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    looks = itertools.product("os^D", (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "black"))
-    for (name, points), (marker, colour) in zip(series.items(), itertools.cycle(looks), strict=False):
-        points = sorted(points, key=lambda point: point[0])
-        at = [value for value, _ in points]
-        axis.plot(at, [values.mean() for _, values in points], marker=marker, color=colour, label=name, markersize=4)
-        low, high = [values.min() for _, values in points], [values.max() for _, values in points]
-        axis.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)
-    ticks = sorted({value for points in series.values() for value, _ in points})
-    if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
-        axis.set_xscale("log", base=2)
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
-    axis.set(xlabel=x, ylabel=y, title="Mean over seeds; shaded: their range")
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    n = len(panels)
+    figure, axes = plt.subplots(1, n, figsize=(2.2 + (4.8 if n == 1 else 3.2 * n), 4), layout="constrained", sharey=True,
+                                squeeze=False)  # fmt: skip
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    looks = zip(*map(itertools.cycle, (COLOURS, "os^Dvx*", ("-", "--", ":", "-."))), strict=True)
+    look = dict(zip(names, looks, strict=False))
+    for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+        for name, points in lines.items():
+            colour, marker, line = look[name]
+            at, seeds = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+            how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": "none", "label": name}
+            axis.plot(at, [values.mean() for values in seeds], **how)
+            axis.fill_between(at, [v.min() for v in seeds], [v.max() for v in seeds], color=colour, alpha=0.12, linewidth=0)
+        ticks = sorted({value for points in lines.values() for value, _ in points})
+        if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
+            axis.set_xscale("log", base=2)
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel=x, title=title)
+    axes[0, 0].set(ylabel=y)
+    n_seeds = max(len(values) for lines in panels.values() for points in lines.values() for _, values in points)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    axes[0, -1].legend(handles.values(), handles, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5),
+                       title=f"means of {n_seeds} seeds,\nshaded: their range" if n_seeds > 1 else "one seed",
+                       title_fontsize=8)  # fmt: skip
     write(figure, path)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from conftest import ROOT, SMALL
 
 import compare
 import events
+import figures
 import report
+from grid import Row
 
 
 @pytest.fixture
@@ -94,6 +97,23 @@ def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values
     assert all("{gap}" not in line and "--gap" not in line for line in commands)
     assert sum("sets/4/train.csv" in line for line in commands) == 3
     assert sum("--cache-keep-max-len 1" in line for line in commands) == 2
+
+
+def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_path, monkeypatch):
+    changes = [{"gap": gap, "cache-keep-max-len": cache} for gap in ("4", "2") for cache in ("2", "8")]
+    rows = [*(Row("paper", found) for found in changes), *(Row("no memory", {"gap": gap}) for gap in ("4", "2"))]
+    lines = [compare.Line(row, "", [{"auc": 0.5}, {"auc": 0.7}], np.zeros(1), []) for row in rows]
+    grid = Namespace(args=Namespace(metric="auc", vary=[("gap", ["4", "2"]), ("cache-keep-max-len", ["2", "8"])]))
+    compare.draw(grid, lines, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+    drawn = {}
+    monkeypatch.setattr(figures, "curves_over", lambda path, panels, x, y: drawn.update(panels))
+    compare.draw(grid, lines, tmp_path / "figure.png")
+    assert list(drawn) == ["cache-keep-max-len 2", "cache-keep-max-len 8"]
+    for curves in drawn.values():
+        assert {name: [at for at, _ in points] for name, points in curves.items()} == {"paper": [4, 2], "no memory": [4, 2]}
+        assert all(values.tolist() == [50, 70] for points in curves.values() for _, values in points)
 
 
 def test_a_grid_of_tests(trained, run):
