@@ -143,7 +143,9 @@ def interval(resampled: np.ndarray) -> str:
 
 
 def draw(grid: Grid, lines: list[Line], path: Path) -> None:
-    """The figure: against the first --vary if its values are numbers, a panel for each value of the others; else dots."""
+    """The figure: curves of the rows against the first --vary, a panel for each value of the others; a single row has a curve
+    for each. Where the first has no numbers, or there is none: a dot for every run.
+    """
     metric = grid.args.metric
     x = grid.args.vary[0][0] if grid.args.vary else None
     panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
@@ -155,6 +157,9 @@ def draw(grid: Grid, lines: list[Line], path: Path) -> None:
         except (TypeError, ValueError):  # nothing is varied, or not in numbers
             figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
             return
-        panels.setdefault(", ".join(named(changes)), {}).setdefault(line.row.base, []).append(point)
+        panel, curve = ", ".join(named(changes)), line.row.base
+        if len(grid.args.rows) == 1:
+            panel, curve = "", panel or curve
+        panels.setdefault(panel, {}).setdefault(curve, []).append(point)
     everywhere = panels.pop("", {}) if len(panels) > 1 else {}  # rows that choose the other options themselves
     figures.curves_over(path, {name: curves | everywhere for name, curves in panels.items()}, x, METRICS[metric])

@@ -103,7 +103,11 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     changes = [{"gap": gap, "cache-keep-max-len": cache} for gap in ("4", "2") for cache in ("2", "8")]
     rows = [*(Row("paper", found) for found in changes), *(Row("no memory", {"gap": gap}) for gap in ("4", "2"))]
     lines = [compare.Line(row, "", [{"auc": 0.5}, {"auc": 0.7}], np.zeros(1), []) for row in rows]
-    grid = Namespace(args=Namespace(metric="auc", vary=[("gap", ["4", "2"]), ("cache-keep-max-len", ["2", "8"])]))
+    grid = Namespace(
+        args=Namespace(
+            rows=["paper", "no memory"], metric="auc", vary=[("gap", ["4", "2"]), ("cache-keep-max-len", ["2", "8"])]
+        )
+    )
     compare.draw(grid, lines, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
@@ -114,6 +118,10 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     for curves in drawn.values():
         assert {name: [at for at, _ in points] for name, points in curves.items()} == {"paper": [4, 2], "no memory": [4, 2]}
         assert all(values.tolist() == [50, 70] for points in curves.values() for _, values in points)
+    drawn.clear()
+    grid.args.rows = ["paper"]
+    compare.draw(grid, lines[:4], tmp_path / "figure.png")
+    assert {panel: list(curves) for panel, curves in drawn.items()} == {"": ["cache-keep-max-len 2", "cache-keep-max-len 8"]}
 
 
 def test_a_grid_of_tests(trained, run):
