@@ -21,11 +21,15 @@ class Bootstrap:
         self.weights = draw(n_videos, np.full(n_videos, 1 / n_videos), N_RESAMPLES).astype(float)  # (R, V) times drawn
 
     def figure(self, value: float, resampled: np.ndarray) -> dict[str, Any] | None:
-        """{"value", "interval"} of a value and the (R,) resampled ones; those that are not defined (NaN) do not count."""
+        """{"value", "interval"} of a value and the (R,) resampled ones; those that are not defined (NaN) do not count.
+
+        The value is None where it is not defined, the interval where nothing is, or where there is but one video to draw.
+        """
         if np.isnan(value):
             return None
         defined = resampled[~np.isnan(resampled)]
-        return {"value": float(value), "interval": [float(x) for x in np.quantile(defined, INTERVAL)] if len(defined) else None}
+        sure = len(defined) and self.weights.shape[1] > 1
+        return {"value": float(value), "interval": [float(x) for x in np.quantile(defined, INTERVAL)] if sure else None}
 
     def ratio(self, part: np.ndarray, whole: np.ndarray) -> dict[str, Any] | None:
         """A sum over videos by another: (V,) each."""

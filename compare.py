@@ -2,6 +2,8 @@
 
 import csv
 import io
+import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,7 @@ import metrics
 from bootstrap import INTERVAL, Bootstrap
 from curves import areas, resampled_areas
 from grid import Cell, Grid, Row, named
-from scores import checked, from_logits, read_arrays
+from scores import from_logits, read_record
 
 METRICS = {  # what the figure can show
     "auc": "AUC (%)",
@@ -56,12 +58,11 @@ class Line(NamedTuple):
 def read_cell(cell: Cell) -> Found:
     """What a cell says. Raises ValueError where its files are damaged."""
     results, options = cell.read("results.json"), cell.read("options.json")
-    arrays = read_arrays(cell.folder / "scores.npz")
-    found = checked(arrays, cell.folder / "scores.npz")
     best, last = results.get("best", results), results.get("last", results)
     try:
-        frames = metrics.frames_of(found, arrays["truth"])
-        causal, unsmoothed = (from_logits(found.videos, arrays["logits"], options, kind) for kind in ("causal", "none"))
+        found, logits, *_, truth = read_record(cell.folder / "scores.npz")
+        frames = metrics.frames_of(found, truth)
+        causal, unsmoothed = (from_logits(found.videos, logits, options, kind) for kind in ("causal", "none"))
         line = {
             "row": cell.row.base,
             **cell.row.changes,
@@ -74,10 +75,10 @@ def read_cell(cell: Cell) -> Found:
             "ap": float(best["ap"]),
             "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
             **{f"auc_{name}": float(results[name]["auc"]) for name in ("last", "best_on_test") if name in results},
-            "video_auc_topk": float(last["video_auc_topk"]),
+            "video_auc_topk": np.nan if last["video_auc_topk"] is None else float(last["video_auc_topk"]),
             "wall_seconds": cell.read("cell.json").get("wall_seconds"),
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{cell.folder}: damaged ({error!r}); delete it to run it again") from None
     resampled = resampled_areas(found.scores, *frames, found.video, Bootstrap(len(found.videos)).weights).auc
     return Found(line, resampled, [(video.name, video.n_snippets) for video in found.videos])
@@ -112,27 +113,30 @@ def to_csv(of_cells: Mapping[Path, Found]) -> str:
 
 
 def to_markdown(lines: list[Line], metric: str) -> str:
-    """The table, the metric first: mean ± standard deviation over the seeds, 95 % intervals of the AUC over the videos."""
-    tuned = bool(lines[0].tuned)
-    columns = COLUMNS if metric in COLUMNS.values() else {METRICS[metric]: metric} | COLUMNS
-    columns = {name: key for name, key in columns.items() if key in lines[0].cells[0]}
-    head = ["", *(["tuned"] if tuned else []), "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
+    """The table, the metric first: mean ± standard deviation over the seeds, 95 % intervals of the AUC over the videos.
+
+    AUC, its interval and AP are of the weights that were selected.
+    """
+    first = next((name for name, key in COLUMNS.items() if key == metric), METRICS[metric])
+    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in lines[0].cells[0]}
+    how = {"tuned": [line.tuned for line in lines], "selected by": [line.cells[0].get("selected_by", "") for line in lines]}
+    how = {name: texts for name, texts in how.items() if any(texts)}
+    head = ["", *how, "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
     rows = [head, ["---"] * len(head)]
-    for line in lines:
+    for n, line in enumerate(lines):
         spread = [mean_and_std(line.values(key)) for key in columns.values()]
         difference = line.values("auc").mean() - lines[0].values("auc").mean()
         paired = f"{difference:+.2f} {interval(line.resampled - lines[0].resampled)}"
-        comparable = line is not lines[0] and line.test_set == lines[0].test_set
-        tuning = [line.tuned] if tuned else []
+        comparable = n > 0 and line.test_set == lines[0].test_set
         of_auc = [interval(line.resampled), paired if comparable else ""]
-        rows.append([line.row.name, *tuning, str(len(line.cells)), *spread, *of_auc])
-    chosen = lines[0].cells[0].get("selected_by")
-    note = f"\nAUC, its interval and AP are of the weights selected by {chosen}.\n" if chosen else ""
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n" + note
+        rows.append([line.row.name, *(texts[n] for texts in how.values()), str(len(line.cells)), *spread, *of_auc])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
 def mean_and_std(values: np.ndarray) -> str:
-    """`72.87 ± 0.31`; of one value there is no deviation."""
+    """`72.87 ± 0.31`; of one value there is no deviation, and of what is not defined there is nothing."""
+    if np.isnan(values).any():
+        return "-"
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
 
 
@@ -144,22 +148,28 @@ def interval(resampled: np.ndarray) -> str:
 
 def draw(grid: Grid, lines: list[Line], path: Path) -> None:
     """The figure: curves of the rows against the first --vary, a panel for each value of the others; a single row has a curve
-    for each. Where the first has no numbers, or there is none: a dot for every run.
+    for each. A row that chooses a varied option itself is level, or in all panels. Without numbers to draw against: dots.
     """
-    metric = grid.args.metric
-    x = grid.args.vary[0][0] if grid.args.vary else None
+    metric, ((x, values), *others) = grid.args.metric, grid.args.vary or [("", [])]
+    if not values or not all(map(is_number, values)):
+        return figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
     panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
-    for line in lines:
-        changes = dict(line.row.changes)
-        at = changes.pop(x, None)
-        try:
-            point = float(at), line.values(metric)
-        except (TypeError, ValueError):  # nothing is varied, or not in numbers
-            figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
-            return
-        panel, curve = ", ".join(named(changes)), line.row.base
-        if len(grid.args.rows) == 1:
-            panel, curve = "", panel or curve
-        panels.setdefault(panel, {}).setdefault(curve, []).append(point)
-    everywhere = panels.pop("", {}) if len(panels) > 1 else {}  # rows that choose the other options themselves
-    figures.curves_over(path, {name: curves | everywhere for name, curves in panels.items()}, x, METRICS[metric])
+    for combination in itertools.product(*(values for _, values in others)):
+        panel = dict(zip((name for name, _ in others), combination, strict=True))
+        for line in lines:
+            changes = line.row.changes
+            if all(changes.get(name, value) == value for name, value in panel.items()):
+                points = [(float(at), line.values(metric)) for at in ([changes[x]] if x in changes else values)]
+                panels.setdefault(", ".join(named(panel)), {}).setdefault(line.row.base, []).extend(points)
+    if len(grid.args.rows) == 1:
+        (base,) = grid.args.rows
+        panels = {"": {name or base: curves[base] for name, curves in panels.items()}}
+    figures.curves_over(path, panels, x, METRICS[metric])
+
+
+def is_number(text: str) -> bool:
+    """Whether an option's value has a place on an axis."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -22,9 +22,9 @@ def training_curves(path: Path, history: Sequence[dict]) -> None:
     steps = [entry["step"] for entry in history]
     left.plot(steps, [entry["loss"] for entry in history], "o-", color=BLUE, markersize=4)
     left.set(title="Training loss", xlabel="optimiser steps", ylabel="binary cross entropy")
-    curves = {"auc": ("test AUC", BLUE, "o-"), "ap": ("test AP", ORANGE, "s-")}
-    curves |= {"val_auc": ("validation AUC (videos)", BLUE, "^:"), "val_ap": ("validation AP (videos)", ORANGE, "v:")}
-    for name, (label, colour, style) in curves.items():
+    looks = {"auc": ("test AUC", BLUE, "o-"), "ap": ("test AP", ORANGE, "s-")}
+    looks |= {"val_auc": ("validation AUC (videos)", BLUE, "^:"), "val_ap": ("validation AP (videos)", ORANGE, "v:")}
+    for name, (label, colour, style) in looks.items():
         if name in history[0]:
             right.plot(steps, [100 * entry[name] for entry in history], style, color=colour, label=label, markersize=4)
     right.set(title="Evaluations", xlabel="optimiser steps", ylabel="%")
@@ -92,7 +92,8 @@ def class_bars(path: Path, results: Mapping) -> None:
     order = sorted(classes, key=lambda name: classes[name]["auc"]["value"])
     figure, axis = plt.subplots(figsize=(7, 0.9 + 0.3 * len(order)), layout="constrained")
     values = np.array([100 * classes[name]["auc"]["value"] for name in order])
-    spans = np.array([np.multiply(100, classes[name]["auc"]["interval"]) for name in order]).reshape(-1, 2)
+    spans = [classes[name]["auc"]["interval"] or [classes[name]["auc"]["value"]] * 2 for name in order]
+    spans = 100 * np.array(spans).reshape(-1, 2)
     axis.barh(np.arange(len(order)), values, color=BLUE, height=0.65)
     errors = np.maximum(0, np.stack((values - spans[:, 0], spans[:, 1] - values)))
     axis.errorbar(values, np.arange(len(order)), xerr=errors, fmt="none", ecolor="black", capsize=2, linewidth=1)
@@ -120,10 +121,9 @@ def score_distributions(path: Path, scores: np.ndarray, anomalous: np.ndarray, n
 def curves_over(path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, np.ndarray]]]], x: str, y: str) -> None:
     """Draw means over seeds, with their range, against a varied option: in each panel curves of points (value, (seeds,))."""
     plt = pyplot()
-    n = len(panels)
-    figure, axes = plt.subplots(1, n, figsize=(2.2 + (4.8 if n == 1 else 3.2 * n), 4), layout="constrained", sharey=True,
-                                squeeze=False)  # fmt: skip
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    n, names = len(panels), list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    size = 2.2 + (4.8 if n == 1 else 3.2 * n), max(4, 1 + 0.2 * len(names))
+    figure, axes = plt.subplots(1, n, figsize=size, layout="constrained", sharey=True, squeeze=False)
     looks = zip(*map(itertools.cycle, (COLOURS, "os^Dvx*", ("-", "--", ":", "-."))), strict=True)
     look = dict(zip(names, looks, strict=False))
     for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
@@ -136,9 +136,10 @@ def curves_over(path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[flo
         ticks = sorted({value for points in lines.values() for value, _ in points})
         if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
             axis.set_xscale("log", base=2)
-        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        labels = [f"{tick:g}" for tick in ticks]
+        axis.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 4 else 0)
         axis.minorticks_off()
-        axis.set(xlabel=x, title=title)
+        axis.set(xlabel=x, title=title.replace(", ", "\n"))
     axes[0, 0].set(ylabel=y)
     n_seeds = max(len(values) for lines in panels.values() for points in lines.values() for _, values in points)
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -169,6 +170,7 @@ def pyplot():
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a video's name may hold dollar signs
     import matplotlib.pyplot
 
     return matplotlib.pyplot

@@ -3,7 +3,7 @@
     python metrics.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
 
 SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames; scores.py
-says what else it may hold. Prints a table and writes SCORES.json. Numpy and scikit-learn only.
+says what else it may hold. Prints a table and writes SCORES.json. Needs no torch.
 
 Shapes: V videos, S snippets, F frames, R resamples.
 """
@@ -120,8 +120,9 @@ def event_figures(
         """(E,) frames, infinite where an event is missed."""
         return events.delays(happened, found.scores > threshold, n_snippets, found.seen, n_frames)
 
-    once, drawn = np.ones((1, len(happened.video))), bootstrap.weights[:, happened.video]  # (1, E), (R, E)
     (threshold,), again = thresholds(np.ones((1, len(hours)))), thresholds(bootstrap.weights)  # one, (R,)
+    once, drawn = np.ones((1, len(happened.video))), bootstrap.weights[:, happened.video]  # (1, E), (R, E)
+    drawn = drawn * (bootstrap.weights @ hours > 0)[:, None]  # without a normal video there is no threshold
     delay, delay_again = delays(threshold)[None], np.empty_like(drawn)  # (1, E), (R, E)
     for level in np.unique(again):
         delay_again[again == level] = delays(level)
@@ -242,8 +243,8 @@ def cell(found: dict | None, scale: float) -> str:
     """`72.87 [69.10, 76.21]`"""
     if found is None:
         return "-"
-    low, high = (scale * x for x in found["interval"])
-    return f"{scale * found['value']:.2f} [{low:.2f}, {high:.2f}]"
+    interval = "[-]" if found["interval"] is None else "[{:.2f}, {:.2f}]".format(*(scale * x for x in found["interval"]))
+    return f"{scale * found['value']:.2f} {interval}"
 
 
 def look_ahead(results: dict[str, Any]) -> str:
@@ -266,7 +267,7 @@ def remark(results: dict[str, Any]) -> str:
         else "No normal videos: no false alarms, and no threshold to detect events with."
     )
     unknown = "\nThe scores do not state their look-ahead: delays are as if there was none."
-    if results["look_ahead"] is not None:
+    if results["look_ahead"] is not None or not found:
         unknown = ""
     return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}{unknown}"
 

@@ -22,7 +22,7 @@ import figures
 import metrics
 import smoothing
 from option import Parser, check_terms, exit_codes
-from scores import Scores, checked, columns_of, from_logits, read_arrays
+from scores import Scores, columns_of, from_logits, read_record
 from videos import FRAMES_PER_SNIPPET, classes_of
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -51,20 +51,10 @@ class Run(NamedTuple):
 def read_run(folder: Path) -> Run:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or damaged."""
     path = folder / "scores.npz"
-    arrays, options = read_arrays(path), read_options(folder / "options.json")
-    found = checked(arrays, path)
-    n_snippets, n_frames = len(found.scores), sum(video.n_frames for video in found.videos)
-    per_snippet = {"logits": ("f", n_snippets), "exit_layer": ("i", n_snippets), "key": ("b", n_snippets)}
-    expected = per_snippet | {"truth": ("u", n_frames)}
-    for name, (kind, length) in expected.items():
-        array = arrays.get(name, np.zeros(0))
-        if array.shape != (length,) or array.dtype.kind != kind or not np.isfinite(array).all():
-            raise ValueError(f"{path}: its {name} are not those of a test of ours; run the test again to make a report of it")
-    logits, exit_layer, key, truth = (arrays[name] for name in expected)
-    if truth.max() > 1 or exit_layer.min() < 0 or exit_layer.max() > options["visual_layers"]:
+    run = Run(str(folder), *read_record(path), read_options(folder / "options.json"), read_history(folder / "log.jsonl"))
+    if run.exit_layer.max() > run.options["visual_layers"]:
         raise ValueError(f"{path}: damaged, or of another run than options.json; run the test again to make a report of it")
-    run = Run(str(folder), found, logits, exit_layer, key, truth, options, read_history(folder / "log.jsonl"))
-    if not np.allclose(from_logits(found.videos, logits, options).scores, found.scores, atol=1e-6):
+    if not np.allclose(from_logits(run.found.videos, run.logits, run.options).scores, run.found.scores, atol=1e-6):
         raise ValueError(f"{path} is not smoothed as options.json says; run the test again to make a report of it")
     return run
 
@@ -191,7 +181,7 @@ def worst_first(run: Run, threshold: float) -> list[Card]:
         scores = run.found.scores[here]
         error = float((anomalous[here] * (1 - scores) + normal[here] * scores).sum() / n_frames[i])
         truth = run.truth[frame_ends[i] - n_frames[i] : frame_ends[i]]
-        kind = " and ".join(classes_of(video.label)) if truth.any() else "normal"
+        kind = (" and ".join(classes_of(video.label)) or "anomalous") if truth.any() else "normal"
         seconds = n_frames[i] / run.options["fps"]
         text = html.escape(f"{video.name} {kind}".lower(), quote=True)
         times = "".join(f"<span>{clock(seconds * share)}</span>" for share in (0, 0.25, 0.5, 0.75, 1))

@@ -1,8 +1,9 @@
 """`scores.npz`: a method's scores of a list of videos, written by our tests and read from anyone's.
 
-Per video `video` (its name) and `n_snippets`, per snippet `scores` in [0, 1]. Optional: `label` and `n_frames` per video;
-`seen` per snippet, how many snippets of the video must have come before the score exists; `look_ahead`, one number, how many of
-them its smoothing waits for. Ours hold more: see `scoring.write_scores`. Numpy only.
+Per video `video` (its name) and `n_snippets`, per snippet `scores` in [0, 1]. Optional: per video `label` (empty = unknown) and
+`n_frames`; `seen` per snippet, how many snippets of the video must have come before the score exists; `look_ahead`, one number,
+how many snippets of the future a score waits for. Where one of the last two is missing it follows from the other. Ours hold
+more: see `Record`.
 
 Shapes: V videos, S snippets (of all videos).
 """
@@ -41,7 +42,7 @@ class Scores(NamedTuple):
     videos: list[Video]
     scores: np.ndarray  # (S,) float64 in [0, 1]
     seen: np.ndarray  # (S,) int64, snippets of the video that must have come before the score exists
-    look_ahead: int | None  # snippets of the future in a score, its own clip aside; None = not stated
+    look_ahead: int | None  # snippets of the future in a score, at most, its own clip aside; None = not stated
 
     @property
     def n_snippets(self) -> np.ndarray:
@@ -73,6 +74,32 @@ def columns_of(videos: list[Video], logits: np.ndarray, options: Mapping[str, An
     """What a test reports, by name: the scores of (S,) logits smoothed as the options say, causally, and not at all."""
     kinds = dict.fromkeys((options["smooth"], "causal", "none"))
     return {smoothing.name_of(kind, options["smooth_width"]): from_logits(videos, logits, options, kind) for kind in kinds}
+
+
+class Record(NamedTuple):
+    """What a test of ours writes: the scores, and what the report shows of them."""
+
+    found: Scores
+    logits: np.ndarray  # (S,) float32, not smoothed
+    exit_layer: np.ndarray  # (S,) int64
+    key: np.ndarray  # (S,) bool, whether the snippet's clip is key
+    truth: np.ndarray  # (F,) uint8
+
+
+def read_record(path: str | Path) -> Record:
+    """Read what a test of ours wrote. Raises FileNotFoundError, or ValueError where it is damaged, or another method's."""
+    arrays = read_arrays(path)
+    found = checked(arrays, path)
+    n_snippets, n_frames = len(found.scores), int(found.n_frames.sum())
+    kinds = {"logits": ("f", n_snippets), "exit_layer": ("i", n_snippets), "key": ("b", n_snippets), "truth": ("u", n_frames)}
+    for name, (kind, length) in kinds.items():
+        array = arrays.get(name, np.zeros(0))
+        if array.shape != (length,) or array.dtype.kind != kind or not np.isfinite(array).all():
+            raise ValueError(f"{path}: its {name} are not those of a test of ours; run the test again")
+    record = Record(found, *(arrays[name] for name in kinds))
+    if record.truth.max() > 1 or record.exit_layer.min() < 0:
+        raise ValueError(f"{path}: damaged; run the test again")
+    return record
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -119,7 +146,10 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
     starts = np.cumsum(n_snippets) - n_snippets
     require_scores(path, names, starts, scores)
     own = np.arange(len(scores)) - np.repeat(starts, n_snippets) + 1
-    seen, look_ahead = content.get("seen", own), content.get("look_ahead")
+    look_ahead = content.get("look_ahead")
+    if look_ahead is not None and (look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0):
+        raise ValueError(f"{path}: look_ahead must be one number of snippets, found {look_ahead}")
+    seen = content.get("seen", np.minimum(own + int(look_ahead or 0), np.repeat(n_snippets, n_snippets)))
     if (
         seen.dtype.kind not in "iu"
         or seen.shape != own.shape
@@ -129,15 +159,15 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
         raise ValueError(f"{path}: seen must count, for each snippet, at least those up to its own and at most its video's")
     if (np.diff(seen.astype(np.int64))[np.diff(own) > 0] < 0).any():
         raise ValueError(f"{path}: seen must not fall within a video: a score waits at least as long as the one before")
-    if look_ahead is not None and (look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0):
-        raise ValueError(f"{path}: look_ahead must be one number of snippets, found {look_ahead}")
+    if look_ahead is None and "seen" in content:
+        look_ahead = (seen - own).max()
     names = [str(name) for name in names]
     if list_path is None:
         labels, frames = described(content, path, names, n_snippets)
     else:
         labels, frames = listed(list_path, path, names, n_snippets)
     videos = [
-        Video(name, Path(path), label, kind_of(label, f"{path}, {name}"), int(n), n_frames, 0)
+        Video(name, Path(path), label, kind_of(label, f"{path}, {name}") if label else None, int(n), n_frames, 0)
         for name, label, n, n_frames in zip(names, labels, n_snippets, frames, strict=True)
     ]
     require_distinct(path, videos)
@@ -148,10 +178,15 @@ def require_scores(path: str | Path, names: np.ndarray, starts: np.ndarray, scor
     """Raise ValueError where a score is not in [0, 1]."""
     wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
     if len(wrong):
-        video = int(np.searchsorted(starts, wrong[0], "right")) - 1
+        first, video = scores[wrong[0]], int(np.searchsorted(starts, wrong[0], "right")) - 1
+        remedy = "write scores, not logits (the sigmoid of a logit is a score)"
+        if np.isnan(first):
+            remedy = "every snippet needs a score"
+        elif 1 < first < 1.001:
+            remedy = "clip them, if rounding did this"
         raise ValueError(
-            f"{path}: {len(wrong)} scores are not in [0, 1]; the first is {scores[wrong[0]]}, of {names[video]}, snippet "
-            f"{wrong[0] - starts[video]}; write scores, not logits (the sigmoid of a logit is a score)"
+            f"{path}: {len(wrong)} scores are not in [0, 1]; the first is {first}, of {names[video]}, snippet "
+            f"{wrong[0] - starts[video]}; {remedy}"
         )
 
 
@@ -171,6 +206,14 @@ def listed(list_path: str, path: str | Path, names: list[str], n_snippets: np.nd
     rows = read_list(list_path, None)
     of_list = [video_name(row.path) for row in rows]
     scored, known = set(names), set(of_list)
+    twice = [f"{row.where}: {name}" for n, (row, name) in enumerate(zip(rows, of_list, strict=True)) if name in of_list[:n]]
+    if twice:
+        raise ValueError(several(f"{list_path} has {len(twice)} videos again; list one crop of each video", twice))
+    if not scored & known:
+        raise ValueError(
+            f"{path} has none of the videos of {list_path}: it calls its first {names[0]!r}, the list {of_list[0]!r}, a file's "
+            "name without folder, ending and crop; name the list the scores are of, or call the videos as it does"
+        )
     lacking = [f"{row.where}: {name}" for row, name in zip(rows, of_list, strict=True) if name not in scored]
     if lacking:
         what = f"{path} lacks {len(lacking)} of the {len(rows)} videos of {list_path}; score them too, or name its own list"
@@ -199,7 +242,7 @@ def kind_of(label: str, where: str) -> bool:
 
 
 def label_of(name: str) -> str:
-    """The label in a video's name, as UCF-Crime's and XD-Violence's names have it, else Anomaly."""
-    xd = re.search(r"_label_([ABG][\w-]*)$", name)
+    """The label in a video's name, as UCF-Crime's and XD-Violence's names have it, else none."""
+    xd = re.search(r"_label_([ABG][\w-]*)$", video_name(name))
     ucf = re.match("|".join(("Normal", *UCF_ANOMALIES)), name)
-    return xd[1] if xd else ucf[0] if ucf else "Anomaly"
+    return xd[1] if xd else ucf[0] if ucf else ""

@@ -96,10 +96,13 @@ def results_of(prediction: Prediction, found: Scores, truth: np.ndarray, options
     n_snippets, n_key = len(found.scores), prediction.key_exits.sum()
     frames = metrics.frames_of(found, truth)
     by_video = metrics.by_video(found, frames[0])
-    return {
-        **curves.areas(found.scores, *frames)._asdict(),
+    of_videos = {
         "video_auc": curves.areas(*by_video).auc,
         "video_auc_topk": curves.areas(metrics.top_k_means(found), *by_video[1:]).auc,
+    }
+    return {
+        **curves.areas(found.scores, *frames)._asdict(),
+        **{name: None if np.isnan(value) else value for name, value in of_videos.items()},  # NaN is no JSON
         "n_videos": len(found.videos),
         "n_snippets": n_snippets,
         "n_frames": len(truth),

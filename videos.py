@@ -50,7 +50,7 @@ class Video(NamedTuple):
     name: str  # the file's, without folder, ending and crop
     path: Path
     label: str
-    anomalous: bool
+    anomalous: bool | None  # None = nobody said, as of another method's scores
     n_snippets: int
     n_frames: int
     checksum: int  # of the features, to notice a change
@@ -66,7 +66,7 @@ class Row(NamedTuple):
 
 def video_name(path: str | PurePosixPath) -> str:
     """`Abuse/Abuse001_x264__5.npy` -> `Abuse001_x264`: the name without its crop."""
-    return re.sub(r"__\d+$", "", PurePosixPath(path).stem)
+    return re.sub(r"__\d+$", "", PurePosixPath(str(path).replace("\\", "/")).stem)
 
 
 def is_anomalous(label: str, data_set: str | None) -> bool:
@@ -87,8 +87,8 @@ def is_anomalous(label: str, data_set: str | None) -> bool:
 
 
 def classes_of(label: str) -> list[str]:
-    """The classes of anomaly in a label, by name: `B2-G-0` -> ["shooting", "explosion"]; none for a normal video."""
-    return [XD_ANOMALIES.get(part, part) for part in label.split("-") if part not in ("0", "A", "Normal")]
+    """The classes of anomaly in a label, by name: `B2-G-0` -> ["shooting", "explosion"]; none in `A`, `Normal` or no label."""
+    return [XD_ANOMALIES.get(part, part) for part in label.split("-") if part not in ("", "0", "A", "Normal")]
 
 
 def read_list(path: str | Path, data_set: str | None) -> list[Row]:
@@ -283,7 +283,8 @@ def read_ground_truth(path: str | Path, videos: list[Video], list_path: str | Pa
     if len(truth) != n_frames:
         off = abs(len(truth) - n_frames)
         cause = (
-            "the videos' frames were counted or rounded in another way (a third column, frames, gives each video's true count)"
+            "the videos' frames were counted or rounded in another way (the list's column frames, or the array n_frames of "
+            "scores, gives each video's true count)"
             if off < FRAMES_PER_SNIPPET * len(videos)
             else "it belongs to another list or other features"
         )

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL
+from conftest import ROOT, SMALL, write_list
 
 import compare
 import events
@@ -118,10 +119,57 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     for curves in drawn.values():
         assert {name: [at for at, _ in points] for name, points in curves.items()} == {"paper": [4, 2], "no memory": [4, 2]}
         assert all(values.tolist() == [50, 70] for points in curves.values() for _, values in points)
+    table = compare.to_markdown([line._replace(test_set=[line.row.name]) for line in lines], "auc")
+    assert table.splitlines()[0].startswith("|  | n | AUC |") and "tuned" not in table
     drawn.clear()
-    grid.args.rows = ["paper"]
+    grid.args.vary = grid.args.vary[::-1]  # now the rows of no memory lack the first: they are level
+    compare.draw(grid, lines, tmp_path / "figure.png")
+    assert list(drawn) == ["gap 4", "gap 2"]
+    assert all([at for at, _ in curves["no memory"]] == [2, 8] for curves in drawn.values())
+    drawn.clear()
+    grid.args.rows, grid.args.vary = ["paper"], grid.args.vary[::-1]
     compare.draw(grid, lines[:4], tmp_path / "figure.png")
     assert {panel: list(curves) for panel, curves in drawn.items()} == {"": ["cache-keep-max-len 2", "cache-keep-max-len 8"]}
+
+
+def test_a_table_says_of_each_row_how_it_was_chosen_and_has_the_metric_first():
+    cell = dict.fromkeys(compare.COLUMNS.values(), 0.5)
+    chosen = [("", "auc"), ("lr 1e-4", "val_auc")]
+    lines = [
+        compare.Line(Row("paper", {}), tuned, [cell | {"selected_by": by, "video_auc": np.nan}], np.zeros(1), [])
+        for tuned, by in chosen
+    ]
+    head, _, *rows = compare.to_markdown(lines, "ap").splitlines()
+    assert head.startswith("|  | tuned | selected by | n | AP | AUC | causal ")
+    assert [row.split(" | ")[1:3] for row in rows] == [list(words) for words in chosen]
+    assert compare.to_markdown(lines, "video_auc").count("| - |") == 2
+
+
+def test_a_cell_whose_arrays_do_not_fit_is_named(trained, run, tmp_path):
+    command = ["ablate.py", "ucf_test", "--seeds", 3, "--out-dir", trained.out, "--", *trained.test_flags[:-2]]
+    assert run(*command).code == 0
+    (path,) = trained.out.glob("**/scores.npz")
+    np.savez(path, **dict(np.load(path)) | {"truth": np.zeros(16, np.uint8)})
+    done = run(*command)
+    assert done.code == 2 and "its truth are not" in done.err and "to run it again" in done.err
+
+
+def test_a_test_without_normal_videos_and_with_odd_names_writes_whole_results(trained, run):
+    odd = trained.path / "features/Abuse/Abuse_$x^$__5.npy"
+    shutil.copy(trained.path / "features" / trained.rows[5][0], odd)
+    write_list(trained.path / "test.csv", [(f"Abuse/{odd.name}", "Abuse")])
+    np.save(trained.path / "gt.npy", trained.truth[5])
+    done = run("ucf_test.py", *trained.test_flags, "--report")
+    assert done.code == 0 and "[-]" in done.out, done
+
+    def refuse(constant):
+        raise ValueError(constant)
+
+    results = json.loads((trained.out / "results.json").read_text(), parse_constant=refuse)
+    assert results["video_auc"] is None
+    done = run("ablate.py", "ucf_test", "--metric", "video_auc_topk", "--seeds", 3, "--out-dir", trained.path / "grid", "--",
+               *trained.test_flags[:-2])  # fmt: skip
+    assert done.code == 0 and "| - |" in done.out, done
 
 
 def test_a_grid_of_tests(trained, run):

@@ -16,7 +16,7 @@ import events
 import metrics
 import smoothing
 from bootstrap import Bootstrap
-from scores import from_logits
+from scores import from_logits, read_scores
 from videos import Video
 
 settings.register_profile("house", deadline=None, derandomize=True)
@@ -296,6 +296,51 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
     assert (covered >= 0.85 * 60).all() and covered[0] < 60, covered
 
 
+def test_resamples_without_a_normal_video_say_nothing_of_events(scored):
+    """There is no threshold then: to take it for 0 would detect everything."""
+    videos = [Video(f"v{i}", None, "Abuse", i > 0, 4, 64, 0) for i in range(4)]  # a third of all draws lack v0
+    found = metrics.Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
+    truth = np.r_[np.zeros(64), np.ones(192)].astype(np.uint8)
+    happened = metrics.evaluate(found, truth, metrics.Terms(30.0, 0.0))["events"]
+    assert happened["threshold"] == 0.5
+    assert happened["detected"] == {"value": 0, "interval": [0, 0]}
+
+
+def test_one_video_has_no_interval():
+    found = metrics.Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
+    results = metrics.evaluate(found, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), metrics.Terms(30.0, 1.0))
+    assert results["auc"] == {"value": 1.0, "interval": None}
+    assert "100.00 [-]" in metrics.table({"": results})
+
+
+def test_look_ahead_and_what_was_seen_follow_from_each_other(scored):
+    command, content, path = scored
+    own = np.r_[1:6, 1:5, 1:4, 1:7]
+    later = np.minimum(own + 2, np.repeat(content["n_snippets"], content["n_snippets"]))
+    for stated, seen, look_ahead in (({"look_ahead": 2}, later, 2), ({"seen": later}, later, 2), ({}, own, None)):
+        command(**stated)
+        found = read_scores(path / "s.npz")
+        assert found.seen.tolist() == seen.tolist() and found.look_ahead == look_ahead
+        results = metrics.evaluate(found, np.load(path / "gt.npy"), metrics.Terms(30.0, 1.0))
+        assert ("do not state" in metrics.table({"": results})) == (not stated)
+
+
+def test_a_list_made_on_windows_names_the_same_videos(scored, run):
+    command, content, path = scored
+    rows = [("D:\\features\\" + name + "__5.npy", "Normal" if name[0] == "N" else name[:5]) for name in content["video"]]
+    write_list(path / "windows.csv", rows)
+    done = run(*command("windows.csv"))
+    assert done.code == 0, done.err
+
+
+def test_labels_that_names_do_not_say_are_unknown(scored, run):
+    command, _, path = scored
+    done = run(*command(None, video=np.array(["01_0015", "01_0016", "film__#0_label_B2-0-0__0", "02 $x^$"])))
+    assert done.code == 0 and "called" not in done.err, done
+    assert [video.label for video in read_scores(path / "s.npz").videos] == ["", "", "B2-0-0", ""]
+    assert "AUC, shooting (1)" in done.out
+
+
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=20))
 def test_the_threshold_of_the_best_f1_has_the_best_f1(rows):
     scores, anomalous, normal = (np.array(column, float) for column in zip(*rows, strict=True))
@@ -367,7 +412,11 @@ def scored(tmp_path):
         ({"scores": None}, "no array named scores"),
         ({"scores": np.linspace(0, 1, 17)}, "adds up to 18"),
         ({"scores": np.linspace(-1, 1, 18)}, "not in [0, 1]"),
-        ({"scores": np.append(np.linspace(0, 1, 17), np.nan)}, "Normal_Videos_010_x264, snippet 5"),
+        (
+            {"scores": np.append(np.linspace(0, 1, 17), np.nan)},
+            "Normal_Videos_010_x264, snippet 5; every snippet needs a score",
+        ),
+        ({"scores": np.append(np.linspace(0, 1, 17), 1.0000001)}, "clip them"),
         ({"scores": np.arange(18) // 18}, "floating-point"),
         ({"video": np.arange(4)}, "names in video"),
         ({"video": np.array(["Abuse001_x264"] * 4)}, "lacks 3 of the 4 videos"),
@@ -391,6 +440,7 @@ def test_wrong_pairings_are_named(scored, run):
     names = content["video"]
     rows = [(f"{n}__5.npy", "Normal" if n[0] == "N" else n[:5]) for n in names]
     write_list(path / "other.csv", [(r[0].replace("0", "9"), r[1]) for r in rows])
+    write_list(path / "more.csv", [*rows, ("Arson011_x264__5.npy", "Arson")])
     write_list(path / "order.csv", rows[::-1])
     write_list(path / "short.csv", rows[:3])
     write_list(path / "twice.csv", [*rows, rows[0]])
@@ -400,10 +450,11 @@ def test_wrong_pairings_are_named(scored, run):
         ("path", "label", "frames"),
     )
     for list_file, words in (
-        ("other.csv", "lacks 4 of the 4"),
+        ("other.csv", "has none of the videos of"),
+        ("more.csv", "lacks 1 of the 5 videos"),
         ("order.csv", "line 2: Normal_Videos_010_x264, but"),
         ("short.csv", "1 videos that are not in"),
-        ("twice.csv", "has 5 rows"),
+        ("twice.csv", "1 videos again; list one crop of each video"),
         ("frames.csv", "81 frames, but"),
         ("nowhere.csv", "no such list"),
     ):
