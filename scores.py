@@ -206,7 +206,8 @@ def listed(list_path: str, path: str | Path, names: list[str], n_snippets: np.nd
     rows = read_list(list_path, None)
     of_list = [video_name(row.path) for row in rows]
     scored, known = set(names), set(of_list)
-    twice = [f"{row.where}: {name}" for n, (row, name) in enumerate(zip(rows, of_list, strict=True)) if name in of_list[:n]]
+    first: dict[str, object] = {}
+    twice = [f"{row.where}: {name}" for row, name in zip(rows, of_list, strict=True) if first.setdefault(name, row) is not row]
     if twice:
         raise ValueError(several(f"{list_path} has {len(twice)} videos again; list one crop of each video", twice))
     if not scored & known:
