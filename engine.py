@@ -20,6 +20,7 @@ import metrics
 import report
 import scores
 import scoring
+import tables
 from model import LSHMA
 from option import MODEL, TESTING, Parser, adopt, exit_codes, parse, resolve_variant
 from videos import Video, read_ground_truth, read_videos, require_distinct
@@ -133,7 +134,7 @@ def test(options: Namespace) -> None:
     atomic.write_text(out_dir / "results.json", to_json(results))
     figures.timelines(out_dir / "timelines.png", videos, tested.found.scores, truth)
     print(scoring.describe(results, options))
-    print(metrics.table(evaluations))
+    print(tables.text(evaluations))
     print(f"results, scores and timelines in {out_dir}")
     if options.report:
         print(f"report in {report.write(out_dir, evaluations)}")

@@ -21,6 +21,7 @@ import events
 import figures
 import metrics
 import smoothing
+import tables
 from option import Parser, check_terms, exit_codes
 from scores import Scores, columns_of, from_logits, read_record
 from videos import FRAMES_PER_SNIPPET, classes_of
@@ -119,9 +120,9 @@ def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
 def page(run: Run, evaluations: Mapping[str, dict], pictures: Mapping[Path, str]) -> str:
     """The whole page."""
     main = next(iter(evaluations.values()))
-    threshold = main["events"]["threshold"] if main["events"] else metrics.FALSE_ALARM
+    threshold = main["events"]["threshold"] if main["events"] else main["far_threshold"]
     cards = worst_first(run, threshold)
-    table = metrics.rows_of(evaluations)
+    table = tables.rows_of(evaluations)
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table[0])
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table[1:])
     what = f"variant {run.options['variant']}, data set {run.options['data_set']}, {len(cards)} videos"
@@ -131,7 +132,7 @@ def page(run: Run, evaluations: Mapping[str, dict], pictures: Mapping[Path, str]
         what=html.escape(what),
         head=head,
         body=body,
-        remark=html.escape(metrics.remark(main)),
+        remark=html.escape(tables.remark(main)),
         pictures="".join(embedded(path, text) for path, text in pictures.items()),
         legend=legend(run, threshold),
         links=links,

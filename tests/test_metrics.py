@@ -15,6 +15,7 @@ import curves
 import events
 import metrics
 import smoothing
+import tables
 from bootstrap import Bootstrap
 from scores import from_logits, read_scores
 from videos import Video
@@ -310,7 +311,7 @@ def test_one_video_has_no_interval():
     found = metrics.Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
     results = metrics.evaluate(found, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), metrics.Terms(30.0, 1.0))
     assert results["auc"] == {"value": 1.0, "interval": None}
-    assert "100.00 [-]" in metrics.table({"": results})
+    assert "100.00 [-]" in tables.text({"": results})
 
 
 def test_look_ahead_and_what_was_seen_follow_from_each_other(scored):
@@ -322,7 +323,7 @@ def test_look_ahead_and_what_was_seen_follow_from_each_other(scored):
         found = read_scores(path / "s.npz")
         assert found.seen.tolist() == seen.tolist() and found.look_ahead == look_ahead
         results = metrics.evaluate(found, np.load(path / "gt.npy"), metrics.Terms(30.0, 1.0))
-        assert ("do not state" in metrics.table({"": results})) == (not stated)
+        assert ("do not state" in tables.text({"": results})) == (not stated)
 
 
 def test_a_list_made_on_windows_names_the_same_videos(scored, run):
@@ -546,6 +547,6 @@ def test_scores_of_the_future_say_so_and_raise_alarms_late():
     terms = metrics.Terms(16.0, 1.0)
     late, honest = (metrics.evaluate(found, truth, terms) for found in (slide, causal))
     assert (late["look_ahead"], honest["look_ahead"]) == (7, 0)
-    assert "7 snippets (112 frames, 7.0 s)" in metrics.table({"slide 8": late, "causal 8": honest})
+    assert "7 snippets (112 frames, 7.0 s)" in tables.text({"slide 8": late, "causal 8": honest})
     # slide: snippet 8 is above at once, and known once snippet 15's clip is complete: 16 snippets, 8 after the start
     assert late["events"]["delay_median"]["value"] == 8.0 and honest["events"]["delay_median"]["value"] <= 4.0

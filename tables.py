@@ -1,0 +1,78 @@
+"""What `metrics.evaluate` found, as a table of text: for the terminal, and for the report."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from videos import FRAMES_PER_SNIPPET
+
+
+def text(columns: Mapping[str, dict[str, Any]]) -> str:
+    """The figures of one or more evaluations of the same videos side by side, as text."""
+    rows = rows_of(columns)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, remark(next(iter(columns.values())))])
+
+
+def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
+    """The cells of that table, a row for each figure, in percent unless its name says what; first the columns' names."""
+    first = next(iter(columns.values()))
+    rows = [["", *columns], ["look-ahead", *(look_ahead(results) for results in columns.values())]]
+
+    def row(name: str, of: Callable[[dict], dict | None], scale: float = 100.0) -> None:
+        rows.append([name, *(cell(of(results), scale) for results in columns.values())])
+
+    for suffix, where in (("", ""), ("_anomalous", ", anomalous videos")):
+        row(f"AUC{where}", lambda r, s=suffix: r["auc" + s])
+        row(f"AP, step-wise{where}", lambda r, s=suffix: r["ap" + s])
+        row(f"AP, trapezoidal{where}", lambda r, s=suffix: r["ap_trapezoid" + s])
+    row(f"false alarms at {first['far_threshold']}, of normal videos' frames", lambda r: r["far"])
+    row("AUC of videos, by their maximum", lambda r: r["video_auc"])
+    for name, found in first.items():
+        if name.startswith("f1_"):
+            what = name.removeprefix("f1_")
+            row(f"F1 of {what} at {found['threshold']:.3f}, best on other videos", lambda r, n=name: r.get(n))
+    for name, of_class in first["classes"].items():
+        row(f"AUC, {name} ({of_class['n_videos']})", lambda r, n=name: r["classes"][n]["auc"])
+    if first["events"]:
+        row(f"events detected, of {first['events']['n_events']}", lambda r: r["events"]["detected"])
+        row("  delay, median (s)", lambda r: r["events"]["delay_median"], 1)
+        row("  delay, 90th percentile (s)", lambda r: r["events"]["delay_p90"], 1)
+        row("  false alarms an hour of normal videos", lambda r: r["events"]["false_alarms_per_hour"], 1)
+        row("  in alarm, of anomalous videos' normal frames", lambda r: r["events"]["alarmed_outside"])
+        for least in first["events"]["ap_iou"]:
+            row(f"AP of intervals, IoU {least}", lambda r, n=least: r["events"]["ap_iou"][n])
+    return rows
+
+
+def cell(found: dict | None, scale: float) -> str:
+    """`72.87 [69.10, 76.21]`"""
+    if found is None:
+        return "-"
+    interval = "[-]" if found["interval"] is None else "[{:.2f}, {:.2f}]".format(*(scale * x for x in found["interval"]))
+    return f"{scale * found['value']:.2f} {interval}"
+
+
+def look_ahead(results: dict[str, Any]) -> str:
+    """`7 snippets (112 frames, 3.7 s)`"""
+    n = results["look_ahead"]
+    if n is None:
+        return "not stated"
+    frames = FRAMES_PER_SNIPPET * n
+    return f"{n} snippets ({frames} frames, {frames / results['fps']:.1f} s)" if n else "none"
+
+
+def remark(results: dict[str, Any]) -> str:
+    """What the table's numbers mean."""
+    n_videos = f"{results['n_videos']} videos, {results['n_normal_videos']} normal"
+    found = results["events"]
+    alarms = (
+        f"Events: the threshold is the lowest at which these normal videos raise {found['allowed_per_hour']:g} or fewer false "
+        f"alarms an\nhour, at {results['fps']:g} frames a second; delays are of the events detected, until the score exists."
+        if found
+        else "No normal videos: no false alarms, and no threshold to detect events with."
+    )
+    unknown = "\nThe scores do not state their look-ahead: delays are as if there was none."
+    if results["look_ahead"] is not None or not found:
+        unknown = ""
+    return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}{unknown}"
