@@ -21,6 +21,7 @@ N_CROPS = 10
 N_EVENTS = 12  # everyday events, seen in normal and anomalous videos alike
 N_ANOMALIES = 3
 N_SCENES = 12  # a video's background is a mixture of them
+MARGIN = 16  # clips before and after the events of the memory experiment, more than two layers of 7 clips see back
 UCF_CLASSES = ("Abuse", "Arson", "Fighting", "Robbery")
 XD_LABELS = ("B1-0-0", "B2-0-0", "B4-0-0", "B1-B2-0")
 MAKE_LIST = Path(__file__).resolve().parent / "list" / "make_list.py"
@@ -127,16 +128,17 @@ def make_gap(world: World, out: Path, gap: int, *, n_videos: int) -> None:
 
     A door opens and, so many clips later, closes; in an anomalous video it closes before it opens. Each event lasts a clip and
     is as frequent in normal as in anomalous videos, and the second event alone is anomalous. In half of the normal training
-    videos nothing happens, so that events stand out; in the test videos there are always both. Writes train.csv, test.csv
-    and gt.npy.
+    videos nothing happens, so that events stand out; in the test videos there are always both. A video begins long before and
+    ends long after its events: else a short memory could tell which event is the last by what follows it. Writes train.csv,
+    test.csv and gt.npy.
     """
     rng, opening, closing = world.rng, *8.0 * world.events[:2]
     lists, truth = {"train": ["path,label"], "test": ["path,label"]}, []
     for i in range(n_videos):
         part, anomalous = "test" if i % 6 >= 4 else "train", i % 2 == 1
-        n_clips = gap + 12
+        n_clips = MARGIN + 4 + gap + MARGIN
         x = 5.0 * world.scenes[0] + rng.standard_normal((4 * n_clips, world.width)) / world.width**0.5
-        start = int(rng.integers(8, n_clips - gap))
+        start = int(rng.integers(MARGIN, MARGIN + 4))
         if anomalous or part == "test" or rng.random() < 0.5:
             first, second = (closing, opening) if anomalous else (opening, closing)
             x[4 * start : 4 * start + 4] += first
