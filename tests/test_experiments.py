@@ -211,7 +211,11 @@ def test_bad_grids_are_refused(tmp_path, run, flags, then, words):
 
 
 def test_the_memory_sets_cannot_be_told_apart_in_a_short_window(tmp_path, run):
-    """Every event comes as often first as second, so that a clip alone, or any window without both, says nothing."""
+    """Every event comes as often first as second, so that a clip alone, or any window without both, says nothing.
+
+    Nor do a video's ends: when the second event was near the last clip, a model with a memory of one clip reached an AUC of 72
+    at a gap of 64, by what followed the first event and was cut off after the second.
+    """
     done = run("demo.py", "--out", tmp_path, "--gaps", 3, "--n-videos", 120, "--width", WIDTH)
     assert done.code == 0, done.err
     folder = tmp_path / "3"
@@ -222,7 +226,7 @@ def test_the_memory_sets_cannot_be_told_apart_in_a_short_window(tmp_path, run):
     unusual = np.linalg.norm(clips - np.median(clips, (0, 1)), axis=2) > 4  # (V, N) the clips with an event
     assert (unusual.sum(1) == 2).all()
     first, second = unusual.argmax(1), unusual.shape[1] - 1 - unusual[:, ::-1].argmax(1)
-    assert (second - first == 3).all()
+    assert (second - first == 3).all() and first.min() >= 16 and second.max() + 16 < unusual.shape[1]
     anomalous = np.array([row["label"] == "Abuse" for row in rows])
     assert (truth.argmax(1)[anomalous] == second[anomalous]).all() and truth[~anomalous].sum() == 0
     v = np.arange(len(rows))
