@@ -145,22 +145,7 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
     n_snippets = n_snippets.astype(np.int64)
     starts = np.cumsum(n_snippets) - n_snippets
     require_scores(path, names, starts, scores)
-    own = np.arange(len(scores)) - np.repeat(starts, n_snippets) + 1
-    look_ahead = content.get("look_ahead")
-    if look_ahead is not None and (look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0):
-        raise ValueError(f"{path}: look_ahead must be one number of snippets, found {look_ahead}")
-    seen = content.get("seen", np.minimum(own + int(look_ahead or 0), np.repeat(n_snippets, n_snippets)))
-    if (
-        seen.dtype.kind not in "iu"
-        or seen.shape != own.shape
-        or (seen < own).any()
-        or (seen > np.repeat(n_snippets, n_snippets)).any()
-    ):
-        raise ValueError(f"{path}: seen must count, for each snippet, at least those up to its own and at most its video's")
-    if (np.diff(seen.astype(np.int64))[np.diff(own) > 0] < 0).any():
-        raise ValueError(f"{path}: seen must not fall within a video: a score waits at least as long as the one before")
-    if look_ahead is None and "seen" in content:
-        look_ahead = (seen - own).max()
+    seen, look_ahead = timing_of(content, path, n_snippets)
     names = [str(name) for name in names]
     if list_path is None:
         labels, frames = described(content, path, names, n_snippets)
@@ -171,7 +156,26 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
         for name, label, n, n_frames in zip(names, labels, n_snippets, frames, strict=True)
     ]
     require_distinct(path, videos)
-    return Scores(videos, scores.astype(np.float64), seen.astype(np.int64), None if look_ahead is None else int(look_ahead))
+    return Scores(videos, scores.astype(np.float64), seen, look_ahead)
+
+
+def timing_of(content: dict[str, np.ndarray], path: str | Path, n_snippets: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """`seen` and `look_ahead` of a file; the one that is missing follows from the other. Raises ValueError."""
+    length = np.repeat(n_snippets, n_snippets)  # (S,) of each snippet's video
+    own = np.arange(len(length)) - np.repeat(np.cumsum(n_snippets) - n_snippets, n_snippets) + 1
+    look_ahead, seen = content.get("look_ahead"), content.get("seen")
+    if look_ahead is not None:
+        if look_ahead.dtype.kind not in "iu" or look_ahead.shape != () or look_ahead < 0:
+            raise ValueError(f"{path}: look_ahead must be one number of snippets, found {look_ahead}")
+        look_ahead = int(look_ahead)
+    if seen is None:
+        return np.minimum(own + min(look_ahead or 0, len(own)), length), look_ahead
+    if seen.dtype.kind not in "iu" or seen.shape != own.shape or (seen < own).any() or (seen > length).any():
+        raise ValueError(f"{path}: seen must count, for each snippet, at least those up to its own and at most its video's")
+    seen = seen.astype(np.int64)
+    if (np.diff(seen)[np.diff(own) > 0] < 0).any():
+        raise ValueError(f"{path}: seen must not fall within a video: a score waits at least as long as the one before")
+    return seen, int((seen - own).max()) if look_ahead is None else look_ahead
 
 
 def require_scores(path: str | Path, names: np.ndarray, starts: np.ndarray, scores: np.ndarray) -> None:

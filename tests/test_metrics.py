@@ -424,6 +424,7 @@ def scored(tmp_path):
         ({"n_snippets": np.array([5, 4, 9, 0])}, "at least 1"),
         ({"seen": np.zeros(18, int)}, "seen must count"),
         ({"look_ahead": np.array(-1)}, "look_ahead must be"),
+        ({"look_ahead": np.array(2**64 - 1, np.uint64)}, None),
         ({"seen": np.r_[5, 4, 3, 4, 5, 1:5, 1:4, 1:7]}, "must not fall"),
         ({"n_snippets": np.array([2**62, 2**62, 2**62, 2**62 + 18])}, "adds up to"),
         ({"label": np.array(["Abuse", "Normal", "B7", "A"])}, None),  # the list's labels count
