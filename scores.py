@@ -143,8 +143,7 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
             f"found {scores.dtype} of shape {scores.shape}"
         )
     n_snippets = n_snippets.astype(np.int64)
-    starts = np.cumsum(n_snippets) - n_snippets
-    require_scores(path, names, starts, scores)
+    require_scores(path, names, n_snippets, scores)
     seen, look_ahead = timing_of(content, path, n_snippets)
     names = [str(name) for name in names]
     if list_path is None:
@@ -178,10 +177,11 @@ def timing_of(content: dict[str, np.ndarray], path: str | Path, n_snippets: np.n
     return seen, int((seen - own).max()) if look_ahead is None else look_ahead
 
 
-def require_scores(path: str | Path, names: np.ndarray, starts: np.ndarray, scores: np.ndarray) -> None:
+def require_scores(path: str | Path, names: np.ndarray, n_snippets: np.ndarray, scores: np.ndarray) -> None:
     """Raise ValueError where a score is not in [0, 1]."""
     wrong = np.flatnonzero(~((scores >= 0) & (scores <= 1)))
     if len(wrong):
+        starts = np.cumsum(n_snippets) - n_snippets
         first, video = scores[wrong[0]], int(np.searchsorted(starts, wrong[0], "right")) - 1
         remedy = "write scores, not logits (the sigmoid of a logit is a score)"
         if np.isnan(first):

@@ -297,7 +297,7 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
     assert (covered >= 0.85 * 60).all() and covered[0] < 60, covered
 
 
-def test_resamples_without_a_normal_video_say_nothing_of_events(scored):
+def test_resamples_without_a_normal_video_say_nothing_of_events():
     """There is no threshold then: to take it for 0 would detect everything."""
     videos = [Video(f"v{i}", None, "Abuse", i > 0, 4, 64, 0) for i in range(4)]  # a third of all draws lack v0
     found = metrics.Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
