@@ -13,10 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
-import atomic
-import compare
 import option
-from grid import PARSERS, ROWS, Grid, command_of
+from experiments import compare
+from experiments.grid import PARSERS, ROWS, Grid, command_of
+from files import atomic
 
 
 def assignment(text: str) -> tuple[str, list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-import atomic
+from files import atomic
 from option import Parser, exit_codes
 
 N_CROPS = 10

@@ -13,17 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import atomic
-import checkpoint
-import figures
 import metrics
 import report
-import scores
 import scoring
-import tables
+from evaluation import figures, scores, tables
+from files import atomic, checkpoint
+from files.videos import Video, read_ground_truth, read_videos, require_distinct
 from model import LSHMA
 from option import MODEL, TESTING, Parser, adopt, exit_codes, parse, resolve_variant
-from videos import Video, read_ground_truth, read_videos, require_distinct
 
 
 def run(work: Callable[[Namespace], None], parser: Parser, arguments: Sequence[str] | None = None) -> None:

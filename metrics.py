@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import atomic
-import events
-import tables
-from bootstrap import Bootstrap, share_of_finite, weighted_quantile
-from curves import areas, resampled_areas
+from evaluation import events, tables
+from evaluation.bootstrap import Bootstrap, share_of_finite, weighted_quantile
+from evaluation.curves import areas, resampled_areas
+from evaluation.scores import Scores, read_scores
+from files import atomic
+from files.videos import FRAMES_PER_SNIPPET, classes_of, read_ground_truth
 from option import Parser, check_terms, exit_codes, term_flags
-from scores import Scores, read_scores
-from videos import FRAMES_PER_SNIPPET, classes_of, read_ground_truth
 
 FALSE_ALARM = 0.5  # the score above which a normal frame counts as a false alarm
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)

@@ -16,17 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import atomic
-import events
-import figures
 import metrics
 import smoothing
-import tables
+from evaluation import events, figures, tables
+from evaluation.scores import Scores, columns_of, from_logits, read_record
+from files import atomic
+from files.videos import FRAMES_PER_SNIPPET, classes_of
 from option import Parser, check_terms, exit_codes
-from scores import Scores, columns_of, from_logits, read_record
-from videos import FRAMES_PER_SNIPPET, classes_of
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).with_name("evaluation") / "report.html"
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
 OPTIONS = {  # of options.json, what a report needs and what it is
     **dict.fromkeys(("smooth", "smooth_pad", "variant", "data_set"), str),

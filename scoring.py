@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import atomic
-import curves
 import metrics
 from dataset import PackedVideos, load, real_snippets, test_batches
+from evaluation import curves
+from evaluation.scores import Scores, from_logits
+from files import atomic
+from files.videos import Video
 from model import LSHMA
-from scores import Scores, from_logits
-from videos import Video
 
 
 class Prediction(NamedTuple):

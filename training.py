@@ -20,18 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-import atomic
-import checkpoint
 import engine
-import figures
-import resume
 import scoring
 from dataset import Batch, hold_out, load, real_snippets, training_batches
-from interrupt import Signals
+from evaluation import figures
+from files import atomic, checkpoint
+from files.videos import Video, require_both_classes
 from model import LSHMA
 from option import resolve_variant
-from resume import Paths
-from videos import Video, require_both_classes
+from running import resume
+from running.interrupt import Signals
+from running.resume import Paths
 
 
 class Data(NamedTuple):

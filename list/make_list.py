@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import atomic
+from files import atomic
+from files.videos import FRAMES_PER_SNIPPET, UCF_ANOMALIES, fit, is_anomalous, open_features, video_name
 from option import Parser, exit_codes
-from videos import FRAMES_PER_SNIPPET, UCF_ANOMALIES, fit, is_anomalous, open_features, video_name
 
 OUTPUTS = {  # training list, test list, ground truth
     "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy"),

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, write_list
 
-import compare
-import events
-import figures
 import report
-from grid import Row
+from evaluation import events, figures
+from experiments import compare
+from experiments.grid import Row
 
 
 @pytest.fixture

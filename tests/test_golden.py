@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from conftest import write_list
 
-import checkpoint
 import kcg
 import smoothing
 from dataset import Batch, pack
+from files import checkpoint
 from model import LSHMA
 from training import video_scores
 

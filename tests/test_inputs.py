@@ -14,10 +14,10 @@ import pytest
 import torch
 from conftest import ROOT, SMALL, WIDTH, walk, write_list
 
-import checkpoint
-import figures
 from dataset import PackedVideos
-from videos import find_file, is_anomalous, read_videos, video_name
+from evaluation import figures
+from files import checkpoint
+from files.videos import find_file, is_anomalous, read_videos, video_name
 
 TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 

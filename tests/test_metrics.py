@@ -10,15 +10,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc as area
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-import bootstrap
-import curves
-import events
 import metrics
 import smoothing
-import tables
-from bootstrap import Bootstrap
-from scores import from_logits, read_scores
-from videos import Video
+from evaluation import bootstrap, curves, events, tables
+from evaluation.bootstrap import Bootstrap
+from evaluation.scores import from_logits, read_scores
+from files.videos import Video
 
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import WIDTH, make_model, walk, write_list
 
-import checkpoint
-from videos import load_features, read_ground_truth, read_videos, require_distinct
+from files import checkpoint
+from files.videos import load_features, read_ground_truth, read_videos, require_distinct
 
 N = 500  # of each of four kinds
 

@@ -18,8 +18,8 @@ import dataset
 import engine
 import scoring
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
+from files.videos import Video
 from training import passes, video_scores
-from videos import Video
 
 TRAIN = "ucf_train.py"
 

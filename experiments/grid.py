@@ -18,10 +18,10 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-import atomic
 import option
 import ucf_option
 import xd_option
+from files import atomic
 
 ROWS = {  # the method, its alternatives, and what is left when a part of it is taken away
     "paper": "",
@@ -43,7 +43,7 @@ PARSERS = {
     "longterm_test": ucf_option.parser,
 }
 OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path")  # what a grid gives each run itself
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 
 
 class Row(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import smoothing
-from videos import (
+from files.videos import (
     FRAMES_PER_SNIPPET,
     UCF_ANOMALIES,
     Video,

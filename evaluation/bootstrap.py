@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from curves import areas, resampled_areas
+from evaluation.curves import areas, resampled_areas
 
 N_RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # quantiles of the resamples

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import atomic
+from files import atomic
 
 FORMAT = "lshma 1"
 CONTENT = {**dict.fromkeys(("model", "options", "digests", "optimizer", "scheduler", "progress"), dict), "random": list}

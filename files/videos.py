@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-import npy
+from files import npy
 
 FRAMES_PER_SNIPPET = 16
 UCF_ANOMALIES = (

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-import figures
 import metrics
-from bootstrap import INTERVAL, Bootstrap
-from curves import areas, resampled_areas
-from grid import Cell, Grid, Row, named
-from scores import from_logits, read_record
+from evaluation import figures
+from evaluation.bootstrap import INTERVAL, Bootstrap
+from evaluation.curves import areas, resampled_areas
+from evaluation.scores import from_logits, read_record
+from experiments.grid import Cell, Grid, Row, named
 
 METRICS = {  # what the figure can show
     "auc": "AUC (%)",

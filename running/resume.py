@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-import checkpoint
+from files import checkpoint
+from files.videos import Video
 from option import adopt
-from videos import Video
 
 FREE = {
     *("given", "use_checkpoint", "checkpoint_path", "model_path", "out_dir", "max_epoch", "save_minutes", "workers", "device"),

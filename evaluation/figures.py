@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-import atomic
-import curves
-from videos import FRAMES_PER_SNIPPET, Video
+from evaluation import curves
+from files import atomic
+from files.videos import FRAMES_PER_SNIPPET, Video
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind readers, and in print
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "black")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from videos import FRAMES_PER_SNIPPET
+from files.videos import FRAMES_PER_SNIPPET
 
 
 def text(columns: Mapping[str, dict[str, Any]]) -> str:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from curves import CHUNK, resampled_counts
-from videos import FRAMES_PER_SNIPPET
+from evaluation.curves import CHUNK, resampled_counts
+from files.videos import FRAMES_PER_SNIPPET
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of the snippets that lie below an interval's threshold
 OVERLAP = 0.5  # of two detected intervals that overlap more, only the more confident is kept
