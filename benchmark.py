@@ -9,13 +9,13 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 
+import engine
+import scoring
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-import engine
 import kcg
-import scoring
 from option import resolve_variant
 from training import make_optimizer, video_scores
 from ucf_option import parser

@@ -4,17 +4,20 @@ function of seed and epoch alone.
 Shapes: N clips (packed over videos), V videos, T snippets per clip, D width, L snippets of one video.
 """
 
-import signal
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from files.videos import Video, checksum, load_features
+from files.features import checksum, load_features
+from files.videos import Video
+from running.interrupt import blocked, obey_parent_alone
 
 CLIPS_PER_TEST_BATCH = {"cpu": 512, "cuda": 8192}  # what fits the caches of the one and fills the other
 
@@ -87,30 +90,26 @@ class PackedVideos(Dataset):
         )
 
 
-def load(dataset: PackedVideos, batches: Sequence[Sequence[int]], workers: int, device: torch.device) -> Iterator[Batch]:
+def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, device: torch.device) -> Iterator[Batch]:
     """The batches of these rows, in this order, read ahead by worker processes, on the device.
 
     Raises ValueError or OSError where a file can no longer be read.
     """
     loader = DataLoader(
         dataset,
-        sampler=batches,
+        sampler=rows,
         batch_size=None,
-        num_workers=min(workers, len(batches)),
+        num_workers=min(workers, len(rows)),
         generator=torch.Generator(),  # its own, so that loading leaves the global random state alone
-        worker_init_fn=leave_signals_to_main,
+        worker_init_fn=obey_parent_alone,
         pin_memory=device.type == "cuda",
     )
-    for batch in loader:
+    with blocked():  # worker processes begin here
+        batches = iter(loader)
+    for batch in batches:
         if not isinstance(batch, Batch):
             raise batch
         yield batch.to(device)
-
-
-def leave_signals_to_main(worker: int) -> None:
-    """A worker process goes on through Ctrl-C: the main process finishes its step, saves and ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def alternate(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:
@@ -173,15 +172,15 @@ def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[list[Vid
 
 def alike(videos: Sequence[Video]) -> list[list[Video]]:
     """The videos in groups of one name or the same content. Raises ValueError where crops of a video disagree on the class."""
-    group_of: dict[str | int, list[Video]] = {}  # by name, and by checksum
+    first: dict[str | int, int] = {}  # by name, and by checksum
+    pairs = [(i, first.setdefault(key, i)) for i, video in enumerate(videos) for key in (video.name, video.checksum)]
     for video in videos:
-        group, same = group_of.get(video.name, []), group_of.get(video.checksum, [])
-        crop = next((other for other in group if other.name == video.name), video)
+        crop = videos[first[video.name]]
         if crop.anomalous is not video.anomalous:
             raise ValueError(f"{video.path} is {video.label}, but another crop of it is {crop.label}; mend the training list")
-        if group is not same:
-            group += same
-        group.append(video)
-        for member in group if same else [video]:
-            group_of[member.name] = group_of[member.checksum] = group
-    return list({id(group): group for group in group_of.values()}.values())
+    n, rows = len(videos), np.array(pairs).T
+    n_groups, group_of = connected_components(coo_array((np.ones(rows.shape[1]), tuple(rows)), shape=(n, n)), directed=False)
+    groups: list[list[Video]] = [[] for _ in range(n_groups)]
+    for video, group in zip(videos, group_of, strict=True):
+        groups[group].append(video)
+    return groups

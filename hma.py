@@ -6,6 +6,7 @@ A layer meets its past in one of two ways, with the same numbers: `step` carries
 Shapes: B streams, N clips (packed over videos), T snippets per clip, D width, M remembered clips.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -53,42 +54,49 @@ def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
 def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, capacity: int) -> Tensor:
     """Which clips each clip of whole videos remembers: what `Memory` would hold when the clip arrives.
 
-    On nearly all videos a rule does what its simplest form does: `ebbinghaus` drops the oldest, `released` keeps the first
-    clips for ever. That table is written down and checked against the rule in one go; only the segments where it fails
-    (most, under `salience`) are stepped through, all at once.
+    The guess of `usual` is checked against the rule in one go; only the segments where it fails (most, under `salience`) are
+    replayed, all at once. The tensors are the CPU's: these are many small steps, which a GPU would only wait for.
 
     Args:
         strength: (N,) float64, of each clip as an entry. newest: (N,) float64, of each clip when it joins.
         segment: (N,) int64, ascending: clips of different segments never see each other.
     Returns: (N, capacity) int64 indices of clips, oldest first; -1 = empty slot, empty slots first.
     """
-    n = torch.arange(len(segment))
-    start = torch.searchsorted(segment, segment)
-    slot = torch.arange(capacity)
-    last = torch.minimum(n, start + capacity) if rule == "released" else n
-    table = last.unsqueeze(1) - capacity + slot  # (N, M)
-    table = table.masked_fill(table < start.unsqueeze(1), -1)
+    table = usual(rule, segment, capacity)
     if rule == "fifo" or capacity == 0:
         return table
 
-    def after(table: Tensor, n: Tensor) -> Tensor:
+    def after(rows: Tensor, n: Tensor) -> Tensor:
         """The rows that follow from these rows once the clips n have joined."""
-        joined = torch.cat((table, n.unsqueeze(1)), 1)  # (B, M + 1)
-        s = torch.cat((strength[table], newest[n].unsqueeze(1)), 1)
+        joined = torch.cat((rows, n.unsqueeze(1)), 1)  # (B, M + 1)
+        s = torch.cat((strength[rows], newest[n].unsqueeze(1)), 1)
         age = (n.unsqueeze(1) - joined).masked_fill(joined < 0, -1)
         return joined.gather(1, survivors(rule, s, age))
 
-    followed = n[1:][segment[1:] == segment[:-1]]  # every clip but the first of a segment
+    followed = torch.arange(1, len(segment))[segment[1:] == segment[:-1]]  # every clip but the first of a segment
     wrong = (after(table[followed - 1], followed - 1) != table[followed]).any(1)
-    ids = segment[followed[wrong]].unique()
+    replay(table, segment, segment[followed[wrong]].unique(), after)
+    return table
+
+
+def usual(rule: str, segment: Tensor, capacity: int) -> Tensor:
+    """What is remembered on nearly all videos, as `remembered` returns it: the newest, or, under `released`, the first."""
+    n = torch.arange(len(segment))
+    start = torch.searchsorted(segment, segment)
+    last = torch.minimum(n, start + capacity) if rule == "released" else n
+    table = last.unsqueeze(1) - capacity + torch.arange(capacity)  # (N, M)
+    return table.masked_fill(table < start.unsqueeze(1), -1)
+
+
+def replay(table: Tensor, segment: Tensor, ids: Tensor, after: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Write the rows of these segments into the (N, M) table, clip by clip, the segments side by side."""
     first, end = torch.searchsorted(segment, ids), torch.searchsorted(segment, ids, right=True)
-    rows = table.new_full((len(ids), capacity), -1)
+    rows = table.new_full((len(ids), table.shape[1]), -1)
     for t in range(int((end - first).max()) if len(ids) else 0):
         going = first + t < end
         first, end, rows = first[going], end[going], rows[going]
         table[first + t] = rows
         rows = after(rows, first + t)
-    return table
 
 
 class Compressed(NamedTuple):

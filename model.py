@@ -1,12 +1,14 @@
 """LSHMA: key clips -> position -> HMA layers -> head, over whole videos or clip by clip (METHOD, section 5).
 
     model = LSHMA(width=512, layers=4, window=4, cache_keep_max_len=4, p=0.0, forgetting="ebbinghaus", attn_merge="token")
-    output = model(clips, starts, key_clips=True, exit_threshold=None)              # whole videos, as in training
-    output, memory = model.step(clips, memory, key_clips=True, exit_threshold=0.6)  # live streams
+    output = model(clips, starts, key_clips=True, scales=FUSE)                   # whole videos, as in training
+    output, memory = model.step(clips, memory, key_clips=True, scales=Select(0.6))  # live streams
 
 Shapes: B streams, N clips (packed over videos), V videos, T snippets per clip, D width.
 """
 
+from argparse import Namespace
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,21 @@ from torch import Tensor, nn
 
 import kcg
 from hma import HMA, MLP, Memory
+
+
+class Fuse(NamedTuple):
+    """Multi-scale: a clip's logits are those of the maximum of all layers' features and the input's, as in training."""
+
+
+class Select(NamedTuple):
+    """Multi-temporal-scale selection: a clip stops at the first layer where one of its snippets scores above the threshold."""
+
+    exit_threshold: float  # in [0, 1]; 1 never stops early
+
+
+FUSE = Fuse()
+# (layer's index, x (n, T, D), the clips that still go on (n,), which of all clips have stopped (N,)) -> (n, T, D)
+Advance = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class Output(NamedTuple):
@@ -34,11 +51,7 @@ class StreamMemory(NamedTuple):
 
 
 class LSHMA(nn.Module):
-    """The whole model. `exit_threshold` chooses how the layers' scales become logits:
-
-    None: all fused by their maximum, as in training; a score in [0, 1]: multi-temporal-scale selection, each clip stops at
-    the first layer where one of its snippets scores above it (1 never stops early).
-    """
+    """The whole model."""
 
     def __init__(
         self,
@@ -71,50 +84,62 @@ class LSHMA(nn.Module):
         self.classifier = nn.Linear(width, 1)
         self.forgetting = forgetting
 
-    def forward(self, clips: Tensor, starts: Tensor, *, key_clips: bool, exit_threshold: float | None) -> Output:
+    def forward(self, clips: Tensor, starts: Tensor, *, key_clips: bool, scales: Fuse | Select) -> Output:
         """Whole videos at once.
 
         Args:
             clips: (N, T, D) float32, the videos one after another. starts: (V,) int64 on the same device, each
                 video's first clip, ascending from 0.
             key_clips: whether the KCG drops redundant clips; a dropped clip inherits the last key clip's logits.
+        Raises ValueError where clips have another shape.
         """
+        self.require_whole(clips)
         n = torch.arange(len(clips), device=clips.device)
         key = kcg.select(clips, starts) if key_clips else torch.ones_like(n, dtype=torch.bool)
-        video = torch.searchsorted(starts, n, right=True)
-        x = clips[key] + self.position
-        logits, exit_layer = self.fuse(x, video[key]) if exit_threshold is None else self.select(x, video[key], exit_threshold)
+        video = torch.searchsorted(starts, n, right=True)[key]
+
+        def advance(i: int, x: Tensor, going: Tensor, stopped: Tensor) -> Tensor:
+            # a stop empties the deeper memories: what comes after it is a new segment to them
+            segment = (video + stopped.cumsum(0))[going]
+            return self.layers[i](x, segment, self.odds(x)) if len(x) else x
+
+        logits, exit_layer = self.through_layers(clips[key] + self.position, scales, advance)
         last_key = key.cumsum(0) - 1
         return Output(logits[last_key], exit_layer[last_key], key)
 
-    def fuse(self, x: Tensor, segment: Tensor) -> tuple[Tensor, Tensor]:
-        """Multi-scale: the maximum over all layers, and the input, of their features. x (N, T, D) -> (N, T), (N,)."""
-        z = self.linear(x)
-        for layer in self.layers:
-            x = layer(x, segment, self.odds(x))
-            z = torch.maximum(z, self.linear(x))
-        return self.head(z), segment.new_full((len(x),), len(self.layers))
+    def through_layers(self, x: Tensor, scales: Fuse | Select, advance: Advance) -> tuple[Tensor, Tensor]:
+        """The clips through all layers, or as far as they go: x (N, T, D) -> logits (N, T), exit layers (N,).
 
-    def select(self, x: Tensor, segment: Tensor, exit_threshold: float) -> tuple[Tensor, Tensor]:
-        """Multi-temporal-scale selection: logits of the first layer that is sure. x (N, T, D) -> (N, T), (N,)."""
-        if not self.layers:
-            return self.fuse(x, segment)
-        logits, exit_layer = x.new_empty(x.shape[:2]), segment.new_empty(len(x))
-        going = torch.arange(len(x), device=x.device)  # the clips that no layer was sure of yet
-        for depth, layer in enumerate(self.layers, 1):
-            x = layer(x, segment, self.odds(x))
-            if exit_threshold >= 1 and depth < len(self.layers):
-                continue  # no score exceeds 1: these logits would not be looked at
-            found = self.head(self.linear(x))  # (n, T)
-            logits = logits.index_copy(0, going, found.to(logits.dtype))
-            exit_layer = exit_layer.index_fill(0, going, depth)
-            sure = is_sure(found, exit_threshold)
-            stay = (~sure).nonzero().squeeze(1)
-            # an exit empties the deeper memories: what comes after it is a new segment to them
-            going, x, segment = going[stay], x[stay], (segment + sure.cumsum(0))[stay]
-            if len(going) == 0:
-                break
-        return logits, exit_layer
+        `advance` takes the clips that still go on through a layer; it is asked for every layer, for none of them too.
+        """
+        going = torch.arange(len(x), device=x.device)
+        stopped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        logits, exit_layer = x.new_empty(x.shape[:2]), going.new_full((len(x),), len(self.layers))
+        fuse = isinstance(scales, Fuse) or not self.layers
+        z = self.linear(x) if fuse else None
+        for i in range(len(self.layers)):
+            x = advance(i, x, going, stopped)
+            if fuse:
+                z = torch.maximum(z, self.linear(x))
+            elif i + 1 < len(self.layers) and scales.exit_threshold < 1:  # no score exceeds 1: they need not be looked at
+                these = self.head(self.linear(x))  # (n, T)
+                logits = logits.index_copy(0, going, these.to(logits.dtype))
+                exit_layer = exit_layer.index_fill(0, going, i + 1)
+                sure = is_sure(these, scales.exit_threshold)
+                stopped = stopped.index_fill(0, going[sure], True)
+                going, x = going[~sure], x[~sure]
+        last = self.head(z if fuse else self.linear(x))
+        exit_layer = exit_layer.index_fill(0, going, len(self.layers))
+        return logits.index_copy(0, going, last.to(logits.dtype)), exit_layer
+
+    def require_whole(self, clips: Tensor) -> None:
+        """Raise ValueError where clips are not (., T, D)."""
+        if clips.shape[1:] != self.position.shape:
+            window, width = self.position.shape
+            raise ValueError(
+                f"expected clips of {window} snippets of width {width}, (N, {window}, {width}), found {tuple(clips.shape)}; pad "
+                "a video's last, short clip with zeros, as dataset.pack does"
+            )
 
     def head(self, z: Tensor) -> Tensor:
         """(..., D) -> (...) logits."""
@@ -122,10 +147,10 @@ class LSHMA(nn.Module):
 
     @torch.no_grad()
     def odds(self, x: Tensor) -> Tensor | None:
-        """What the model thinks of clips on their way, by which `salience` remembers them: (N, T, D) -> (N,), above 0.
+        """The odds that clips are anomalous, as the model sees them between layers: (N, T, D) -> (N,), above 0, detached.
 
-        The odds p / (1 - p) = exp(logit) of a clip's most suspicious snippet at the scale of x, detached. Other rules do not
-        ask: None.
+        p / (1 - p) = exp(logit) of a clip's most suspicious snippet at the scale of x. `salience` remembers clips by them;
+        other rules do not ask: None.
         """
         return self.head(self.linear(x)).float().amax(1).exp() if self.forgetting == "salience" else None
 
@@ -147,37 +172,48 @@ class LSHMA(nn.Module):
         return StreamMemory(kcg.empty_gate(n_streams, device), tuple(layers), logits, exit_layer)
 
     def step(
-        self, clips: Tensor, memory: StreamMemory, *, key_clips: bool, exit_threshold: float | None
+        self, clips: Tensor, memory: StreamMemory, *, key_clips: bool, scales: Fuse | Select
     ) -> tuple[Output, StreamMemory]:
-        """The next clip of each of B independent streams: (B, T, D) -> one row per stream, and the memory to go on with."""
+        """The next clip of each of B independent streams: (B, T, D) -> one row per stream, and the memory to go on with.
+
+        Raises ValueError where clips have another shape.
+        """
+        self.require_whole(clips)
         if key_clips:
             key, gate = kcg.step(clips, memory.gate)
         else:
             key, gate = torch.ones(len(clips), dtype=torch.bool, device=clips.device), memory.gate
-        going = key.nonzero().squeeze(1)  # the streams still on their way through the layers
-        x = clips[going] + self.position
-        z = self.linear(x) if exit_threshold is None or not self.layers else None
-        logits, exit_layer = memory.logits, memory.exit_layer.index_fill(0, going, len(self.layers))
-        exited = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
-        layers = []
-        for depth, (layer, past) in enumerate(zip(self.layers, memory.layers, strict=True), 1):
-            past = past.emptied(exited)
+        streams, layers = key.nonzero().squeeze(1), []
+
+        def advance(i: int, x: Tensor, going: Tensor, stopped: Tensor) -> Tensor:
+            past = memory.layers[i].emptied(torch.zeros_like(key).index_fill(0, streams[stopped], True))
             if len(going):
-                x, now = layer.step(x, Memory(*(field[going] for field in past)), self.odds(x))
-                past = Memory(*(field.index_copy(0, going, new) for field, new in zip(past, now, strict=True)))
+                rows = streams[going]
+                x, now = self.layers[i].step(x, Memory(*(field[rows] for field in past)), self.odds(x))
+                past = Memory(*(field.index_copy(0, rows, new) for field, new in zip(past, now, strict=True)))
             layers.append(past)
-            if exit_threshold is None:
-                z = torch.maximum(z, self.linear(x))
-            elif exit_threshold < 1 or depth == len(self.layers):
-                found = self.head(self.linear(x))
-                logits = logits.index_copy(0, going, found.to(logits.dtype))
-                exit_layer = exit_layer.index_fill(0, going, depth)
-                sure = is_sure(found, exit_threshold)
-                exited = exited.index_fill(0, going[sure], True)
-                going, x = going[~sure], x[~sure]
-        if z is not None:
-            logits = logits.index_copy(0, going, self.head(z).to(logits.dtype))
+            return x
+
+        of_key, layer_of_key = self.through_layers(clips[key] + self.position, scales, advance)
+        logits = memory.logits.index_copy(0, streams, of_key.to(memory.logits.dtype))
+        exit_layer = memory.exit_layer.index_copy(0, streams, layer_of_key)
         return Output(logits, exit_layer, key), StreamMemory(gate, tuple(layers), logits, exit_layer)
+
+
+def build(options: Namespace) -> LSHMA:
+    """The model that the options describe, with fresh weights."""
+    return LSHMA(
+        width=options.visual_width,
+        layers=options.visual_layers,
+        window=options.attn_window,
+        cache_keep_max_len=options.cache_keep_max_len,
+        p=options.p,
+        forgetting=options.forgetting,
+        attn_merge=options.attn_merge,
+        drop_rate=options.drop_rate,
+        drop_attn_rate=options.drop_attn_rate,
+        drop_qkv_rate=options.drop_qkv_rate,
+    )
 
 
 def is_sure(logits: Tensor, exit_threshold: float) -> Tensor:

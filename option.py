@@ -1,53 +1,226 @@
 """The options that all scripts share; `ucf_option.py` and `xd_option.py` set each data set's values.
 
-`base_parser` defines every flag once; `parse` turns a command line into options and says, before any work, what cannot be.
+`FLAGS` defines every flag once, with the values it may have; `parse` turns a command line into options and says, before any
+work, what cannot be.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 # what --variant stands for; each can also be chosen by its own flag
 VARIANTS = {
     "paper": {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"},
     "released": {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
 }
-MODEL = (  # what testing takes from a checkpoint, to rebuild the model that was trained
-    "visual_width",
-    "visual_layers",
-    "attn_window",
-    "cache_keep_max_len",
-    "p",
-    "variant",
-    "forgetting",
-    "attn_merge",
-)
-
-
-TESTING = ("keyclip_test", "scales", "exit_threshold", "smooth", "smooth_width", "smooth_pad", "drop_snippets", "precision")
-CHOICES = {
-    "variant": tuple(VARIANTS),
-    "forgetting": ("ebbinghaus", "fifo", "salience", "released"),
-    "attn_merge": ("token", "interleave"),
-    "select_by": ("auc", "ap"),
-    "scales": ("select", "fuse"),
-    "smooth": ("slide", "fixed", "causal", "none"),
-    "smooth_pad": ("zero", "edge"),
-    "precision": ("fp32", "bf16"),
-}
 SWITCH = argparse.BooleanOptionalAction
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    multiple: int = 1
+    open: str = ""  # "(" where low is not among them, ")" where high is not
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if "(" in self.open else value >= self.low
+        below = value < self.high if ")" in self.open else value <= self.high
+        return above and below and (self.multiple == 1 or value % self.multiple == 0)
+
+    def __str__(self) -> str:
+        multiple = f"a multiple of {self.multiple}, " if self.multiple > 1 else ""
+        low = f"{'above' if '(' in self.open else 'at least'} {self.low:g}" if self.low > -1e9 else ""
+        high = f"{'below' if ')' in self.open else 'at most'} {self.high:g}" if self.high < 1e9 else "finite"
+        return multiple + " and ".join(part for part in (low, high) if part)
+
+
+class Flag(NamedTuple):
+    """One flag, under its name among the options."""
+
+    name: str
+    type: type | Any  # int, float, str, or SWITCH
+    values: Range | tuple[str, ...] | None  # those that it may have
+    help: str
+    default: Any = None  # None: set by the data set's file, or nothing
+    many: bool = False
+
+
+SHARE, COUNT = Range(0, 1, open=")"), Range(0, 10**9)
+FLAGS = {
+    "model": (  # a checkpoint carries them
+        Flag("visual_width", int, Range(128, 2**14, 128), "width D of the features"),
+        Flag("visual_layers", int, Range(0, 256), "HMA layers; 0 = a plain head on the features"),
+        Flag("attn_window", int, Range(2, 1024, 2), "snippets per clip, even"),
+        Flag("cache_keep_max_len", int, Range(1, 4096), "a layer remembers one clip less than this; 1 = no memory"),
+        Flag("p", float, Range(-1e9, 1e9), "share of plain attention added to the memory's"),
+        Flag("variant", str, tuple(VARIANTS), "the method as the paper says, or as the released code does"),
+        Flag("forgetting", str, ("ebbinghaus", "fifo", "salience", "released"), "which clip a full memory drops; None = the "
+             "variant's"),
+        Flag("attn_merge", str, ("token", "interleave"), "interleave = re-read attention across snippets and channels; None = "
+             "the variant's"),
+        Flag("drop_rate", float, SHARE, "dropout on the outputs of attention and MLP", 0.0),
+        Flag("drop_attn_rate", float, SHARE, "dropout on the attention weights", 0.0),
+        Flag("drop_qkv_rate", float, SHARE, "dropout on queries and keys", 0.0),
+    ),
+    "training": (
+        Flag("seed", int, Range(0, 2**63, open=")"), "of the weights, the order of the videos, dropout and dropped snippets"),
+        Flag("max_epoch", int, Range(1, 10**9), "epochs"),
+        Flag("batch_size", int, Range(1, 10**9), "videos per optimiser step"),
+        Flag("lr", float, Range(0, 1e9, open="("), "learning rate of AdamW"),
+        Flag("weight_decay", float, COUNT, "weight decay of AdamW"),
+        Flag("scheduler_rate", float, Range(0, 1e9, open="("), "factor on the learning rate at each milestone"),
+        Flag("scheduler_milestones", int, Range(1, 10**9), "epochs after which the learning rate drops", many=True),
+        Flag("keyclip_train", SWITCH, None, "train on key clips only (KCG)"),
+        Flag("eval_every", int, COUNT, "videos between evaluations within an epoch; 0 = at each epoch's end only"),
+        Flag("val_share", float, SHARE, "share of the training videos held out to select the best weights; 0 = select on the "
+             "test set", 0.0),
+        Flag("select_by", str, ("auc", "ap"), "the metric by which the best weights are chosen"),
+    ),
+    "testing": (  # where a test differs from its training in them, it says so
+        Flag("keyclip_test", SWITCH, None, "test on key clips only (KCG); the others inherit their logits"),
+        Flag("scales", str, ("select", "fuse"), "what is scored: select = the first layer that is sure, else the last; fuse = "
+             "the maximum of all layers' features, as in training"),
+        Flag("exit_threshold", float, Range(0, 1), "a clip stops at the first layer that scores a snippet above this; 1 = "
+             "never"),
+        Flag("smooth", str, ("slide", "fixed", "causal", "none"), "how logits are averaged over time"),
+        Flag("smooth_width", int, Range(1, 4096), "snippets averaged"),
+        Flag("smooth_pad", str, ("zero", "edge"), "what follows a video's last snippet; None = the variant's"),
+        Flag("drop_snippets", float, Range(0, 1), "share of the snippets set to zero, to test robustness", 0.0),
+        Flag("precision", str, ("fp32", "bf16"), "of the matrix products", "fp32"),
+    ),
+    "live": (  # what the figures of a live system depend on
+        Flag("fps", float, Range(0.001, 10**6, open=")"), "frames per second of the videos", 30.0),
+        Flag("false_alarms", float, Range(0, 10**6, open=")"), "false alarms allowed an hour of normal footage: sets the "
+             "threshold that events are detected with", 1.0),
+    ),
+    "data": (
+        Flag("train_list", str, None, "CSV with the header path,label"),
+        Flag("test_list", str, None, "CSV with the header path,label or path,label,frames"),
+        Flag("gt_path", str, None, "ground truth of the test list's frames, 0 or 1 (.npy)"),
+        Flag("feature_root", str, None, "folder in which alone the lists' paths are looked for (by their longest tail that "
+             "exists)"),
+        Flag("zero_non_finite", SWITCH, None, "set NaN and infinite features to zero instead of stopping", False),
+        Flag("hold_last", SWITCH, None, "features may lack a video's last, partial snippet: its last score holds to the "
+             "video's end", False),
+        Flag("allow_test_in_training", SWITCH, None, "train: go on where test videos are in the training list, by name or "
+             "content", False),
+    ),
+    "running": (
+        Flag("model_path", str, None, "test: the checkpoint to test; train: where the best weights go (None = best.pt in "
+             "--out-dir)"),
+        Flag("checkpoint_path", str, None, "train: the checkpoint that is kept up to date (None = last.pt in --out-dir)"),
+        Flag("use_checkpoint", SWITCH, None, "train: go on from --checkpoint-path; the authors' file is a starting point",
+             False),
+        Flag("save_minutes", float, COUNT, "train: minutes between checkpoints, beside each evaluation's", 5.0),
+        Flag("out_dir", str, None, "folder for the results, of this run alone (None = runs/<data set>-<time>)"),
+        Flag("device", str, None, "auto, cpu, cuda or cuda:N", "auto"),
+        Flag("workers", int, COUNT, "processes that load features; 0 = none", 2),
+        Flag("report", SWITCH, None, "test: also write the report, as report.py does", False),
+    ),
+}  # fmt: skip
+MODEL = tuple(flag.name for flag in FLAGS["model"])
+TESTING = tuple(flag.name for flag in FLAGS["testing"])
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that takes `_` for `-` in the names of flags, and no abbreviations of them."""
 
-    def __init__(self, **kwargs):
-        super().__init__(formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False, **kwargs)
+    def __init__(self, description: str):
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def parse_known_args(self, args=None, namespace=None):
         given = sys.argv[1:] if args is None else args
         return super().parse_known_args([dashed(argument) for argument in given], namespace)
+
+
+def dashed(argument: str) -> str:
+    """`--max_epoch=3` -> `--max-epoch=3`; anything but a flag stays as it is."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+
+
+def flag_of(name: str) -> str:
+    """`max_epoch` -> `--max-epoch`"""
+    return "--" + name.replace("_", "-")
+
+
+def add_flags(add: Callable, flags: Iterable[Flag]) -> None:
+    """Add flags to a parser or a group of it, by its `add_argument`."""
+    for flag in flags:
+        kind = {"action": SWITCH} if flag.type is SWITCH else {"type": flag.type}
+        if flag.many:
+            kind["nargs"] = "*"
+        text = flag.help
+        if isinstance(flag.values, tuple):
+            kind["choices"] = flag.values
+        elif flag.values:
+            text += f" ({flag.values})"
+        add(flag_of(flag.name), default=flag.default, help=text, **kind)
+
+
+def base_parser(description: str) -> Parser:
+    """Every flag; the defaults that differ from data set to data set are set by its own file."""
+    parser = Parser(description)
+    for group, flags in FLAGS.items():
+        add_flags(parser.add_argument_group(group).add_argument, flags)
+    return parser
+
+
+def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Options from a command line, checked; `options.given` is the set of names that the command line itself gave.
+
+    Exits with 2 and a message where an option cannot be.
+    """
+    defaults = vars(parser.parse_args([]))
+    unset = object()
+    told = vars(parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(defaults, unset))))
+    given = {name: value for name, value in told.items() if value is not unset}
+    options = argparse.Namespace(**defaults | given, given=set(given))
+    try:
+        check(options)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def check(options: argparse.Namespace, groups: Iterable[str] = FLAGS) -> None:
+    """Raise ValueError that names the first option, of these groups, with a value it cannot have."""
+    for flag in (flag for group in groups for flag in FLAGS[group]):
+        value = getattr(options, flag.name)
+        for one in value if flag.many else [value]:
+            if flag.values and one is not None and one not in flag.values:
+                allowed = flag.values if isinstance(flag.values, Range) else f"one of {', '.join(flag.values)}"
+                raise ValueError(f"{flag_of(flag.name)} must be {allowed}, not {one}")
+
+
+def adopt(options: argparse.Namespace, trained: dict, names: Iterable[str], path: str) -> None:
+    """Take the named options from a checkpoint's, where the command line does not say otherwise.
+
+    Raises ValueError that names `path` where one is missing or cannot be.
+    """
+    told = options.given | (set(VARIANTS["paper"]) if "variant" in options.given else set())
+    try:
+        for name in names:
+            if name not in told:
+                setattr(options, name, trained[name])
+        check(options)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: with the options of this checkpoint, {error} is wrong; use another one") from error
+
+
+def resolve_variant(options: argparse.Namespace) -> None:
+    """Fill in what the variant stands for where no flag says otherwise."""
+    for name, value in VARIANTS[options.variant].items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
 
 
 @contextmanager
@@ -63,181 +236,10 @@ def exit_codes() -> Iterator[None]:
         sys.exit(130)
 
 
-def dashed(argument: str) -> str:
-    """`--max_epoch=3` -> `--max-epoch=3`; anything but a flag stays as it is."""
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
-
-
-def base_parser(description: str) -> Parser:
-    """Every flag; the defaults that differ from data set to data set are set by its own file."""
-    parser = Parser(description=description)
-    model_flags(parser.add_argument_group("model").add_argument)
-    training_flags(parser.add_argument_group("training").add_argument)
-    testing_flags(parser.add_argument_group("testing").add_argument)
-    data_flags(parser.add_argument_group("data").add_argument)
-    running_flags(parser.add_argument_group("running").add_argument)
-    return parser
-
-
-def model_flags(flag: Callable) -> None:
-    """The flags of the model; a checkpoint carries them."""
-    flag("--visual-width", type=int, help="width D of the features, a multiple of 128")
-    flag("--visual-layers", type=int, help="HMA layers; 0 = a plain head on the features")
-    flag("--attn-window", type=int, help="snippets per clip, even")
-    flag("--cache-keep-max-len", type=int, help="a layer remembers one clip less than this; 1 = no memory")
-    flag("--p", type=float, help="share of plain attention added to the memory's")
-    flag("--variant", choices=CHOICES["variant"], help="the method as the paper says, or as the released code does")
-    flag("--forgetting", choices=CHOICES["forgetting"], help="which clip a full memory drops; None = the variant's")
-    flag("--attn-merge", choices=CHOICES["attn_merge"], help="interleave = re-read attention across snippets and channels; "
-         "None = the variant's")  # fmt: skip
-    flag("--drop-rate", default=0.0, type=float, help="dropout on the outputs of attention and MLP")
-    flag("--drop-attn-rate", default=0.0, type=float, help="dropout on the attention weights")
-    flag("--drop-qkv-rate", default=0.0, type=float, help="dropout on queries and keys")
-
-
-def training_flags(flag: Callable) -> None:
-    """The flags of training."""
-    flag("--seed", type=int, help="of the weights, the order of the videos, dropout and dropped snippets")
-    flag("--max-epoch", type=int, help="epochs")
-    flag("--batch-size", type=int, help="videos per optimiser step")
-    flag("--lr", type=float, help="learning rate of AdamW")
-    flag("--weight-decay", type=float, help="weight decay of AdamW")
-    flag("--scheduler-rate", type=float, help="factor on the learning rate at each milestone")
-    flag("--scheduler-milestones", type=int, nargs="*", help="epochs after which the learning rate drops")
-    flag("--keyclip-train", action=SWITCH, help="train on key clips only (KCG)")
-    flag("--eval-every", type=int, help="videos between evaluations within an epoch; 0 = at each epoch's end only")
-    flag("--val-share", default=0.0, type=float, help="share of the training videos held out to select the best weights; "
-         "0 = select on the test set")  # fmt: skip
-    flag("--select-by", choices=CHOICES["select_by"], help="the metric that the best weights have the highest of")
-
-
-def term_flags(flag: Callable) -> None:
-    """The flags that the figures of a live system depend on."""
-    flag("--fps", default=30.0, type=float, help="frames per second of the videos")
-    flag("--false-alarms", default=1.0, type=float, help="false alarms allowed an hour of normal footage: sets the threshold "
-         "that events are detected with")  # fmt: skip
-
-
-def testing_flags(flag: Callable) -> None:
-    """The flags of testing."""
-    flag("--keyclip-test", action=SWITCH, help="test on key clips only (KCG); the others inherit their logits")
-    flag("--scales", choices=CHOICES["scales"], help="what is scored: select = the first layer that is sure, else the last; "
-         "fuse = the maximum of all layers' features, as in training")  # fmt: skip
-    flag("--exit-threshold", type=float, help="a clip stops at the first layer that scores a snippet above this; 1 = never")
-    flag("--smooth", choices=CHOICES["smooth"], help="how logits are averaged over time")
-    flag("--smooth-width", type=int, help="snippets averaged")
-    flag("--smooth-pad", choices=CHOICES["smooth_pad"], help="what follows a video's last snippet; None = the variant's")
-    flag("--drop-snippets", default=0.0, type=float, help="share of the snippets set to zero, to test robustness")
-    flag("--report", default=False, action=SWITCH, help="test: also write the report, as report.py does")
-    term_flags(flag)
-
-
-def data_flags(flag: Callable) -> None:
-    """The flags of what is read."""
-    flag("--train-list", help="CSV with the header path,label")
-    flag("--test-list", help="CSV with the header path,label or path,label,frames")
-    flag("--gt-path", help="ground truth of the test list's frames, 0 or 1 (.npy)")
-    flag("--feature-root", help="folder the lists' paths are looked for in (by their longest tail that exists)")
-    flag("--zero-non-finite", default=False, action=SWITCH, help="set NaN and infinite features to zero instead of stopping")
-
-
-def running_flags(flag: Callable) -> None:
-    """The flags of where and how it runs."""
-    flag("--model-path", help="test: the checkpoint to test; train: where the best weights go (None = best.pt in --out-dir)")
-    flag("--checkpoint-path", help="train: the checkpoint that is kept up to date (None = last.pt in --out-dir)")
-    flag("--use-checkpoint", default=False, action=SWITCH, help="train: go on from --checkpoint-path; the authors' file is a "
-         "starting point")  # fmt: skip
-    flag("--save-minutes", default=5.0, type=float, help="train: minutes between checkpoints, beside each evaluation's")
-    flag("--out-dir", help="folder for results (None = runs/<data set>-<time>)")
-    flag("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    flag("--workers", default=2, type=int, help="processes that load features; 0 = none")
-    flag("--precision", default="fp32", choices=CHOICES["precision"], help="of the matrix products")
-
-
-def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Options from a command line, checked; `options.given` is the set of names that the command line itself gave.
-
-    Exits with 2 and a message where an option cannot be.
-    """
-    defaults = vars(parser.parse_args([]))
-    unset = object()
-    found = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(defaults, unset)))
-    given = {name: value for name, value in vars(found).items() if value is not unset}
-    options = argparse.Namespace(**defaults | given, given=set(given))
-    try:
-        check(options)
-    except ValueError as error:
-        parser.error(str(error))
-    return options
-
-
-def adopt(options: argparse.Namespace, trained: dict | None, names: Iterable[str], path: str) -> None:
-    """Take the named options from a checkpoint's, where the command line does not say otherwise.
-
-    A released checkpoint has none (None): it is of the variant `released`. Raises ValueError that names `path` where a value
-    cannot be.
-    """
-    if trained is None:
-        if "variant" not in options.given:
-            options.variant = "released"
-        return
-    told = options.given | (set(VARIANTS["paper"]) if "variant" in options.given else set())
-    for name in names:
-        value, here = trained.get(name), getattr(options, name)
-        if name not in trained or not (value is None or here is None or type(value) is type(here)):
-            raise ValueError(f"{path}: damaged: its option {name} is {value!r}")
-        if name not in told:
-            setattr(options, name, value)
-    try:
-        check(options)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: with the options of this checkpoint, {error}") from error
-
-
-def resolve_variant(options: argparse.Namespace) -> None:
-    """Fill in what the variant stands for where no flag says otherwise."""
-    for name, value in VARIANTS[options.variant].items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
-
-
-def check(options: argparse.Namespace) -> None:
-    """Raise a ValueError that names the first option with a value it cannot have."""
-
-    def need(name: str, holds: bool, expected: str) -> None:
-        require(options, name, holds, expected)
-
-    for name, choices in CHOICES.items():
-        need(name, getattr(options, name) in (None, *choices), f"one of {', '.join(choices)}")
-    need("visual_width", 0 < options.visual_width <= 2**14 and options.visual_width % 128 == 0, "a multiple of 128 to 16384")
-    need("attn_window", 0 < options.attn_window <= 1024 and options.attn_window % 2 == 0, "a positive even number to 1024")
-    need("cache_keep_max_len", 1 <= options.cache_keep_max_len <= 4096, "at least 1 (1 = no memory), at most 4096")
-    need("smooth_width", 1 <= options.smooth_width <= 4096, "at least 1, at most 4096")
-    need("seed", 0 <= options.seed < 2**63, "at least 0 and below 2^63")
-    need("visual_layers", 0 <= options.visual_layers <= 256, "at least 0, at most 256")
-    for name in ("eval_every", "workers", "save_minutes", "weight_decay"):
-        need(name, 0 <= getattr(options, name) < 10**9, "at least 0 and finite")
-    for name in ("max_epoch", "batch_size"):
-        need(name, 1 <= getattr(options, name) < 10**9, "at least 1")
-    for name in ("lr", "scheduler_rate"):
-        need(name, 0 < getattr(options, name) < float("inf"), "above 0 and finite")
-    for name in ("drop_rate", "drop_attn_rate", "drop_qkv_rate", "val_share"):
-        need(name, 0 <= getattr(options, name) < 1, "at least 0 and below 1")
-    for name in ("exit_threshold", "drop_snippets"):
-        need(name, 0 <= getattr(options, name) <= 1, "between 0 and 1")
-    check_terms(options)
-    need("p", abs(options.p) < 10**9, "finite")
-    need("scheduler_milestones", all(m >= 1 for m in options.scheduler_milestones), "epochs of at least 1")
-
-
-def check_terms(options: argparse.Namespace) -> None:
-    """Raise a ValueError where a flag of `term_flags` has a value it cannot have."""
-    require(options, "fps", 0.001 <= options.fps < 10**6, "at least 0.001 and below a million")
-    require(options, "false_alarms", 0 <= options.false_alarms < 10**6, "at least 0 and finite")
-
-
-def require(options: argparse.Namespace, name: str, holds: bool, expected: str) -> None:
-    """Raise a ValueError that names the option and what it must be, unless it holds."""
-    if not holds:
-        raise ValueError(f"--{name.replace('_', '-')} must be {expected}, not {getattr(options, name)}")
+def run(work: Callable[[argparse.Namespace], None], parser: Parser, arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and do the work. Exits with 2 on bad input, 130 where the user stopped it."""
+    options = parse(parser, arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)  # in a log file too a line is there when it is printed
+    with exit_codes():
+        work(options)

@@ -11,7 +11,9 @@ import shlex
 import sys
 import time
 from argparse import Namespace
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,16 +22,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-import engine
-import scoring
+import model
+import testing
 from dataset import Batch, hold_out, load, real_snippets, training_batches
 from evaluation import figures
 from files import atomic, checkpoint
-from files.videos import Video, require_both_classes
+from files.checkpoint import Checkpoint
+from files.progress import SECONDS, bar
+from files.videos import Video, require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
-from running import resume
+from running import folder, resume
 from running.interrupt import Signals
+from running.loading import choose_device
 from running.resume import Paths
 
 
@@ -43,222 +48,259 @@ class Data(NamedTuple):
     digests: dict[str, str]  # of the lists and the ground truth, to notice a change before a resumption
 
 
+@dataclass
+class Progress:
+    """How far a run is. A checkpoint holds it."""
+
+    epoch: int = 0  # epochs done
+    batch: int = 0  # batches done of the next one
+    step: int = 0  # in all
+    losses: list[float] = field(default_factory=list)  # of each video since the last evaluation
+    noted: int = 0  # how many of them the log has
+    seconds: float = 0.0  # of training since the last evaluation
+    lr: float = 0.0  # of the last step
+    due: bool = False  # an evaluation comes before the next step
+    log: list[dict] = field(default_factory=list)  # losses, and evaluations: the entries with an AUC
+    best: dict | None = None  # the evaluation that is selected, with all its results
+    last: dict | None = None  # the last one
+
+    @property
+    def history(self) -> list[dict]:
+        return [entry for entry in self.log if "auc" in entry]
+
+
+@dataclass
+class Run:
+    """A training, with all it works on."""
+
+    model: LSHMA
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    options: Namespace
+    data: Data
+    paths: Paths
+    device: torch.device
+    signals: Signals = field(default_factory=Signals)
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def selected_by(self) -> str:
+        """The name of the metric by which the best weights are chosen."""
+        return ("val_" if self.data.validation else "") + self.options.select_by
+
+
+def loss_of(logits: Tensor, batch: Batch) -> Tensor:
+    """Each video's loss: (N, T) logits -> (V,) binary cross entropy of the mean of its k = floor(L / 16) + 1 largest scores."""
+    return F.binary_cross_entropy(video_scores(logits, batch), batch.anomalous, reduction="none")
+
+
 def video_scores(logits: Tensor, batch: Batch) -> Tensor:
-    """Each video's score, the mean of its k = floor(L / 16) + 1 largest snippet scores: (N, T) logits -> (V,)."""
+    """The mean of each video's k = floor(L / 16) + 1 largest snippet scores: (N, T) logits -> (V,)."""
     real = logits[real_snippets(batch, logits.shape[1])].float().sigmoid()  # (N, T) -> (sum of L,)
     of_videos = real.split(batch.n_snippets.tolist())
     return torch.stack([scores.topk(len(scores) // 16 + 1).values.mean() for scores in of_videos])
 
 
-class Training:
-    """A run: the model, the optimiser, and how far it is; `content` is what a checkpoint holds of it."""
+def batches_of(run: Run) -> list[list[int]]:
+    """The rows of each batch of the epoch that the run is in."""
+    options = run.options
+    how = {"batch_size": options.batch_size, "seed": options.seed, "epoch": run.progress.epoch}
+    return training_batches(run.data.train, options.data_set, **how)
 
-    PROGRESS = ("epoch", "batch", "step", "losses", "seconds", "lr", "due", "history", "best", "last")
 
-    def __init__(self, model: LSHMA, options: Namespace, data: Data, paths: Paths):
-        self.model, self.options, self.data, self.paths = model, options, data, paths
-        self.device = model.position.device
-        self.optimizer = make_optimizer(model, options)
-        milestones, rate = options.scheduler_milestones, options.scheduler_rate
-        self.scheduler = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, milestones, rate)
-        self.signals = Signals()
-        self.epoch = self.batch = self.step = 0  # epochs done, batches done of the next one, steps in all
-        self.losses: list[float] = []  # of each video since the last evaluation
-        self.seconds = 0.0  # of training since then
-        self.lr = options.lr  # of the last step
-        self.due = False  # an evaluation comes before the next step
-        self.history: list[dict] = []  # one entry per evaluation
-        self.best: dict | None = None  # the evaluation that is selected, with all its results
-        self.last: dict | None = None  # the last one
-
-    def content(self) -> dict:
-        """Everything that a run needs to go on as if it had not stopped."""
-        return {
-            "model": self.model.state_dict(),
-            "options": vars(self.options) | {"given": sorted(self.options.given)},
-            "digests": self.data.digests,
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "random": [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if self.on_gpu else [])],
-            "progress": {name: getattr(self, name) for name in self.PROGRESS},
-        }
-
-    @property
-    def on_gpu(self) -> bool:
-        return self.device.type == "cuda"
-
-    def restore(self, content: dict, path: str) -> None:
-        """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
-        try:
-            for name in self.PROGRESS:
-                value, here = content["progress"][name], getattr(self, name)
-                if type(value) is not type(here) and None not in (value, here):
-                    raise TypeError(f"{name} is {value!r}")
-                setattr(self, name, value)
-            if not (0 <= self.batch < max(1, len(self.batches())) and self.epoch >= 0 and self.step >= 0):
-                raise ValueError(f"it is at batch {self.batch} of epoch {self.epoch}")
-            shapes = [parameter.shape for parameter in self.model.parameters()]
-            for i, state in content["optimizer"]["state"].items():
-                if any(state[name].shape != shapes[i] for name in ("exp_avg", "exp_avg_sq")):
-                    raise ValueError(f"the optimiser's state {i} has another shape than its weight")
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.scheduler.load_state_dict(content["scheduler"])
-            cpu, *cuda = content["random"]
-            torch.set_rng_state(cpu)
-            if cuda and self.on_gpu:
-                torch.cuda.set_rng_state(cuda[0], self.device)
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path}: damaged: no run can go on from it ({error}); use another checkpoint") from error
-
-    def save(self) -> None:
-        """Replace the checkpoint that --use-checkpoint goes on from."""
-        with self.signals.held():
-            checkpoint.save(self.paths.last, self.content())
-
-    def run(self) -> None:
-        """Train to the last epoch. Stopped by Ctrl-C, SIGTERM or bad input, save and say how to go on."""
-        with self.signals:
-            try:
-                if not self.paths.last.exists():
-                    self.save()
-                while self.due or self.epoch < self.options.max_epoch:
-                    self.evaluate() if self.due else self.train_epoch()
-            except (KeyboardInterrupt, ValueError, OSError) as stop:
-                self.signals.ignore()
-                with suppress(OSError):  # a full disk: the checkpoint from before stands
-                    checkpoint.save(self.paths.last, self.content())
-                command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(self.paths.last)]
-                remedy = f"go on with\n  {shlex.join(command)}"
-                if isinstance(stop, KeyboardInterrupt):
-                    raise KeyboardInterrupt(f"stopped after {self.step} steps and saved; {remedy}") from None
-                raise type(stop)(f"{stop}\nmend it and {remedy}") from stop
-
-    def batches(self) -> list[list[int]]:
-        """The rows of each batch of the current epoch."""
-        options = self.options
-        return training_batches(
-            self.data.train, options.data_set, batch_size=options.batch_size, seed=options.seed, epoch=self.epoch
-        )
-
-    def train_epoch(self) -> None:
-        """Train until the epoch ends or an evaluation is due."""
-        options, began = self.options, time.monotonic()
-        batches = self.batches()
-        data = load(scoring.packed(self.data.train, options), batches[self.batch :], options.workers, self.device)
-        bar = tqdm(
-            data, f"epoch {self.epoch + 1}/{options.max_epoch}", len(batches), initial=self.batch, leave=False, disable=None
-        )
-        for batch in bar:
-            with self.signals.held():
-                bar.set_postfix(loss=f"{self.train_batch(batch):.3f}")
-                self.due = self.batch == len(batches) or passes(options.eval_every, self.batch, size=options.batch_size)
-                if self.batch == len(batches):
-                    self.epoch, self.batch = self.epoch + 1, 0
-                    self.scheduler.step()
-            if self.due:
-                break
-            if time.monotonic() - began > 60 * options.save_minutes:
-                self.save()
-                began = time.monotonic()
-
-    def train_batch(self, batch: Batch) -> float:
-        """One optimiser step; returns its loss. Raises ValueError where that is not finite, before the weights change."""
-        began = time.perf_counter()
-        with scoring.autocast(self.options, self.device):
-            out = self.model(batch.clips, batch.starts, key_clips=self.options.keyclip_train, exit_threshold=None)
-        scores = video_scores(out.logits, batch)  # (V,)
-        for name, score in zip(batch.names, scores.tolist(), strict=True):
-            if not np.isfinite(score):
-                raise ValueError(
-                    f"the loss of {name} is not finite (epoch {self.epoch + 1}, step {self.step + 1}): lower --lr or look "
-                    f"at its features; the weights before this step are kept"
+def train_epoch(run: Run) -> None:
+    """Train until the epoch ends or an evaluation is due; between steps, save and write down the loss from time to time."""
+    options, progress = run.options, run.progress
+    rows = batches_of(run)
+    saved = noted = time.monotonic()
+    loader = load(testing.packed(run.data.train, options), rows[progress.batch :], options.workers, run.device)
+    what = f"epoch {progress.epoch + 1}/{options.max_epoch}"
+    with closing(loader) as data, bar(None, what, len(rows), initial=progress.batch, unit="step") as line:
+        for batch in data:
+            with run.signals.held():
+                line.set_postfix_str(f"step {progress.step + 1}, loss {train_batch(run, batch):.3f}", refresh=False)
+                line.update()
+                progress.due = progress.batch == len(rows) or passes(
+                    options.eval_every, progress.batch, size=options.batch_size
                 )
-        losses = F.binary_cross_entropy(scores, batch.anomalous, reduction="none")
-
-        self.optimizer.zero_grad()
-        losses.mean().backward()
-
-        self.lr = self.scheduler.get_last_lr()[0]
-        self.optimizer.step()
-
-        self.batch, self.step = self.batch + 1, self.step + 1
-        values = losses.tolist()
-        self.losses += values
-        self.seconds += time.perf_counter() - began
-        return sum(values) / len(values)
-
-    def evaluate(self) -> None:
-        """Score the test set, and the validation videos if there are any; log it, keep the best weights, save."""
-        data, options = self.data, self.options
-        tested = scoring.score(self.model, data.test, data.truth, options, self.device)
-        results = tested.results
-        entry = {
-            "epoch": self.epoch + (self.batch > 0),
-            "step": self.step,
-            "loss": float(np.mean(self.losses)),
-            "auc": results["auc"],
-            "ap": results["ap"],
-            "ap_trapezoid": results["ap_trapezoid"],
-            "lr": self.lr,
-            "videos_per_second": len(self.losses) / self.seconds,
-        }
-        if data.validation:
-            entry |= scoring.validate(self.model, data.validation, options, self.device)
-        with self.signals.held():
-            before = {name: getattr(self, name) for name in self.PROGRESS}
-            try:
-                self.record(entry, tested)
-            except OSError:  # as if it had not been made: it will be, after a resumption
-                vars(self).update(before)
-                raise
-        tqdm.write(
-            f"epoch {entry['epoch']}, step {self.step}: {scoring.summary_of(self.last)}{' (best)' * (self.best is self.last)}"
-        )
-
-    def record(self, entry: dict, tested: scoring.Tested) -> None:
-        """Write down an evaluation: log, results and figure; its scores and weights if they are the best; the checkpoint."""
-        self.history = [*self.history, entry]
-        self.losses, self.seconds, self.due = [], 0.0, False
-        self.last = entry | tested.results
-        if self.best is None or entry[self.selected_by] > self.best[self.selected_by]:
-            self.best = self.last
-            scoring.write_scores(self.paths.out_dir / "scores.npz", tested)
-            checkpoint.save(self.paths.best, self.content())
-        self.write_results()
-        checkpoint.save(self.paths.last, self.content())
-
-    @property
-    def selected_by(self) -> str:
-        """The name of the metric that the best weights have the highest of."""
-        return ("val_" if self.data.validation else "") + self.options.select_by
-
-    @property
-    def best_on_test(self) -> dict:
-        """The evaluation that a selection on the test set chooses, as the literature does."""
-        return max(self.history, key=lambda entry: entry[self.options.select_by])
-
-    def choices(self) -> dict[str, dict]:
-        """The evaluations to report, by the way they are chosen."""
-        validated = {f"selected by {self.selected_by}": self.best} if self.data.validation else {}
-        return validated | {f"best on test by {self.options.select_by}": self.best_on_test, "last": self.last}
-
-    def write_results(self) -> None:
-        """`log.jsonl`, `results.json` and `training.png`, as far as the run is."""
-        results = {
-            "selected_by": self.selected_by,
-            "best": self.best,
-            "best_on_test": self.best_on_test,
-            "last": self.last,
-            "checkpoint": str(self.paths.best),
-        }
-        atomic.write_text(self.paths.out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in self.history))
-        atomic.write_text(self.paths.out_dir / "results.json", engine.to_json(results))
-        figures.training_curves(self.paths.out_dir / "training.png", self.history)
+                if progress.batch == len(rows):
+                    progress.epoch, progress.batch = progress.epoch + 1, 0
+                    run.scheduler.step()
+                if time.monotonic() - noted > SECONDS and not progress.due:
+                    note_loss(run)
+                    noted = time.monotonic()
+                if time.monotonic() - saved > 60 * options.save_minutes and not progress.due:
+                    save(run)
+                    saved = time.monotonic()
+            if progress.due:
+                break
 
 
-def make_optimizer(model: LSHMA, options: Namespace) -> torch.optim.AdamW:
+def train_batch(run: Run, batch: Batch) -> float:
+    """One optimiser step; returns its loss. Raises ValueError where that is not finite, before the weights change."""
+    began, progress = time.perf_counter(), run.progress
+    with testing.autocast(run.options, run.device):
+        out = run.model(batch.clips, batch.starts, key_clips=run.options.keyclip_train, scales=model.FUSE)
+    losses = loss_of(out.logits, batch)
+    values = losses.tolist()
+    for name, value in zip(batch.names, values, strict=True):
+        if not np.isfinite(value):
+            raise ValueError(
+                f"the loss of {name} is not finite (epoch {progress.epoch + 1}, step {progress.step + 1}): lower --lr or look "
+                f"at its features; the weights before this step are kept"
+            )
+
+    run.optimizer.zero_grad()
+    losses.mean().backward()
+
+    progress.lr = run.scheduler.get_last_lr()[0]
+    run.optimizer.step()
+
+    progress.batch, progress.step = progress.batch + 1, progress.step + 1
+    progress.losses += values
+    progress.seconds += time.perf_counter() - began
+    return sum(values) / len(values)
+
+
+def entry_of(progress: Progress, losses: list[float]) -> dict:
+    """An entry of the log: where the run is, and the mean of these losses."""
+    return {
+        "epoch": progress.epoch + (progress.batch > 0),
+        "step": progress.step,
+        "loss": float(np.mean(losses)),
+        "lr": progress.lr,
+        "videos_per_second": len(progress.losses) / progress.seconds,
+    }
+
+
+def note_loss(run: Run) -> None:
+    """Write down the loss since the last entry of the log."""
+    progress = run.progress
+    progress.log.append(entry_of(progress, progress.losses[progress.noted :]))
+    progress.noted = len(progress.losses)
+    write_log(run.paths.out_dir, progress)
+
+
+def evaluate(run: Run) -> None:
+    """Score the test set, and the validation videos if there are any; log it, keep the best weights, save.
+
+    Where it cannot be written it counts as not made: it will be, after a resumption.
+    """
+    data, options, progress = run.data, run.options, run.progress
+    tested = testing.score(run.model, data.test, data.truth, options, run.device)
+    headline = {name: tested.results[name] for name in ("auc", "ap", "ap_trapezoid", "smoothings")}
+    entry = entry_of(progress, progress.losses) | headline
+    if data.validation:
+        entry |= testing.validate(run.model, data.validation, options, run.device)
+    after = replace(progress, log=[*progress.log, entry], losses=[], noted=0, seconds=0.0, due=False)
+    after.last = entry | tested.results
+    is_best = progress.best is None or entry[run.selected_by] > progress.best[run.selected_by]
+    with run.signals.held():
+        if is_best:
+            after.best = after.last
+            testing.write_scores(run.paths.out_dir / "scores.npz", tested)
+            checkpoint.save(run.paths.best, weights_of(run, after.last))
+        write_log(run.paths.out_dir, after)
+        write_results(run, after)
+        checkpoint.save(run.paths.last, content_of(run, after))
+        run.progress = after
+        tqdm.write(f"epoch {entry['epoch']}, step {after.step}: {summary_of(after.last)}{' (best)' * is_best}")
+
+
+def weights_of(run: Run, evaluation: dict) -> dict:
+    """What `best.pt` holds: all that a test needs."""
+    options = vars(run.options) | {"given": sorted(run.options.given)}
+    return {"model": run.model.state_dict(), "options": options, "video_threshold": evaluation.get("val_threshold")}
+
+
+def content_of(run: Run, progress: Progress) -> dict:
+    """What `last.pt` holds: everything that the run needs to go on as if it had not stopped."""
+    cuda = [torch.cuda.get_rng_state(run.device)] if run.device.type == "cuda" else []
+    return weights_of(run, progress.last or {}) | {
+        "digests": run.data.digests,
+        "optimizer": run.optimizer.state_dict(),
+        "scheduler": run.scheduler.state_dict(),
+        "random": [torch.get_rng_state(), *cuda],
+        "progress": asdict(progress),
+    }
+
+
+def restore(run: Run, loaded: Checkpoint) -> None:
+    """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
+    try:
+        run.progress = Progress(**loaded.run["progress"])
+        run.optimizer.load_state_dict(loaded.run["optimizer"])
+        run.scheduler.load_state_dict(loaded.run["scheduler"])
+        cpu, *cuda = loaded.run["random"]
+        torch.set_rng_state(cpu)
+        if cuda and run.device.type == "cuda":
+            torch.cuda.set_rng_state(cuda[0], run.device)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{loaded.path}: of another version: no run can go on from it ({error})") from error
+
+
+def save(run: Run) -> None:
+    """Replace the checkpoint that --use-checkpoint goes on from."""
+    checkpoint.save(run.paths.last, content_of(run, run.progress))
+
+
+def go_on(run: Run) -> None:
+    """Train to the last epoch. Stopped by Ctrl-C, SIGTERM, SIGHUP or bad input, save and say how to go on."""
+    with run.signals:
+        try:
+            if not run.paths.last.exists():
+                with run.signals.held():
+                    save(run)
+            while run.progress.due or run.progress.epoch < run.options.max_epoch:
+                evaluate(run) if run.progress.due else train_epoch(run)
+        except (KeyboardInterrupt, ValueError, OSError) as stop:
+            run.signals.ignore()
+            with suppress(OSError):  # a full disk: the checkpoint from before stands
+                save(run)
+            command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]
+            remedy = f"go on with\n  {shlex.join(command)}"
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(f"stopped after {run.progress.step} steps and saved; {remedy}") from None
+            raise type(stop)(f"{stop}\nmend it and {remedy}") from stop
+
+
+def choices(run: Run, progress: Progress) -> dict[str, dict]:
+    """The evaluations to report, by the way they are chosen; best on test is what the literature reports."""
+    metric = run.options.select_by
+    validated = {f"selected by {run.selected_by}": progress.best} if run.data.validation else {}
+    best_on_test = max(progress.history, key=lambda entry: entry[metric])
+    return validated | {f"best on test by {metric}": best_on_test, "last": progress.last}
+
+
+def write_log(out_dir: Path, progress: Progress) -> None:
+    """`log.jsonl`, an entry a line."""
+    atomic.write_text(out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.log))
+
+
+def write_results(run: Run, progress: Progress) -> None:
+    """`results.json` and `training.png`, as far as the run is."""
+    results = {
+        "selected_by": run.selected_by,
+        "best": progress.best,
+        "best_on_test": choices(run, progress)[f"best on test by {run.options.select_by}"],
+        "last": progress.last,
+        "checkpoint": str(run.paths.best),
+    }
+    atomic.write_text(run.paths.out_dir / "results.json", folder.to_json(results))
+    figures.training_curves(run.paths.out_dir / "training.png", progress.history)
+
+
+def summary_of(evaluation: dict) -> str:
+    """The figures of an evaluation in a line; those of the test set, and what was selected by if that is another."""
+    validation = ""
+    if "val_auc" in evaluation:
+        validation = f"; validation AUC {100 * evaluation['val_auc']:.2f}, AP {100 * evaluation['val_ap']:.2f}"
+    return f"loss {evaluation['loss']:.4f}; test, {testing.figures_of(evaluation)}{validation}"
+
+
+def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
     """AdamW as the options say."""
-    return torch.optim.AdamW(model.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
+    return torch.optim.AdamW(lshma.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
 
 
 def passes(every: int, n_batches: int, *, size: int) -> bool:
@@ -268,39 +310,52 @@ def passes(every: int, n_batches: int, *, size: int) -> bool:
 
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
-    videos = engine.videos_of(options.train_list, options)
+    why = "--visual-width says the width"
+    videos = testing.videos_of(options.train_list, options, why)
     require_both_classes(options.train_list, videos)
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
-    test, truth = engine.read_test_set(options)
+    test, truth = testing.read_test_set(options, why)
+    require_unseen(options.train_list, videos, test, options.allow_test_in_training)
     return Data(train, validation, test, truth, resume.digests(videos, test, truth))
+
+
+def describe(run: Run) -> str:
+    """What is trained on: how many videos, and how many of them an epoch takes."""
+    rows, data = batches_of(run), run.data
+    n_anomalous, n_used = sum(video.anomalous for video in data.train), sum(map(len, rows))
+    balanced = f", {n_used // 2} of each kind, in turn" if n_used < len(data.train) else ""
+    held = f"; {len(data.validation)} held out to validate" if data.validation else ""
+    return (
+        f"{len(data.train):,} training videos, {n_anomalous:,} anomalous{held}; {len(data.test)} test videos\n"
+        f"an epoch takes {n_used:,} of the training videos{balanced}, in {len(rows):,} steps, on {run.device}"
+    )
 
 
 def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
-    device = engine.choose_device(options.device)
-    weights, content = resume.begin(options)
+    device = choose_device(options.device)
+    loaded = resume.begin(options)
     resolve_variant(options)
     torch.manual_seed(options.seed)
-    model = engine.build_model(options)
-    if weights is not None:
-        checkpoint.load_weights(model, weights, options, options.checkpoint_path)
+    lshma = model.build(options)
+    if loaded is not None:
+        checkpoint.load_weights(lshma, loaded, options)
     data = read_data(options)
-    if content is None:
-        out_dir = engine.out_dir_of(options)
-    else:
-        resume.require_same(options, data.digests, content)
-        out_dir = resume.out_dir_of(options, content)
-    options.out_dir = str(out_dir)
-    paths = resume.paths_of(options, content, out_dir)
-    training = Training(model.to(device), options, data, paths)
-    if content is not None:
-        training.restore(content, options.checkpoint_path)
-    outputs = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
-    engine.require_writable([*(out_dir / name for name in outputs), paths.last, paths.best])
-    atomic.write_text(out_dir / "options.json", engine.to_json(vars(options)))
-    n_videos = f"{len(data.train):,} training videos, {len(data.validation)} validation, {len(data.test)} test"
-    print(f"{n_videos}; {len(training.batches()):,} steps an epoch on {device}; writing to {out_dir}", flush=True)
-    training.run()
-    for name, entry in training.choices().items():
-        print(f"{name}, step {entry['step']}: {scoring.summary_of(entry)}")
-    print(f"checkpoints, log, results and figures in {out_dir}")
+    going_on = loaded is not None and loaded.run is not None
+    if going_on:
+        resume.require_same(options, data.digests, loaded.run)
+    paths = resume.claim(options, loaded.run if going_on else None)
+    lock = folder.hold(paths.out_dir)
+
+    optimizer = make_optimizer(lshma.to(device), options)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+    run = Run(lshma, optimizer, scheduler, options, data, paths, device)
+    if going_on:
+        restore(run, loaded)
+    print(f"{describe(run)}; writing to {paths.out_dir}", flush=True)
+    go_on(run)
+    for name, evaluation in choices(run, run.progress).items():
+        print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
+    testing.warn_of_smoothing(run.progress.last)
+    print(f"checkpoints, log, results and figures in {paths.out_dir}")
+    lock.close()

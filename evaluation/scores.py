@@ -8,9 +8,6 @@ more: see `Record`.
 Shapes: V videos, S snippets (of all videos).
 """
 
-import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,22 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import smoothing
-from files.videos import (
-    FRAMES_PER_SNIPPET,
-    UCF_ANOMALIES,
-    Video,
-    fit,
-    is_anomalous,
-    read_list,
-    require_distinct,
-    several,
-    video_name,
-)
+from files import atomic
+from files.features import FRAMES_PER_SNIPPET, misfit
+from files.labels import is_anomalous, label_of
+from files.lists import read_list
+from files.names import video_name
+from files.npy import NOT_NPZ
+from files.videos import Video, require_distinct
 
-NOT_NPZ = (  # what numpy raises on files that are none, or damaged
-    *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, TypeError, AttributeError),
-    *(NotImplementedError, RuntimeError, MemoryError, OSError),
-)
+FORMAT = "lshma scores 1"
 
 
 class Scores(NamedTuple):
@@ -79,27 +69,37 @@ def columns_of(videos: list[Video], logits: np.ndarray, options: Mapping[str, An
 class Record(NamedTuple):
     """What a test of ours writes: the scores, and what the report shows of them."""
 
-    found: Scores
+    scores: Scores
     logits: np.ndarray  # (S,) float32, not smoothed
     exit_layer: np.ndarray  # (S,) int64
     key: np.ndarray  # (S,) bool, whether the snippet's clip is key
     truth: np.ndarray  # (F,) uint8
 
 
+def write_record(path: str | Path, record: Record) -> None:
+    """Write `scores.npz`, as `read_record` and `read_scores` read it."""
+    scored = record.scores
+    with atomic.replacing(path) as file:
+        np.savez_compressed(
+            file,
+            format=FORMAT,
+            video=np.array([video.name for video in scored.videos]),
+            label=np.array([video.label for video in scored.videos]),
+            n_snippets=scored.n_snippets,
+            n_frames=scored.n_frames,
+            scores=scored.scores,
+            seen=scored.seen,
+            look_ahead=scored.look_ahead,
+            **{name: getattr(record, name) for name in Record._fields[1:]},
+        )
+
+
 def read_record(path: str | Path) -> Record:
-    """Read what a test of ours wrote. Raises FileNotFoundError, or ValueError where it is damaged, or another method's."""
+    """Read what a test of ours wrote. Raises FileNotFoundError, or ValueError where it is another method's, or damaged."""
     arrays = read_arrays(path)
-    found = checked(arrays, path)
-    n_snippets, n_frames = len(found.scores), int(found.n_frames.sum())
-    kinds = {"logits": ("f", n_snippets), "exit_layer": ("i", n_snippets), "key": ("b", n_snippets), "truth": ("u", n_frames)}
-    for name, (kind, length) in kinds.items():
-        array = arrays.get(name, np.zeros(0))
-        if array.shape != (length,) or array.dtype.kind != kind or not np.isfinite(array).all():
-            raise ValueError(f"{path}: its {name} are not those of a test of ours; run the test again")
-    record = Record(found, *(arrays[name] for name in kinds))
-    if record.truth.max() > 1 or record.exit_layer.min() < 0:
-        raise ValueError(f"{path}: damaged; run the test again")
-    return record
+    if str(arrays.get("format")) != FORMAT:
+        raise ValueError(f"{path}: not written by a test of this version; run the test again")
+    return Record(checked(arrays, path, hold_last=True), *(arrays[name] for name in Record._fields[1:]))
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -108,24 +108,27 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{path}: no such file of scores; a test writes scores.npz to its folder")
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            arrays = {name: file[name] for name in file.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("it holds other files than arrays")
-        return found
+        return arrays
     except NOT_NPZ as error:
         raise ValueError(
             f"{path}: not a whole .npz file of plain arrays; write it with numpy.savez, or copy it again"
         ) from error
 
 
-def read_scores(path: str | Path, list_path: str | None = None) -> Scores:
+def read_scores(path: str | Path, list_path: str | None = None, *, hold_last: bool = False) -> Scores:
     """The scores of a file, of the videos of a list if one is given. Raises FileNotFoundError, or ValueError as below."""
-    return checked(read_arrays(path), path, list_path)
+    return checked(read_arrays(path), path, list_path, hold_last=hold_last)
 
 
-def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None) -> Scores:
+def checked(
+    content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None, *, hold_last: bool
+) -> Scores:
     """The scores in the arrays of a file; with a list of its videos, labels and frames are the list's.
 
+    With `hold_last` the scores may lack a video's last, partial snippet.
     Raises ValueError that names what is wrong, and where.
     """
     missing = [name for name in ("video", "n_snippets", "scores") if name not in content]
@@ -145,16 +148,17 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
     n_snippets = n_snippets.astype(np.int64)
     require_scores(path, names, n_snippets, scores)
     seen, look_ahead = timing_of(content, path, n_snippets)
-    names = [str(name) for name in names]
-    if list_path is None:
-        labels, frames = described(content, path, names, n_snippets)
-    else:
-        labels, frames = listed(list_path, path, names, n_snippets)
+    names = [video_name(str(name)) for name in names]
+    described = labels_of(content, path, names) if list_path is None else listed(list_path, path, names)
     videos = [
-        Video(name, Path(path), label, kind_of(label, f"{path}, {name}") if label else None, int(n), n_frames, 0)
-        for name, label, n, n_frames in zip(names, labels, n_snippets, frames, strict=True)
+        Video(name, Path(path), label, kind_of(label, f"{path}, {name}") if label else None, n, FRAMES_PER_SNIPPET * n if n_frames is None else n_frames, 0)
+        for name, (label, n_frames), n in zip(names, described, n_snippets.tolist(), strict=True)
     ]
     require_distinct(path, videos)
+    for video in videos:
+        wrong = misfit(video.n_frames, video.n_snippets, hold_last)
+        if wrong:
+            raise ValueError(f"{list_path or path}: {video.name}: {wrong}")
     return Scores(videos, scores.astype(np.float64), seen, look_ahead)
 
 
@@ -194,48 +198,30 @@ def require_scores(path: str | Path, names: np.ndarray, n_snippets: np.ndarray, 
         )
 
 
-def described(content: dict, path: str | Path, names: list[str], n_snippets: np.ndarray) -> tuple[list[str], list[int]]:
-    """Labels and frames of the videos as their own file has them, or as their names and snippets say."""
+def labels_of(content: dict, path: str | Path, names: list[str]) -> list[tuple[str, int | None]]:
+    """Label and frames of each video as their own file has them, or as its name says."""
     labels = content.get("label", np.array([label_of(name) for name in names]))
-    frames = content.get("n_frames", FRAMES_PER_SNIPPET * n_snippets)
-    if labels.shape != n_snippets.shape or labels.dtype.kind != "U":
+    frames = content.get("n_frames")
+    if labels.shape != (len(names),) or labels.dtype.kind != "U":
         raise ValueError(f"{path}: label must hold a text for each of {len(names)} videos")
-    if frames.shape != n_snippets.shape or frames.dtype.kind not in "iu" or not fit(frames.astype(np.int64), n_snippets).all():
-        raise ValueError(f"{path}: n_frames must hold a number for each of {len(names)} videos that fits its snippets of 16")
-    return [str(label) for label in labels], [int(n) for n in frames]
+    if frames is not None and (frames.shape != (len(names),) or frames.dtype.kind not in "iu"):
+        raise ValueError(f"{path}: n_frames must hold a whole number for each of {len(names)} videos")
+    return [(str(label), n) for label, n in zip(labels, [None] * len(names) if frames is None else frames.tolist(), strict=True)]
 
 
-def listed(list_path: str, path: str | Path, names: list[str], n_snippets: np.ndarray) -> tuple[list[str], list[int]]:
-    """Labels and frames of the videos as a list has them. Raises ValueError where it is not a list of these videos."""
+def listed(list_path: str, path: str | Path, names: list[str]) -> list[tuple[str, int | None]]:
+    """Label and frames of each video as a list has them. Raises ValueError where it is not a list of these videos, in order."""
     rows = read_list(list_path, None)
-    of_list = [video_name(row.path) for row in rows]
-    scored, known = set(names), set(of_list)
-    first: dict[str, object] = {}
-    twice = [f"{row.where}: {name}" for row, name in zip(rows, of_list, strict=True) if first.setdefault(name, row) is not row]
-    if twice:
-        raise ValueError(several(f"{list_path} has {len(twice)} videos again; list one crop of each video", twice))
-    if not scored & known:
-        raise ValueError(
-            f"{path} has none of the videos of {list_path}: it calls its first {names[0]!r}, the list {of_list[0]!r}, a file's "
-            "name without folder, ending and crop; name the list the scores are of, or call the videos as it does"
-        )
-    lacking = [f"{row.where}: {name}" for row, name in zip(rows, of_list, strict=True) if name not in scored]
-    if lacking:
-        what = f"{path} lacks {len(lacking)} of the {len(rows)} videos of {list_path}; score them too, or name its own list"
-        raise ValueError(several(what, lacking))
-    more = [name for name in names if name not in known]
-    if more:
-        raise ValueError(several(f"{path} has {len(more)} videos that are not in {list_path}; name the list they are of", more))
-    for row, expected, name in zip(rows, of_list, names, strict=False):
-        if expected != name:
-            raise ValueError(f"{row.where}: {expected}, but {path} has {name} there; write the scores in the list's order")
-    if len(rows) != len(names):
-        raise ValueError(f"{path}: {len(names)} videos, but {list_path} has {len(rows)} rows; each video must be there once")
-    for row, n in zip(rows, n_snippets, strict=True):
-        if row.n_frames is not None and not fit(row.n_frames, n):
-            raise ValueError(f"{row.where}: {row.n_frames} frames, but {path} has {n} snippets of 16 for it")
-    frames = [row.n_frames or FRAMES_PER_SNIPPET * int(n) for row, n in zip(rows, n_snippets, strict=True)]
-    return [row.label for row in rows], frames
+    for row, name in zip(rows, [*names, *[None] * len(rows)], strict=False):
+        if video_name(row.path) != name:
+            there = f"{name!r} in this place" if name else f"{len(names)} videos only"
+            raise ValueError(
+                f"{row.where}: {video_name(row.path)!r}, but {path} has {there}; score the list's videos, one crop of each, in "
+                "its order, under their files' names without folder, ending and crop"
+            )
+    if len(rows) < len(names):
+        raise ValueError(f"{path}: {names[len(rows)]!r} and what follows are not in {list_path}; name the list they are of")
+    return [(row.label, row.n_frames) for row in rows]
 
 
 def kind_of(label: str, where: str) -> bool:
@@ -244,10 +230,3 @@ def kind_of(label: str, where: str) -> bool:
         return is_anomalous(label, None)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-
-
-def label_of(name: str) -> str:
-    """The label in a video's name, as UCF-Crime's and XD-Violence's names have it, else none."""
-    xd = re.search(r"_label_([ABG][\w-]*)$", video_name(name))
-    ucf = re.match("|".join(("Normal", *UCF_ANOMALIES)), name)
-    return xd[1] if xd else ucf[0] if ucf else ""

@@ -1,7 +1,7 @@
 """Checkpoint files: ours, saved atomically, and the authors', read under our names. Loading one executes nothing.
 
-content = checkpoint.load("runs/ucf/best.pt")
-weights, options = checkpoint.weights_of(content, "runs/ucf/best.pt")
+checkpoint = load("runs/ucf/best.pt")
+checkpoint.weights, checkpoint.options
 """
 
 import io
@@ -11,7 +11,7 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from files import atomic
 
 FORMAT = "lshma 1"
-CONTENT = {**dict.fromkeys(("model", "options", "digests", "optimizer", "scheduler", "progress"), dict), "random": list}
+WRAPPED = re.compile(r"^(module\.|_orig_mod\.|model\.)+")  # of DataParallel, torch.compile and Lightning
 RELEASED_NAMES = (  # the authors' name on the left (METHOD, section 5)
     (r"blocks\.(\d+)\.resblock\.ln_1\.", r"layers.\1.norm1."),
     (r"blocks\.(\d+)\.resblock\.ln_2\.", r"layers.\1.norm2."),
@@ -34,6 +34,7 @@ RELEASED_NAMES = (  # the authors' name on the left (METHOD, section 5)
     (r"(linear|classifier)\.", r"\1."),
     (r"frame_position_embeddings\.weight", r"position"),
 )
+OUR_NAMES = re.compile(r"(position|(layers\.\d+|mlp|linear|classifier)\..+)$")
 RELEASED_UNUSED = re.compile(r"blocks\.\d+\.resblock\.proj\.(weight|bias)")
 # a released file may hold its best metric as a numpy number: plain data, but not on torch's list of safe types
 SAFE = [
@@ -52,8 +53,19 @@ def save(path: str | Path, content: Mapping[str, Any]) -> None:
         file.write(buffer.getbuffer())
 
 
-def load(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint file, ours or released, on the CPU, its checksums verified.
+class Checkpoint(NamedTuple):
+    """What a checkpoint file holds."""
+
+    path: str
+    weights: dict[str, Tensor]  # under our names, float32
+    options: dict[str, Any] | None  # of the training; None = the file does not say
+    released: bool  # whether the weights are under the authors' names
+    video_threshold: float | None  # of videos' largest scores, the one of the best F1 on the training's validation videos
+    run: dict[str, Any] | None  # all that a run of ours needs to go on; None = weights alone
+
+
+def read(path: str | Path) -> Any:
+    """The content of a file of torch.save, on the CPU, its checksums verified: tensors and plain values, nothing executed.
 
     Raises FileNotFoundError, or ValueError that says what is wrong with the file.
     """
@@ -66,50 +78,47 @@ def load(path: str | Path) -> dict[str, Any]:
         if damaged:
             raise ValueError(f"{path}: damaged (checksum of {damaged}); copy or download it again")
         with torch.serialization.safe_globals(SAFE):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it carries code ({reason[1]})" if reason else "it is not made of tensors and plain values"
         raise ValueError(f"{path}: not loaded, since {what}; only tensors and plain values are") from error
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: truncated or damaged, or not a file that torch.save (1.6 or later) wrote") from error
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint. Raises FileNotFoundError, or ValueError that names what is wrong with it."""
+    return interpret(read(path), path)
+
+
+def interpret(content: Any, path: str | Path) -> Checkpoint:
+    """What the content of a file is: a checkpoint of ours, of the authors, or bare weights of either, wrapped or not.
+
+    Raises ValueError that names `path` where it is none of these.
+    """
     if not isinstance(content, dict):
         raise ValueError(f"{path}: neither our checkpoint nor a released one: it holds a {type(content).__name__}")
-    return content
-
-
-def is_ours(content: Mapping[str, Any]) -> bool:
-    """Whether this is a checkpoint that `save` wrote."""
-    return content.get("format") == FORMAT
-
-
-def video_threshold(content: Mapping[str, Any]) -> float | None:
-    """The threshold of videos' largest scores with the best F1 on the validation videos of the training, if it had some."""
-    return (content["progress"]["last"] or {}).get("val_threshold") if is_ours(content) else None
-
-
-def weights_of(content: Mapping[str, Any], path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Weights under our names, and the options they were trained with (None: a released file does not say).
-
-    Raises ValueError naming `path` where the content is of neither kind.
-    """
-    if is_ours(content):
-        broken = [name for name, kind in CONTENT.items() if not isinstance(content.get(name), kind)]
-        if broken:
-            raise ValueError(f"{path}: a checkpoint of ours, but without {', '.join(broken)}; use another one")
-        return {name: require_weight(name, value, path) for name, value in content["model"].items()}, content["options"]
-    released = content.get("model_state_dict", content)
-    named = {}
-    for name, value in released.items() if isinstance(released, Mapping) else ():
-        if isinstance(name, str) and RELEASED_UNUSED.fullmatch(name):
+    ours = content.get("format") == FORMAT
+    if ours and not all(isinstance(content.get(name), dict) for name in ("model", "options")):
+        raise ValueError(f"{path}: a checkpoint of ours, but without model or options; use another one")
+    weights = content["model"] if ours else content
+    for name in ("model_state_dict", "state_dict"):
+        weights = weights[name] if isinstance(weights.get(name), Mapping) else weights
+    named, released = {}, False
+    for name, value in weights.items():
+        bare = WRAPPED.sub("", str(name))
+        if RELEASED_UNUSED.fullmatch(bare):
             continue
-        new = next((re.sub(old, new, name) for old, new in RELEASED_NAMES if re.match(old, str(name))), None)
-        if new is None:
+        new = next((re.sub(old, new, bare) for old, new in RELEASED_NAMES if re.match(old, bare)), None)
+        if new is None and not OUR_NAMES.match(bare):
             raise ValueError(f"{path}: neither our checkpoint nor a released one: it holds {name!r}")
-        named[new] = require_weight(name, value, path)
+        released |= new not in (None, bare)
+        named[new or bare] = require_weight(name, value, path)
     if not {"position", "linear.weight", "classifier.weight"} <= named.keys():
         raise ValueError(f"{path}: neither our checkpoint nor a released one: it has no LSHMA weights")
-    return named, None
+    options, threshold = (content["options"], content.get("video_threshold")) if ours else (None, None)
+    return Checkpoint(str(path), named, options, released, threshold, content if ours and "optimizer" in content else None)
 
 
 def require_weight(name: Any, value: Any, path: str | Path) -> Tensor:
@@ -120,8 +129,9 @@ def require_weight(name: Any, value: Any, path: str | Path) -> Tensor:
     return value.float()
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], options: Namespace, path: str | Path) -> None:
+def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -> None:
     """Put weights into a model built with `options`. Raises ValueError that says which option disagrees, with both values."""
+    weights, path = checkpoint.weights, checkpoint.path
     found = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
     if "position" in weights and weights["position"].dim() == 2:
         found["attn_window"], found["visual_width"] = weights["position"].shape

@@ -4,316 +4,241 @@
     python list/make_list.py xd --feature-root XDFeatures --annotations annotations.txt
     python list/make_list.py longterm --feature-root MyFeatures --annotations my_annotations.txt --frames my_frames.csv
 
-Paths are written relative to the feature folder. Names that stand on one side only are listed, and are an error unless
---allow-missing is given. Nothing is written before everything has been checked.
+Three tables, of files, annotations and frame counts, are joined by the videos' names. Every feature file ends in the training
+list, in the test list, or, with the reason, in the list of what is left out. What does not match is named, and is an error
+unless --allow-missing is given. Nothing is written before everything has been checked.
 """
 
 import argparse
 import contextlib
-import csv
-import io
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from files import atomic
-from files.videos import FRAMES_PER_SNIPPET, UCF_ANOMALIES, fit, is_anomalous, open_features, video_name
+from files.annotations import read_annotations, read_frames
+from files.features import FRAMES_PER_SNIPPET, misfit, open_features
+from files.layouts import NO_CROP, read_files
+from files.lists import several
+from files.names import N_CROPS
+from files.progress import bar
 from option import Parser, exit_codes
 
-OUTPUTS = {  # training list, test list, ground truth
-    "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy"),
-    "xd": ("xd_CLIP_rgb.csv", "xd_CLIP_rgbtest.csv", "gt.npy"),
-    "longterm": (None, "lt_CLIP_test.csv", "gt_lt.npy"),
+OUTPUTS = {  # training list, test list, ground truth, what is left out
+    "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy", "ucf_left_out.csv"),
+    "xd": ("xd_CLIP_rgb.csv", "xd_CLIP_rgbtest.csv", "gt.npy", "xd_left_out.csv"),
+    "longterm": (None, "lt_CLIP_test.csv", "gt_lt.npy", "lt_left_out.csv"),
 }
 TEST_CROP = {"ucf": 5, "xd": 0, "longterm": 0}
-N_CROPS = 10
-UCF_FOLDERS = {
-    **{name: name for name in UCF_ANOMALIES},
-    "Training_Normal_Videos_Anomaly": "Normal",
-    "Testing_Normal_Videos_Anomaly": "Normal",
-}
-XD_TRAIN, XD_TEST = "XDTrainClipFeatures", "XDTestClipFeatures"
+TRAINING, TEST, OTHER_CROP = "training", "test", "other crops of test videos"
 
 
-class Features(NamedTuple):
-    """The feature files of one video."""
+def with_crops(files: pd.DataFrame, test_crop: int | None, data_set: str) -> tuple[pd.DataFrame, int | None]:
+    """The files with a crop for those whose name says none, and the crop to test; None = the one that each video has.
 
-    label: str
-    training: bool  # whether its folder says that it is a training video
-    crops: dict[int, Path]
-
-
-def index(root: Path, data_set: str) -> dict[str, Features]:
-    """All videos under a folder, by name. Raises ValueError where a file's place or name says nothing, or a name is double."""
-    found: dict[str, Features] = {}
-    places: dict[str, Path] = {}
-    for path in sorted(root.rglob("*.npy")):
-        name = video_name(path.name)
-        crop = re.search(r"__([0-9]+)$", path.stem)
-        if crop is None and data_set != "longterm":
-            raise ValueError(f"{path}: expected a name that ends in its crop, like {path.stem}__0.npy")
-        label, training = LAYOUTS[data_set](path, name)
-        video = found.setdefault(name, Features(label, training, {}))
-        n = int(crop[1]) if crop else TEST_CROP["longterm"]
-        if places.setdefault(name, path.parent) != path.parent or n in video.crops:
-            raise ValueError(
-                f"{path}: another file of {name} is in {places[name]}; each video has one folder, each crop one file"
-            )
-        video.crops[n] = path
-    if not found:
-        raise FileNotFoundError(f"--feature-root {root}: no .npy files in it")
-    return found
-
-
-def ucf_layout(path: Path, name: str) -> tuple[str, bool]:
-    """Label and split from the folder; of anomalous videos only the annotations say which are for testing."""
-    folder = path.parent.name
-    if folder not in UCF_FOLDERS:
-        raise ValueError(f"{path}: expected a folder named after a class or {', '.join(list(UCF_FOLDERS)[-2:])}")
-    return UCF_FOLDERS[folder], folder != "Testing_Normal_Videos_Anomaly"
-
-
-def xd_layout(path: Path, name: str) -> tuple[str, bool]:
-    """Label from the name, split from the folder."""
-    split = [part for part in path.parts if part in (XD_TRAIN, XD_TEST)]
-    label = re.search(r"_label_([A-Z0-9-]+)$", name)
-    if not split or label is None:
-        raise ValueError(f"{path}: expected {XD_TRAIN}/ or {XD_TEST}/ and a name like <title>_label_B2-0-0__0.npy")
-    text = "-".join(part for part in label[1].split("-") if part != "0")
-    try:
-        is_anomalous(text, "xd")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return text, split[-1] == XD_TRAIN
-
-
-def longterm_layout(path: Path, name: str) -> tuple[str, bool]:
-    """Any folders; every video is for testing, and its label follows from the annotations."""
-    return "", False
-
-
-LAYOUTS = {"ucf": ucf_layout, "xd": xd_layout, "longterm": longterm_layout}
-
-
-class Annotation(NamedTuple):
-    """What the annotation file says of one video."""
-
-    label: str | None  # UCF-Crime's class; the other files have none
-    intervals: list[tuple[int, int]]  # [start, end) in frames
-    where: str  # file and line
-
-
-def read_text(path: Path, flag: str) -> str:
-    """The text of a file that a flag names. Raises FileNotFoundError or ValueError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{flag} {path}: no such file")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{flag} {path}: expected text in UTF-8 ({error})") from error
-
-
-def read_annotations(path: Path, data_set: str) -> dict[str, Annotation]:
-    """What is annotated of each video.
-
-    UCF-Crime: `name class start1 end1 start2 end2` with -1 for none; else `name start end [start end ...]`.
+    Raises ValueError where a video has a crop twice, or files in two folders.
     """
-    found = {}
-    for n, line in enumerate(read_text(path, "--annotations").splitlines(), 1):
-        if not line.split():
-            continue
-        name, *numbers = line.split()
-        label, numbers = (numbers[0], numbers[1:]) if data_set == "ucf" and numbers else (None, numbers)
-        complete = len(numbers) % 2 == 0 and (data_set != "ucf" or numbers)
-        if not complete or not all(re.fullmatch(r"-1|[0-9]{1,9}", number) for number in numbers):
-            expected = "name class start1 end1 start2 end2" if data_set == "ucf" else "name start end [start end ...]"
-            raise ValueError(f"{path}, line {n}: expected {expected!r}, found {line.strip()[:80]!r}")
-        pairs = [(int(a), int(b)) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
-        backwards = [pair for pair in pairs if (-1 in pair and pair != (-1, -1)) or pair[0] > pair[1]]
-        if backwards:
-            raise ValueError(f"{path}, line {n}: expected an interval from start to end, found {backwards[0]}")
-        name = re.sub(r"\.(mp4|avi|mkv)$", "", name)
-        if name in found:
-            raise ValueError(f"{path}, line {n}: {name} is there twice")
-        found[name] = Annotation(label, [pair for pair in pairs if pair != (-1, -1)], f"{path}, line {n}")
-    if not found:
-        raise ValueError(f"{path}: no videos in it")
-    return found
+    if test_crop is None and not files["name"].duplicated().any():
+        print(f"each video has one crop, which is tested; crops by number: {counts_of(files['crop'])}")
+        return files, None
+    chosen = TEST_CROP[data_set] if test_crop is None else test_crop
+    files = files.assign(crop=files["crop"].replace(NO_CROP, chosen))
+    folder = files["path"].str.rpartition("/")[0]
+    clash = files.duplicated(["name", "crop"]) | (folder != folder.groupby(files["name"]).transform("first"))
+    if clash.any():
+        path, name = files.loc[clash, ["path", "name"]].iloc[0]
+        other = files.loc[files["name"] == name, "path"].iloc[0]
+        raise ValueError(f"{path}: another file of {name} is {other}; each video has one folder, each crop one file")
+    return files, chosen
 
 
-def read_frames(path: Path | None) -> dict[str, int]:
-    """True frame counts by video, from a CSV file with the columns video,frames."""
-    if path is None:
-        return {}
-    counts: dict[str, int] = {}
-    try:
-        rows = csv.DictReader(io.StringIO(read_text(path, "--frames")))
-        if not {"video", "frames"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}, line 1: expected a header with video and frames, found {rows.fieldnames}")
-        for row in rows:
-            name, n = row["video"], row["frames"] or ""
-            if not re.fullmatch(r"[1-9][0-9]{0,9}", n) or counts.get(name, int(n)) != int(n):
-                raise ValueError(
-                    f"{path}, line {rows.line_num}: expected one number of frames for each video, found {n[:20]!r}"
-                )
-            counts[name] = int(n)
-    except csv.Error as error:
-        raise ValueError(f"{path}: not a CSV file ({error})") from error
-    if not counts:
-        raise ValueError(f"{path}: no videos under the header")
-    return counts
+def counts_of(crops: pd.Series) -> str:
+    """`5 in 290 videos`"""
+    names = crops.map(lambda crop: "none" if crop == NO_CROP else str(crop))
+    return ", ".join(f"{name} in {n} videos" for name, n in names.value_counts().items())
 
 
-def problems(
-    videos: Mapping[str, Features], annotations: Mapping[str, Annotation], frames: Mapping[str, int], data_set: str
-) -> list[tuple[str, list[str]]]:
-    """What stands on one side only: (what it is, the names)."""
-    test_crop = TEST_CROP[data_set]
-    kinds = [
-        ("annotated videos without features", [n for n in annotations if n not in videos]),
-        (
-            f"annotated videos without crop {test_crop}",
-            [n for n in annotations if n in videos and test_crop not in videos[n].crops],
-        ),
-    ]
-    test = [name for name, video in videos.items() if not video.training and name not in annotations]
-    if data_set == "xd":
-        test = [name for name in test if is_anomalous(videos[name].label, "xd")]
-    kinds.append(("test videos without annotation", test))
-    training = {n: v for n, v in videos.items() if v.training and n not in annotations}
-    incomplete = [n for n, v in training.items() if sorted(v.crops) != list(range(N_CROPS))]
-    kinds.append((f"training videos without all of their {N_CROPS} crops", incomplete))
-    if frames:
-        kinds.append(("videos without a frame count", [n for n in annotations if n in videos and n not in frames]))
-        kinds.append(("frame counts without a video", [n for n in frames if n not in videos]))
-    return [(kind, names) for kind, names in kinds if names]
+def fates(
+    files: pd.DataFrame, annotations: pd.DataFrame, frames: pd.DataFrame | None, test_crop: int | None, data_set: str
+) -> pd.DataFrame:
+    """What becomes of each video on any side: an outer join of the three tables by name, and the column fate.
 
-
-def ground_truth(intervals: Iterable[tuple[int, int]], n_frames: int) -> np.ndarray:
-    """(n_frames,) float32: 1 in each interval [start, end), clipped to the video.
-
-    A damaged byte of such a file is no longer 0 or 1, and so is noticed; one of a file of single bytes could be.
+    A fate is TRAINING, TEST, or the reason why the video is left out.
     """
-    truth = np.zeros(n_frames, np.float32)
-    for start, end in intervals:
-        truth[start:end] = 1
-    return truth
+    videos = files.groupby("name", sort=False).agg(label=("label", "first"), test=("test", "any"), crops=("crop", set))
+    counts = pd.DataFrame(columns=["n_frames"]) if frames is None else frames.set_index("name")
+    joined = pd.concat([annotations.set_index("name"), videos, counts], axis=1)  # an outer join, in the order of the tables
+    annotated, has_files = joined["where"].notna(), joined["label"].notna()
+    normal = joined["label"].map(lambda label: data_set == "xd" and label == "A")  # XD's annotations leave them out
+    testing = annotated | joined["test"].eq(True)
+    has_crop = joined["crops"].map(lambda crops: isinstance(crops, set) and (test_crop is None or test_crop in crops))
+    like = loose(joined.index)
+    lost = set(like[annotated & ~has_files])  # annotated, and nowhere under that name
+    fate = pd.Series(TRAINING, joined.index)
+    for reason, where in (  # the last that holds is the fate
+        (TEST, testing),
+        ("training videos that may be annotated ones, written another way", has_files & ~testing & like.isin(lost)),
+        (f"test videos without crop {test_crop}", testing & has_files & ~has_crop),
+        ("test videos without annotation", testing & has_files & ~annotated & ~normal),
+        ("annotated videos without features", annotated & ~has_files),
+        ("frame counts without a video", ~annotated & ~has_files),
+    ):
+        fate[where] = reason
+    if frames is not None:
+        fate[(fate == TEST) & joined["n_frames"].isna()] = "test videos without a frame count"
+    return joined.assign(fate=fate)
 
 
-def require_same_class(videos: Mapping[str, Features], annotations: Mapping[str, Annotation]) -> None:
+def loose(names: Iterable[str]) -> pd.Series:
+    """Names as a person might compare them: case, signs and `_x264` aside."""
+    index = pd.Index(names)
+    return pd.Series([re.sub(r"[\W_]+", "", name.casefold().replace("_x264", "")) for name in index], index)
+
+
+def require_same_class(videos: pd.DataFrame) -> None:
     """Raise ValueError where an annotation contradicts itself or the folder of its video."""
-    for name, (label, intervals, where) in annotations.items():
-        if label is None:
-            continue
-        if name in videos and videos[name].label != label:
-            raise ValueError(f"{where}: {name} is {label} here, but its features are in the folder of {videos[name].label}")
-        if (label == "Normal") == bool(intervals):
-            raise ValueError(
-                f"{where}: {name} is {label}, with {len(intervals)} intervals; normal videos have none, others some"
-            )
+    for name, video in videos[videos["class"].notna()].iterrows():
+        label, n, where = video["class"], len(video["intervals"]), video["where"]
+        if isinstance(video["label"], str) and video["label"] != label:
+            raise ValueError(f"{where}: {name} is {label} here, but its features are in the folder of {video['label']}")
+        if (label == "Normal") == bool(n):
+            raise ValueError(f"{where}: {name} is {label}, with {n} intervals; normal videos have none, others some")
 
 
-def test_rows(
-    videos: Mapping[str, Features], annotations: Mapping[str, Annotation], frames: Mapping[str, int], data_set: str, root: Path
-) -> tuple[list[list[str]], np.ndarray]:
-    """The rows of the test list, annotated videos first, and their ground truth."""
-    crop = TEST_CROP[data_set]
-    names = [name for name in annotations if name in videos and crop in videos[name].crops]
-    if data_set == "xd":  # the annotations leave out the normal videos
-        normal = [n for n, v in videos.items() if not v.training and v.label == "A" and n not in annotations]
-        names += [n for n in normal if crop in videos[n].crops]
-    rows, truth = [], []
-    for name in names:
-        path = videos[name].crops[crop]
-        n_snippets = open_features(path, None).shape[0]
-        n_frames = frames.get(name, FRAMES_PER_SNIPPET * n_snippets)
-        if not fit(n_frames, n_snippets):
-            raise ValueError(f"{path}: {n_snippets} snippets of {FRAMES_PER_SNIPPET} frames are not {n_frames} frames")
-        intervals = annotations[name].intervals if name in annotations else []
-        late = [interval for interval in intervals if interval[0] >= n_frames]
-        if late:
-            print(
-                f"warning: {annotations[name].where}: {late[0]} begins after the {n_frames} frames of {name}", file=sys.stderr
-            )
-        label = videos[name].label or ("Anomaly" if intervals else "Normal")
-        rows.append([path.relative_to(root).as_posix(), label, *([str(n_frames)] if frames else [])])
-        truth.append(ground_truth(intervals, n_frames))
-    if not rows:
-        raise ValueError(f"no test video of the annotations has features in {root}")
-    return rows, np.concatenate(truth)
+def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
+    """The snippets of each file. Raises ValueError that counts the files that cannot be used, and names the first five."""
+    n_snippets, bad = [], []
+    for path in bar(files["path"], "reading headers", len(files), unit="file"):
+        try:
+            n_snippets.append(len(open_features(root / path, None)))
+        except (ValueError, OSError) as error:
+            bad.append(str(error))
+    if bad:
+        raise ValueError(bad[0] if len(bad) == 1 else several(f"{len(bad)} feature files cannot be used", bad))
+    return pd.Series(n_snippets, files.index)
 
 
-def csv_text(header: list[str], rows: Iterable[list[str]]) -> bytes:
-    """A CSV file's content."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue().encode()
-
-
-def make(
-    data_set: str, root: Path, annotations_path: Path, *, frames_path: Path | None, out: Path, allow_missing: bool
-) -> None:
-    """Write the lists and the ground truth of a data set. Raises ValueError or OSError before anything is written."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"--feature-root {root}: no such folder")
-    videos, annotations, frames = index(root, data_set), read_annotations(annotations_path, data_set), read_frames(frames_path)
-    found = problems(videos, annotations, frames, data_set)
-    for kind, names in found:
-        print(f"{len(names)} {kind}:", *names, sep="\n  ", file=sys.stderr)
-    if found and not allow_missing:
-        raise ValueError("the features and the annotations do not match (see above); mend them, or pass --allow-missing")
-    if frames:
-        annotations = {name: annotation for name, annotation in annotations.items() if name in frames}
-    require_same_class(videos, annotations)
-    rows, truth = test_rows(videos, annotations, frames, data_set, root)
-    training = [
-        [path.relative_to(root).as_posix(), video.label]
-        for name, video in videos.items()
-        if video.training and name not in annotations
-        for _, path in sorted(video.crops.items())
+def with_truth(tests: pd.DataFrame, root: Path, hold_last: bool) -> pd.DataFrame:
+    """The test videos with their true frames, label and ground truth, 1 in each interval [start, end), in columns of these
+    names. Raises ValueError where frames and snippets do not fit; says which intervals are cut at the video's end.
+    """
+    n_snippets = lengths_of(tests, root)
+    n_frames = tests["n_frames"].fillna(FRAMES_PER_SNIPPET * n_snippets).astype(int)
+    wrong = [
+        f"{root / path}: {problem}"
+        for path, n, length in zip(tests["path"], n_frames, n_snippets, strict=True)
+        if (problem := misfit(n, length, hold_last))
     ]
-    train_name, test_name, truth_name = OUTPUTS[data_set]
-    if train_name and not training:
-        print(f"warning: {root} has no training videos; the training list will be empty", file=sys.stderr)
-    for path, _ in training:
-        open_features(root / path, None)
-    out.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as written:  # all are written before the first replaces an earlier one
-        if train_name:
-            file = written.enter_context(atomic.replacing(out / train_name))
-            file.write(csv_text(["path", "label"], training))
-        file = written.enter_context(atomic.replacing(out / test_name))
-        file.write(csv_text(["path", "label", "frames"][: len(rows[0])], rows))
-        np.save(written.enter_context(atomic.replacing(out / truth_name)), truth)
+    if wrong:
+        raise ValueError(wrong[0] if len(wrong) == 1 else several(f"{len(wrong)} videos do not fit their frames", wrong))
+    truths, labels, cut = [], [], []
+    for (_, video), n in zip(tests.iterrows(), n_frames, strict=True):
+        truth = np.zeros(n, np.float32)  # a damaged byte of such a file is no longer 0 or 1; of single bytes it could be
+        intervals = video["intervals"] if isinstance(video["intervals"], list) else []
+        for start, end in intervals:
+            truth[start:end] = 1
+            if end > n:
+                how = f"begins after the {n} frames of" if start >= n else f"is cut to the {n} frames of"
+                cut.append(f"{video['where']}: {(start, end)} {how} {video['name']}")
+        truths.append(truth)
+        labels.append(video["label"] or ("Anomaly" if truth.any() else "Normal"))
+    if cut:
+        what = f"warning: {len(cut)} intervals end after their video (another frame rate?)"
+        print("\n  ".join([f"{what}:", *cut]), file=sys.stderr)
+    return tests.assign(n_frames=n_frames, label=labels, truth=truths)
+
+
+def complain(fate: pd.Series, files: pd.DataFrame, data_set: str, allowed: bool) -> None:
+    """Name every video that does not match, by what is the matter. Raises ValueError unless that is allowed."""
+    kinds = {kind: list(names.index) for kind, names in fate[~fate.isin([TRAINING, TEST])].groupby(fate, sort=False)}
+    trained = files[files["name"].map(fate) == TRAINING].groupby("name", sort=False)["crop"].agg(set)
+    crops = set().union(*trained) if len(trained) else set()
+    kinds[f"training videos without all of their {len(crops)} crops"] = list(trained.index[trained.map(lambda of: of != crops)])
+    kinds = {kind: names for kind, names in kinds.items() if names}
+    for kind, names in kinds.items():
+        print(f"{len(names)} {kind}:", *names, sep="\n  ", file=sys.stderr)
+    if kinds and not allowed:
+        raise ValueError("the features and the annotations do not match (see above); mend them, or pass --allow-missing")
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """A CSV file's content."""
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def make(args: Namespace) -> None:
+    """Write the lists and the ground truth of a data set. Raises ValueError or OSError before anything is written."""
+    root, data_set = args.feature_root, args.data_set
+    every = read_files(root, data_set)
+    files, test_crop = with_crops(every[every["reason"] == ""], args.test_crop, data_set)
+    annotations = read_annotations(args.annotations, data_set)
+    frames = read_frames(args.frames) if args.frames else None
+    videos = fates(files, annotations, frames, test_crop, data_set)
+    complain(videos["fate"], files, data_set, args.allow_missing)
+    require_same_class(videos)
+
+    fate = files["name"].map(videos["fate"])
+    training, other = files[fate == TRAINING], (files["crop"] != test_crop) & (test_crop is not None)
+    tests = files[(fate == TEST) & ~other].set_index("name")
+    if tests.empty:
+        raise ValueError(f"no test video of the annotations has features in {root}")
+    tests = tests.join(videos[["intervals", "where", "n_frames"]]).loc[videos.index[videos["fate"] == TEST]]
+    tests = with_truth(tests.reset_index(), root, args.hold_last)
+    lengths_of(training, root)
+    left_out = fate.mask((fate == TEST) & other, OTHER_CROP)
+    left_out = pd.concat([every["reason"][every["reason"] != ""], left_out[~left_out.isin([TRAINING, TEST])]]).rename("reason")
+    left_out = every[["path"]].join(left_out, how="inner")
+
+    truth = np.concatenate(tests["truth"].tolist())
+    columns = ["path", "label", "frames"] if args.frames else ["path", "label"]
+    train_name, test_name, truth_name, left_name = (args.out / name if name else None for name in OUTPUTS[data_set])
+    outputs = {test_name: csv_bytes(tests.rename(columns={"n_frames": "frames"})[columns]), left_name: csv_bytes(left_out)}
     if train_name:
-        print(f"{out / train_name}: {len(training):,} rows")
-    print(f"{out / test_name}: {len(rows):,} rows")
-    print(f"{out / truth_name}: {len(truth):,} frames, {truth.sum(dtype=int):,} of them anomalous")
+        outputs[train_name] = csv_bytes(training[["path", "label"]])
+    args.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as written:  # all are written before the first replaces an earlier one
+        for path, content in outputs.items():
+            written.enter_context(atomic.replacing(path)).write(content)
+        np.save(written.enter_context(atomic.replacing(truth_name)), truth)
+
+    if train_name:
+        print(f"{train_name}: {len(training):,} rows")
+        if training.empty:
+            print(f"warning: {root} has no training videos; the training list is empty", file=sys.stderr)
+    print(f"{test_name}: {len(tests):,} rows")
+    print(f"{truth_name}: {len(truth):,} frames, {truth.sum(dtype=int):,} of them anomalous")
+    say_left_out(left_out, left_name)
 
 
-parser = Parser(description="Make a data set's lists and ground truth.")
+def say_left_out(left_out: pd.DataFrame, path: Path) -> None:
+    """How many files are left out for what reason, and which, all of them in the file of that path."""
+    if len(left_out):
+        print(f"{path}: {len(left_out):,} files left out")
+    for reason, rows in left_out.groupby("reason", sort=False):
+        print(several(f"{len(rows):,} {reason}", rows["path"]))
+
+
+parser = Parser("Make a data set's lists and ground truth.")
 parser.add_argument("data_set", choices=tuple(OUTPUTS), help="whose layout and annotations these are; longterm = any own set")
 parser.add_argument("--feature-root", type=Path, required=True, help="folder of the .npy files")
 parser.add_argument("--annotations", type=Path, required=True, help="the public annotation file, or one like XD-Violence's")
 parser.add_argument("--frames", type=Path, help="CSV with the columns video,frames: the videos' true frame counts")
+parser.add_argument("--test-crop", type=int, choices=range(N_CROPS), metavar="N", help="the crop that is tested (None = where "
+                    "each video has one crop, that one; else 5 of UCF-Crime, 0 of others)")  # fmt: skip
+parser.add_argument("--hold-last", action=argparse.BooleanOptionalAction, default=False, help="features may lack a video's "
+                    "last, partial snippet: its last score holds to the video's end")  # fmt: skip
 parser.add_argument("--out", type=Path, default=Path("list"), help="folder to write to")
 parser.add_argument(
-    "--allow-missing", action=argparse.BooleanOptionalAction, default=False, help="go on without what is missing"
+    "--allow-missing", action=argparse.BooleanOptionalAction, default=False, help="leave out what does not match"
 )
 
 if __name__ == "__main__":
     args = parser.parse_args()
     with exit_codes():
-        make(
-            args.data_set,
-            args.feature_root,
-            args.annotations,
-            frames_path=args.frames,
-            out=args.out,
-            allow_missing=args.allow_missing,
-        )
+        make(args)

@@ -1,26 +1,38 @@
-"""Stopping a run without tearing what it is doing: Ctrl-C and SIGTERM, held back while state changes."""
+"""Stopping a run without tearing what it is doing: Ctrl-C, SIGTERM and SIGHUP, held back while state changes."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# of a person, of `timeout` or Slurm, of a terminal that closes
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+EXACT = hasattr(signal, "sigwaitinfo")  # whether this system tells who sent a signal
+
 
 class Signals:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt, but not inside `held`: there they wait for its end."""
+    """These signals raise KeyboardInterrupt, once, but not inside `held`: there they wait for its end.
+
+    A signal that was ignored when the run began, as SIGHUP under `nohup` is, stays ignored.
+    """
 
     def __init__(self):
         self.holding = self.asked = False
+        self.before: dict[int, object] = {}
 
     def __enter__(self) -> None:
-        self.before = {number: signal.signal(number, self.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in STOPS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self.before[number] = signal.signal(number, self.handle)
 
     def __exit__(self, *_) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
     def handle(self, *_) -> None:
-        self.asked = True
-        if not self.holding:
+        again, self.asked = self.asked, True
+        if not (self.holding or again):
             raise KeyboardInterrupt
 
     @contextmanager
@@ -34,7 +46,42 @@ class Signals:
             raise KeyboardInterrupt
 
     def ignore(self) -> None:
-        """From here to the end of the process neither stops anything: the run is being saved."""
+        """From here to the end of the process none of them stops anything: the run is being saved."""
         for number in self.before:
             signal.signal(number, signal.SIG_IGN)
         self.before = {}
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Signals wait until the block ends; a process that is forked inside begins with them blocked."""
+    if not EXACT:
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def obey_parent_alone(worker: int) -> None:
+    """Let a worker process, forked while signals were `blocked`, end by the SIGTERM of its parent and by no other signal.
+
+    What stops a run often goes to its whole process group: the main process has to finish its step and save, which it could not
+    if the processes that load its data died under it.
+    """
+    if not EXACT:
+        for number in set(STOPS) - {signal.SIGTERM}:
+            signal.signal(number, signal.SIG_IGN)
+        return
+    parent = os.getppid()
+
+    def listen() -> None:
+        while True:
+            asked = signal.sigwaitinfo(STOPS)
+            if asked.si_signo == signal.SIGTERM and asked.si_pid == parent:
+                os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    threading.Thread(target=listen, name=f"signals of worker {worker}", daemon=True).start()

@@ -10,38 +10,36 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from files import checkpoint
+from files.checkpoint import Checkpoint
 from files.videos import Video
-from option import adopt
+from option import flag_of
+from running import folder
+from running.loading import take_options
 
 FREE = {
     *("given", "use_checkpoint", "checkpoint_path", "model_path", "out_dir", "max_epoch", "save_minutes", "workers", "device"),
-    *("fps", "false_alarms", "report"),
+    *("fps", "false_alarms", "report", "allow_test_in_training"),
     *("feature_root", "train_list", "test_list", "gt_path"),
 }
 OWN = {"given", "use_checkpoint", "checkpoint_path", "out_dir"}  # of a command line alone, never taken from a checkpoint
 
 
-class Start(NamedTuple):
-    """What a run begins from."""
+def begin(options: Namespace) -> Checkpoint | None:
+    """Read the checkpoint that the options go on from, and take its options where the command line gave none; None = a new run.
 
-    weights: dict[str, Tensor] | None  # None = fresh ones
-    content: dict | None  # of our checkpoint that it goes on from; None = it is a new run
-
-
-def begin(options: Namespace) -> Start:
-    """Read the checkpoint that the options name, if any, and take its options where the command line gave none."""
-    path = options.checkpoint_path
+    Raises ValueError where it holds weights alone and is ours: then there is a last.pt to go on from.
+    """
     if not options.use_checkpoint:
-        return Start(None, None)
-    if path is None:
+        return None
+    if options.checkpoint_path is None:
         raise ValueError("--use-checkpoint needs --checkpoint-path: the last.pt of the run to go on with")
-    content = checkpoint.load(path)
-    weights, trained = checkpoint.weights_of(content, path)
-    adopt(options, trained, set() if trained is None else set(vars(options)) - OWN, path)
-    return Start(weights, content if checkpoint.is_ours(content) else None)
+    loaded = checkpoint.load(options.checkpoint_path)
+    if loaded.options is not None and loaded.run is None:
+        raise ValueError(f"{loaded.path} holds the best weights alone; go on from the last.pt of its run")
+    take_options(options, loaded, (set(vars(options)) - OWN) & set(loaded.options or ()))
+    return loaded
 
 
 def digests(train: Sequence[Video], test: Sequence[Video], truth: np.ndarray) -> dict[str, str]:
@@ -54,15 +52,15 @@ def digests(train: Sequence[Video], test: Sequence[Video], truth: np.ndarray) ->
     return {"--train-list": of(train), "--test-list": of(test), "--gt-path": hashlib.sha256(truth.tobytes()).hexdigest()}
 
 
-def require_same(options: Namespace, found: dict[str, str], content: dict) -> None:
+def require_same(options: Namespace, digests_now: dict[str, str], content: dict) -> None:
     """Raise ValueError where options or data are not those that the run was begun with."""
     path = options.checkpoint_path
     for name in sorted(vars(options).keys() - FREE):
-        value = content["options"][name]
+        value = content["options"].get(name, getattr(options, name))  # a flag that is newer than the run
         if getattr(options, name) != value:
-            flag = "--" + name.replace("_", "-")
+            flag = flag_of(name)
             raise ValueError(f"{path}: the run was begun with {flag} {value}, not {getattr(options, name)}; leave {flag} out")
-    for flag, value in found.items():
+    for flag, value in digests_now.items():
         if content["digests"].get(flag) != value:
             changed = getattr(options, flag[2:].replace("-", "_"))
             raise ValueError(
@@ -79,14 +77,17 @@ class Paths(NamedTuple):
 
 
 def paths_of(options: Namespace, content: dict | None, out_dir: Path) -> Paths:
-    """Where the run writes. Raises ValueError where a new run would replace an earlier one's files, or a run its own."""
+    """Where the run writes; content is the checkpoint's that it goes on from, None of a new run.
+
+    Raises ValueError where a new run would replace an earlier one's files, or a run its own.
+    """
     last, best = out_dir / "last.pt", Path(options.model_path or out_dir / "best.pt")
     if options.checkpoint_path is not None and (content is not None or not options.use_checkpoint):
         last = Path(options.checkpoint_path)
     if last.resolve() == best.resolve():
         raise ValueError(f"{last} is where the best weights go: go on from last.pt, or name another file")
     if content is None:
-        there = [path for path in (last, best, out_dir / "log.jsonl") if path.exists()]
+        there = [path for path in (last, best) if path.exists()]
         if there:
             raise ValueError(
                 f"{there[0]} is there already: go on with that run (--use-checkpoint --checkpoint-path {out_dir / 'last.pt'}), "
@@ -95,10 +96,27 @@ def paths_of(options: Namespace, content: dict | None, out_dir: Path) -> Paths:
     return Paths(out_dir, last, best)
 
 
+def claim(options: Namespace, content: dict | None) -> Paths:
+    """The paths of a run, its folder claimed, and everything shown to be writable before the work begins.
+
+    Raises ValueError or OSError.
+    """
+    outputs = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
+    if content is not None:
+        options.out_dir = str(out_dir_of(options, content))
+    if options.out_dir:
+        paths = paths_of(options, content, Path(options.out_dir))
+        folder.require_writable([*(paths.out_dir / name for name in outputs), paths.last, paths.best])
+    if content is None:
+        return paths_of(options, content, folder.claim(options))
+    folder.write_options(paths.out_dir, options)
+    return paths
+
+
 def out_dir_of(options: Namespace, content: dict) -> Path:
     """The folder of the run that goes on: the checkpoint's, unless that lies elsewhere. Raises ValueError for another one."""
     beside = Path(options.checkpoint_path).parent
-    found = beside if (beside / "options.json").exists() else Path(content["options"]["out_dir"])
-    if options.out_dir is not None and Path(options.out_dir).resolve() != found.resolve():
-        raise ValueError(f"--out-dir {options.out_dir}: the run goes on in its own folder, {found}; leave --out-dir out")
-    return found
+    own = beside if (beside / "options.json").exists() else Path(content["options"]["out_dir"])
+    if options.out_dir is not None and Path(options.out_dir).resolve() != own.resolve():
+        raise ValueError(f"--out-dir {options.out_dir}: the run goes on in its own folder, {own}; leave --out-dir out")
+    return own

@@ -71,11 +71,11 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture
 def toy(tmp_path):
-    """Sixteen short videos with lists and ground truth; `toy.flags` points the UCF scripts at them."""
+    """Sixteen short training and eight test videos with lists and ground truth; `toy.flags` points the UCF scripts at them."""
     rows, truth = [], []
-    for i in range(16):
+    for i in range(24):
         label = "Normal" if i % 2 == 0 else "Abuse"
-        x = walk(9 + 3 * i, seed=i)
+        x = walk(9 + 3 * (i % 16), seed=i)
         anomalous = np.zeros(len(x), np.uint8)
         if label != "Normal":
             anomalous[2:7] = 1
@@ -85,12 +85,21 @@ def toy(tmp_path):
         np.save(file, x.astype(np.float16 if i % 3 else np.float32))
         rows.append((f"{label}/{file.name}", label))
         truth.append(anomalous.repeat(16))
-    write_list(tmp_path / "train.csv", rows)
-    write_list(tmp_path / "test.csv", rows[4:12])
-    np.save(tmp_path / "gt.npy", np.concatenate(truth[4:12]))
+    write_list(tmp_path / "train.csv", rows[:16])
+    write_list(tmp_path / "test.csv", rows[16:])
+    np.save(tmp_path / "gt.npy", np.concatenate(truth[16:]))
     flags = [*SMALL, "--feature-root", tmp_path / "features", "--train-list", tmp_path / "train.csv"]
     flags += ["--test-list", tmp_path / "test.csv", "--gt-path", tmp_path / "gt.npy", "--visual-layers", "2"]
-    return SimpleNamespace(path=tmp_path, flags=flags, rows=rows, truth=truth, out=tmp_path / "out")
+    return SimpleNamespace(
+        path=tmp_path, flags=flags, rows=rows[:16], test_rows=rows[16:], test_truth=truth[16:], out=tmp_path / "out"
+    )
+
+
+def refused(done, *words):
+    """Exit code 2, one error that says all of these, and no traceback."""
+    assert done.code == 2 and "Traceback" not in done.err and "error: " in done.err, done
+    for word in words:
+        assert str(word) in done.err, f"{word!r} is not in: {done.err}"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import kcg
 import smoothing
 from dataset import Batch, pack
 from files import checkpoint
-from model import LSHMA
+from model import FUSE, LSHMA, Select
 from training import video_scores
 
 SMOOTHED = {"slide8": ("slide", 8), "fixed8": ("fixed", 8), "fixed15": ("fixed", 15)}
@@ -19,8 +19,8 @@ SMOOTHED = {"slide8": ("slide", 8), "fixed8": ("fixed", 8), "fixed15": ("fixed",
 
 def released_model(config):
     state = golden.released_state(config)
-    weights, options = checkpoint.weights_of({"model_state_dict": state}, "golden.pth")
-    assert options is None
+    found = checkpoint.interpret({"model_state_dict": state}, "golden.pth")
+    assert found.options is None and found.released
     model = LSHMA(
         width=golden.WIDTH,
         layers=config["visual_layers"],
@@ -30,13 +30,13 @@ def released_model(config):
         forgetting="released",
         attn_merge="interleave",
     )
-    model.load_state_dict(weights)
+    model.load_state_dict(found.weights)
     return model, state
 
 
 def our_name(name):
     """Our name of a released parameter, None for the unused ones."""
-    found = checkpoint.weights_of({**REQUIRED, name: torch.full((1,), 7.0)}, "x")[0]
+    found = checkpoint.interpret({**REQUIRED, name: torch.full((1,), 7.0)}, "x").weights
     return next((ours for ours, value in found.items() if value.eq(7).all()), None)
 
 
@@ -54,7 +54,7 @@ def test_testing_gives_the_released_logits_layers_and_smoothing(name):
     lengths = dict(config["videos"])
     clips, starts = pack([golden.features(config["seed"], v, n) for v, n in lengths.items()], config["attn_window"])
     with torch.no_grad():
-        out = model(clips, starts, key_clips=False, exit_threshold=config["threshold"])
+        out = model(clips, starts, key_clips=False, scales=Select(config["threshold"]))
     logits, layers = out.logits.tensor_split(starts[1:]), out.exit_layer.tensor_split(starts[1:])
     for (video, length), found, layer in zip(lengths.items(), logits, layers, strict=True):
         close(found.flatten(), numbers[f"test/{video}/logits"], 1e-5)
@@ -76,7 +76,7 @@ def test_training_gives_the_released_losses_gradients_and_weights(name):
         expected = {key: numbers[f"train/{video}/{key}"] for key in ("similarity", "selected", "key_logits", "loss")}
         close(kcg.similarity(clips), expected["similarity"], 1e-6)
 
-        out = model(clips, starts, key_clips=True, exit_threshold=None)
+        out = model(clips, starts, key_clips=True, scales=FUSE)
         np.testing.assert_array_equal(out.key, expected["selected"])
         close(out.logits[out.key].detach().flatten(), expected["key_logits"], 1e-5)
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 import hma
 from dataset import pack
 from hma import remembered, survivors
-from option import CHOICES
+from model import FUSE, Select
 
+FORGETTING = ("ebbinghaus", "fifo", "salience", "released")
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
 
@@ -39,26 +40,26 @@ def gradients(model, logits):
 
 @settings(max_examples=60)
 @given(
-    rule=st.sampled_from(CHOICES["forgetting"]),
-    merge=st.sampled_from(CHOICES["attn_merge"]),
+    rule=st.sampled_from(FORGETTING),
+    merge=st.sampled_from(("token", "interleave")),
     layers=st.integers(0, 4),
     window=st.sampled_from((2, 4, 8)),
     cache=st.integers(1, 6),
     p=st.sampled_from((0.0, 0.5, 1.0)),
-    threshold=st.sampled_from((None, 0.0, 0.45, 0.55, 0.6, 1.0)),
+    scales=st.sampled_from((FUSE, *map(Select, (0.0, 0.45, 0.55, 0.6, 1.0)))),
     key_clips=st.booleans(),
     lengths=st.lists(st.integers(1, 90), min_size=1, max_size=4),
     seed=st.integers(0, 10**6),
     shift=st.sampled_from((0.0, 0.5, 2.0)),
 )
 def test_whole_videos_equal_steps_in_outputs_and_gradients(
-    rule, merge, layers, window, cache, p, threshold, key_clips, lengths, seed, shift
+    rule, merge, layers, window, cache, p, scales, key_clips, lengths, seed, shift
 ):
     sizes = dict(layers=layers, window=window, cache_keep_max_len=cache, p=p, forgetting=rule, attn_merge=merge)
     model = make_model(seed=seed, shift=shift, **sizes).double()  # so that no rounding decides
     clips, starts = videos(lengths, window, seed)
     clips = clips.double()
-    how = dict(key_clips=key_clips, exit_threshold=threshold)
+    how = dict(key_clips=key_clips, scales=scales)
     whole = model(clips, starts, **how)
     logits, layer, key = stepped(model, clips, starts, **how)
     assert torch.equal(whole.key, key)
@@ -69,12 +70,12 @@ def test_whole_videos_equal_steps_in_outputs_and_gradients(
         torch.testing.assert_close(by_whole[name], expected, rtol=1e-9, atol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("rule", CHOICES["forgetting"])
-@pytest.mark.parametrize("threshold", [None, 0.55, 1.0])
-def test_whole_videos_equal_steps_in_float32(rule, threshold):
+@pytest.mark.parametrize("rule", FORGETTING)
+@pytest.mark.parametrize("scales", [FUSE, Select(0.55), Select(1.0)])
+def test_whole_videos_equal_steps_in_float32(rule, scales):
     model = make_model(forgetting=rule, shift=0.1, sharp=1.0)
     clips, starts = videos([90, 31, 7], 4)
-    how = dict(key_clips=True, exit_threshold=threshold)
+    how = dict(key_clips=True, scales=scales)
     whole, (logits, layer, _) = model(clips, starts, **how), stepped(model, clips, starts, **how)
     assert torch.equal(whole.exit_layer, layer)
     torch.testing.assert_close(whole.logits, logits, rtol=0, atol=1e-5)
@@ -87,7 +88,7 @@ def test_the_random_cases_exit_early_forget_out_of_order_and_drop_clips():
     """Otherwise the test above would prove little."""
     model = make_model(shift=2.0)
     clips, starts = videos([200], 4)
-    out = model(clips, starts, key_clips=True, exit_threshold=0.55)
+    out = model(clips, starts, key_clips=True, scales=Select(0.55))
     assert out.exit_layer.unique().numel() > 1 and 0.2 < out.key.float().mean() < 0.9
     k = model.layers[0].norm1(clips)
     strength, newest = model.layers[0].strengths(model.layers[0].compress_memory(k), k, None)
@@ -96,11 +97,11 @@ def test_the_random_cases_exit_early_forget_out_of_order_and_drop_clips():
     assert not torch.equal(*tables)
 
 
-@pytest.mark.parametrize("threshold", [None, 0.55])
-def test_streams_side_by_side_equal_streams_alone(threshold):
+@pytest.mark.parametrize("scales", [FUSE, Select(0.55)])
+def test_streams_side_by_side_equal_streams_alone(scales):
     model = make_model()
     clips, starts = videos([80, 80, 80], 4)
-    how = dict(key_clips=True, exit_threshold=threshold)
+    how = dict(key_clips=True, scales=scales)
     alone = stepped(model, clips, starts, **how)
     memory, logits, layer = model.empty_memory(3), [], []
     for clip in clips.unflatten(0, (3, 20)).unbind(1):
@@ -121,8 +122,8 @@ def test_a_step_leaves_its_memory_as_it_was_and_gives_the_same_again():
     memory = model.empty_memory(1)
     for clip in clips.split(1):
         before = [field.clone() for field in flat(memory)]
-        first, after = model.step(clip, memory, key_clips=True, exit_threshold=0.55)
-        again, _ = model.step(clip, memory, key_clips=True, exit_threshold=0.55)
+        first, after = model.step(clip, memory, key_clips=True, scales=Select(0.55))
+        again, _ = model.step(clip, memory, key_clips=True, scales=Select(0.55))
         assert all(torch.equal(a, b) for a, b in zip(before, flat(memory), strict=True))
         assert torch.equal(first.logits, again.logits)
         memory = after
@@ -131,7 +132,7 @@ def test_a_step_leaves_its_memory_as_it_was_and_gives_the_same_again():
 def test_videos_packed_together_equal_videos_alone():
     model = make_model()
     clips, starts = videos([33, 5, 70], 4)
-    how = dict(key_clips=True, exit_threshold=0.55)
+    how = dict(key_clips=True, scales=Select(0.55))
     together = model(clips, starts, **how)
     alone = [model(video, torch.tensor([0]), **how).logits for video in clips.tensor_split(starts[1:])]
     torch.testing.assert_close(together.logits, torch.cat(alone), rtol=0, atol=1e-5)
@@ -140,33 +141,33 @@ def test_videos_packed_together_equal_videos_alone():
 def test_a_video_whose_features_overflow_harms_no_other():
     model = make_model()
     clips, starts = videos([33, 5, 70], 4)
-    fine = model(clips, starts, key_clips=False, exit_threshold=1.0).logits
+    fine = model(clips, starts, key_clips=False, scales=Select(1.0)).logits
     clips[-1] = torch.inf
-    broken = model(clips, starts, key_clips=False, exit_threshold=1.0).logits
+    broken = model(clips, starts, key_clips=False, scales=Select(1.0)).logits
     assert torch.equal(fine[:-1], broken[:-1]) and not broken[-1].isfinite().any()
 
 
 def test_more_clips_than_attend_at_a_time_change_nothing(monkeypatch):
     model = make_model()
     clips, starts = videos([33, 5, 70], 4)
-    whole = model(clips, starts, key_clips=True, exit_threshold=None).logits
+    whole = model(clips, starts, key_clips=True, scales=FUSE).logits
     monkeypatch.setattr(hma, "CHUNK", 7)
-    torch.testing.assert_close(model(clips, starts, key_clips=True, exit_threshold=None).logits, whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(model(clips, starts, key_clips=True, scales=FUSE).logits, whole, rtol=0, atol=1e-5)
 
 
 def test_later_clips_never_change_earlier_logits():
     model = make_model()
     clips, starts = videos([80], 4)
     changed = torch.cat((clips[:12], torch.randn_like(clips[12:])))
-    for threshold in (None, 0.55):
-        how = dict(key_clips=True, exit_threshold=threshold)
+    for scales in (FUSE, Select(0.55)):
+        how = dict(key_clips=True, scales=scales)
         a, b = model(clips, starts, **how), model(changed, starts, **how)
         torch.testing.assert_close(a.logits[:12], b.logits[:12], rtol=0, atol=1e-5)
         assert not torch.allclose(a.logits[12:], b.logits[12:])
 
 
 def test_the_memory_is_used_and_deeper_layers_see_further_back():
-    how = dict(key_clips=False, exit_threshold=1.0)
+    how = dict(key_clips=False, scales=Select(1.0))
     clips, starts = videos([64], 4)
     changed = clips.clone()
     changed[4] += 1  # with fifo and capacity 2, one layer carries this to clips 4..6, two layers to 4..8
@@ -181,7 +182,7 @@ def test_the_memory_is_used_and_deeper_layers_see_further_back():
 def test_without_capacity_nothing_is_remembered():
     model = make_model(cache_keep_max_len=1)
     clips, starts = videos([64], 4)
-    how = dict(key_clips=False, exit_threshold=1.0)
+    how = dict(key_clips=False, scales=Select(1.0))
     alone = model(clips, torch.arange(len(clips)), **how)
     torch.testing.assert_close(model(clips, starts, **how).logits, alone.logits, rtol=0, atol=1e-5)
 
@@ -215,7 +216,7 @@ def test_equal_retention_drops_the_first():
     assert survivors("ebbinghaus", strength, age).tolist() == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("rule", CHOICES["forgetting"])
+@pytest.mark.parametrize("rule", FORGETTING)
 @pytest.mark.parametrize("spread", [0.01, 3.0])
 def test_the_table_of_whole_videos_is_the_rule_applied_clip_by_clip(rule, spread):
     """spread 0.01: the guessed table holds. spread 3: the rule drops all over the place and the table is stepped through."""
@@ -276,11 +277,11 @@ def retention(rule, memory, n, s):
 def test_memory_gets_no_gradient_and_every_used_weight_does():
     model = make_model()
     clips, starts = videos([40], 4)
-    out = model(clips, starts, key_clips=False, exit_threshold=None)
+    out = model(clips, starts, key_clips=False, scales=FUSE)
     out.logits.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
     inputs = clips.clone().requires_grad_()
-    model(inputs, starts, key_clips=False, exit_threshold=None).logits[-1].sum().backward()
+    model(inputs, starts, key_clips=False, scales=FUSE).logits[-1].sum().backward()
     assert inputs.grad[-1].abs().sum() > 0 and inputs.grad[:-1].abs().sum() == 0
 
 
@@ -289,7 +290,7 @@ def test_an_exit_empties_the_deeper_memories_and_keeps_the_others():
     clips, _ = videos([64], 4)
     memory = model.empty_memory(1)
     for clip in clips.split(1):
-        out, memory = model.step(clip, memory, key_clips=False, exit_threshold=0.55)
+        out, memory = model.step(clip, memory, key_clips=False, scales=Select(0.55))
         exited = int(out.exit_layer)
         held = [bool((layer.age >= 0).any()) for layer in memory.layers]
         assert held == [depth <= exited for depth in (1, 2, 3)]
@@ -299,8 +300,8 @@ def test_every_kind_of_dropout_acts_in_training_only():
     clips, starts = videos([40], 4)
     for name in ("drop_rate", "drop_attn_rate", "drop_qkv_rate"):
         model = make_model(**{name: 0.5})
-        logits = [model(clips, starts, key_clips=False, exit_threshold=None).logits for _ in range(2)]
+        logits = [model(clips, starts, key_clips=False, scales=FUSE).logits for _ in range(2)]
         assert torch.equal(*logits)
         model.train()
-        logits = [model(clips, starts, key_clips=False, exit_threshold=None).logits for _ in range(2)]
+        logits = [model(clips, starts, key_clips=False, scales=FUSE).logits for _ in range(2)]
         assert not torch.equal(*logits), name

@@ -12,20 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, make_model, walk, write_list
+from conftest import ROOT, make_model, refused, walk, write_list
 
 import dataset
-import engine
-import scoring
+import model
+import testing
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
 from training import passes, video_scores
 
 TRAIN = "ucf_train.py"
-
-
-def refused(done, *words):
-    assert done.code == 2 and all(str(word) in done.err for word in words), done
 
 
 def weights(path):
@@ -315,7 +311,7 @@ def test_evaluation_restores_the_mode_it_found():
     model = make_model()
     for training in (True, False):
         model.train(training)
-        with pytest.raises(ZeroDivisionError), scoring.evaluating(model):
+        with pytest.raises(ZeroDivisionError), testing.evaluating(model):
             assert not model.training
             raise ZeroDivisionError
         assert model.training is training
@@ -329,9 +325,9 @@ def test_fused_scales_are_tested_as_they_are_trained(trained, run):
     assert not np.allclose(select["logits"], fuse["logits"]) and (fuse["exit_layer"] == 2).all()
     options = json.loads((trained.path / "fuse/options.json").read_text())
     videos = engine.videos_of(options["test_list"], Namespace(**options))
-    model = engine.build_model(Namespace(**options))
+    model = model.build(Namespace(**options))
     model.load_state_dict(weights(trained.best))
-    batch = scoring.packed(videos, Namespace(**options))[range(len(videos))]
+    batch = testing.packed(videos, Namespace(**options))[range(len(videos))]
     with torch.no_grad():
-        logits = model.eval()(batch.clips, batch.starts, key_clips=False, exit_threshold=None).logits
+        logits = model.eval()(batch.clips, batch.starts, key_clips=False, scales=model.FUSE).logits
     np.testing.assert_allclose(fuse["logits"], logits[dataset.real_snippets(batch, 4)], atol=1e-5)

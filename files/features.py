@@ -1,0 +1,103 @@
+"""Feature files, `(L, D)` float16 or float32 of a video or one crop of it: found, opened, read, checked.
+
+Shapes: L snippets of one video, D width.
+"""
+
+import unicodedata
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from files import npy
+from files.names import N_CROPS
+
+FRAMES_PER_SNIPPET = 16
+CONVERT = "list/split_crops.py turns a folder of such files into ours"
+
+
+def find_file(path: str, feature_root: str | None) -> Path | None:
+    """Where a list's feature file is: under `feature_root`, the longest tail of its path that exists there; else as it stands.
+
+    `/somebody/UCFClipFeatures/Abuse/Abuse001_x264__0.npy` is found as ROOT/Abuse/Abuse001_x264__0.npy, or, if there is no such
+    file, as ROOT/Abuse001_x264__0.npy. None where it is nowhere: with a root, nothing outside it counts.
+    """
+    if feature_root is None:
+        return Path(path) if is_file(Path(path)) else None
+    for form in dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))):
+        parts = [part for part in PurePosixPath(form.replace("\\", "/")).parts if part != "/"]
+        for i in range(parts[::-1].index("..") if ".." in parts else len(parts), 0, -1):
+            if is_file(Path(feature_root, *parts[-i:])):
+                return Path(feature_root, *parts[-i:])
+    return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name too long for the file system is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def open_features(path: Path, width: int | None, *, why: str = "") -> np.memmap:
+    """The (L, width) features of a file, not yet read; `why` says who sets the width.
+
+    Raises ValueError where they are no whole float16 or float32 array of that width with L >= 1.
+    """
+    expected = f"a float16 or float32 array of shape (L, {width or 'D'})"
+    if not path.is_file():  # a folder, or a pipe that would never end
+        raise ValueError(f"{path}: expected {expected}, found no file")
+    features = npy.open_array(path, expected)
+    shape, remedy = features.shape, ""
+    if len(shape) == 3 and N_CROPS in shape[:2]:
+        remedy = f": {N_CROPS} crops in one file; {CONVERT}"
+    elif len(shape) == 2 and width not in (None, shape[1]):
+        remedy = f": the other way round, (D, L); {CONVERT}" if shape[0] == width else why and f"; {why}"
+    elif len(shape) == 2 and features.dtype.kind == "f":
+        remedy = f"; {CONVERT}"
+    if features.dtype not in (np.float16, np.float32) or len(shape) != 2 or width not in (None, shape[1]):
+        raise ValueError(f"{path}: expected {expected}, found {features.dtype} of shape {shape}{remedy}")
+    if shape[0] < 1:
+        raise ValueError(
+            f"{path}: expected {expected} with at least one snippet, found {shape}; leave the video out of the list"
+        )
+    return features
+
+
+def load_features(path: Path, width: int, zero_non_finite: bool, *, why: str = "") -> np.ndarray:
+    """The (L, width) features of a file, in its precision. Raises ValueError as `open_features`, and where not finite."""
+    features = np.array(open_features(path, width, why=why), order="C")
+    broken = ~np.isfinite(features)
+    if broken.any():
+        if not zero_non_finite:
+            snippet, channel = (int(i[0]) for i in broken.nonzero())
+            raise ValueError(
+                f"{path}: {broken.sum()} values are NaN or infinite, the first in snippet {snippet}, channel {channel}; "
+                "extract the features again, or set them to zero with --zero-non-finite"
+            )
+        features[broken] = 0
+    return features
+
+
+def checksum(features: np.ndarray) -> int:
+    """CRC-32 of the values."""
+    return zlib.crc32(np.ascontiguousarray(features))
+
+
+def fits(n_frames: int | np.ndarray, n_snippets: int | np.ndarray, hold_last: bool) -> bool | np.ndarray:
+    """Whether videos of so many frames have so many snippets: the last one perhaps not full, or, with `hold_last`, left out."""
+    whole = n_frames // FRAMES_PER_SNIPPET
+    fit = whole + (n_frames % FRAMES_PER_SNIPPET > 0) == n_snippets
+    return fit | (whole == n_snippets) if hold_last else fit
+
+
+def misfit(n_frames: int, n_snippets: int, hold_last: bool) -> str | None:
+    """What is wrong where they do not fit, and its remedy."""
+    if fits(n_frames, n_snippets, hold_last):
+        return None
+    low, high = FRAMES_PER_SNIPPET * (n_snippets - 1) + 1, FRAMES_PER_SNIPPET * n_snippets
+    remedy = ""
+    if fits(n_frames, n_snippets, True):
+        remedy = "; if the last, partial snippet was dropped, --hold-last lets the last score hold to the video's end"
+    return f"{n_snippets} snippets are {low} to {high} frames, not {n_frames}{remedy}"

@@ -1,0 +1,89 @@
+"""The data sets' folders as a table, a row for each feature file: whose crop it is, its label, whether it is for testing."""
+
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from files.labels import UCF_ANOMALIES, is_anomalous
+from files.names import is_hidden, name_and_crop
+
+NO_CROP = -1
+ENDINGS = (".npy", ".npz", ".pt", ".pth")  # what features are kept in; only the first is read
+UCF_FOLDERS = {
+    **{name: name for name in UCF_ANOMALIES},
+    "Training_Normal_Videos_Anomaly": "Normal",
+    "Testing_Normal_Videos_Anomaly": "Normal",
+}
+XD_TRAIN, XD_TEST = "XDTrainClipFeatures", "XDTestClipFeatures"
+
+
+def read_files(root: Path, data_set: str) -> pd.DataFrame:
+    """The columns path (below root), name, crop (NO_CROP = none), label, test, and reason: why a file is left out, or "".
+
+    In the order of the paths; folders that are links are followed. Raises FileNotFoundError, or ValueError where a file's place
+    or name says nothing.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"--feature-root {root}: no such folder")
+    rows = []
+    for path in sorted(feature_files(root)):
+        name, crop = name_and_crop(path)
+        reason, label, test = "", "", False
+        if is_hidden(path):
+            reason = "hidden files, no features"
+        elif not path.is_file():
+            reason = "links to nothing"
+        elif path.suffix.lower() != ".npy":
+            reason = "not .npy files: list/split_crops.py turns them into ours"
+        else:
+            label, test = LAYOUTS[data_set](path, name)
+        rows.append((path.relative_to(root).as_posix(), name, NO_CROP if crop is None else crop, label, test, reason))
+    table = pd.DataFrame(rows, columns=["path", "name", "crop", "label", "test", "reason"])
+    if not (table["reason"] == "").any():
+        left = f" that can be read ({len(table)} others)" if len(table) else ""
+        raise FileNotFoundError(f"--feature-root {root}: no .npy files{left} in it")
+    return table
+
+
+def feature_files(root: Path) -> list[Path]:
+    """All files below a folder with an ending of features; links to folders are followed, but not into themselves."""
+    paths, above = [], {root: {os.path.realpath(root)}}
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = above.pop(Path(folder))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in real]
+        for name in folders:
+            above[Path(folder, name)] = real | {os.path.realpath(os.path.join(folder, name))}
+        paths += [Path(folder, name) for name in names if name.lower().endswith(ENDINGS)]
+    return paths
+
+
+def ucf_layout(path: Path, name: str) -> tuple[str, bool]:
+    """Label and split from the folder; of anomalous videos only the annotations say which are for testing."""
+    folder = path.parent.name
+    if folder not in UCF_FOLDERS:
+        raise ValueError(f"{path}: expected a folder named after a class or {', '.join(list(UCF_FOLDERS)[-2:])}")
+    return UCF_FOLDERS[folder], folder == "Testing_Normal_Videos_Anomaly"
+
+
+def xd_layout(path: Path, name: str) -> tuple[str, bool]:
+    """Label from the name, split from the folder."""
+    split = [part for part in path.parts if part in (XD_TRAIN, XD_TEST)]
+    label = re.search(r"_label_([A-Z0-9-]+)$", name)
+    if not split or label is None:
+        raise ValueError(f"{path}: expected {XD_TRAIN}/ or {XD_TEST}/ and a name like <title>_label_B2-0-0__0.npy")
+    text = "-".join(part for part in label[1].split("-") if part != "0")
+    try:
+        is_anomalous(text, "xd")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return text, split[-1] == XD_TEST
+
+
+def longterm_layout(path: Path, name: str) -> tuple[str, bool]:
+    """Any folders; every video is for testing, and its label follows from the annotations."""
+    return "", True
+
+
+LAYOUTS = {"ucf": ucf_layout, "xd": xd_layout, "longterm": longterm_layout}

@@ -1,0 +1,37 @@
+"""A video's name, made here alone: of features, annotations, frame counts, lists and scores."""
+
+import re
+import unicodedata
+from pathlib import PurePath
+
+N_CROPS = 10
+ENDINGS = re.compile(r"(?<=.)\.(npy|npz|pt|pth|mp4|avi|mkv|mov|webm|m4v|mpg|mpeg|wmv|flv)$", re.I)
+CROP = re.compile(r"(?<=.)__([0-9])$")  # one digit: `cam1__20240101` is a name
+
+
+def name_and_crop(path: str | PurePath) -> tuple[str, int | None]:
+    """`Abuse/Abuse001_x264.mp4__5.npy` -> ("Abuse001_x264", 5): without folder, endings and crop, in composed Unicode (NFC).
+
+    The crop is None where the file's name says none. `_i3d`, which I3D sets put behind the name, is no part of it.
+    """
+    name = without_endings(unicodedata.normalize("NFC", str(path)).replace("\\", "/").rstrip("/").rpartition("/")[2])
+    crop = CROP.search(name)
+    name = without_endings(name[: crop.start()] if crop else name)
+    return re.sub(r"(?<=.)_i3d$", "", name), int(crop[1]) if crop else None
+
+
+def video_name(path: str | PurePath) -> str:
+    """The name of `name_and_crop`."""
+    return name_and_crop(path)[0]
+
+
+def without_endings(name: str) -> str:
+    """`cam1.MP4.npy` -> `cam1`, but `Bad.Boys.1995` as it is."""
+    while ENDINGS.search(name):
+        name = ENDINGS.sub("", name)
+    return name
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether a file is not data but what a system left beside it: `._name` of macOS, `.name.tmp`."""
+    return path.name.startswith(".")

@@ -1,0 +1,146 @@
+"""Turn a folder of features in other shapes into ours: a float16 or float32 `.npy` file `(L, D)` for each video and crop.
+
+    python list/split_crops.py I3D --out FEATURES
+
+Takes `.npy`, `.npz` and `.pt` files of one array each: ten crops in one file, (10, L, D) or (L, 10, D); one crop, (L, D); or
+the same transposed, (D, L). The width D is the length that all files share; where that does not tell, --width does. Folders stay
+as they are; crops go to `name__0.npy` ... `name__9.npy`. Every file that cannot be turned is named, and then nothing is written.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from files import atomic, npy
+from files.layouts import feature_files
+from files.lists import several
+from files.names import N_CROPS, is_hidden, name_and_crop
+from files.progress import bar
+from option import Parser, exit_codes
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The one array in a .npy, .npz or .pt file. Raises ValueError where there is not one of two or three axes of floats."""
+    if path.suffix.lower() == ".npy":
+        arrays = [npy.open_array(path, "an array")]
+    elif path.suffix.lower() == ".npz":
+        arrays = arrays_of(path)
+    else:
+        arrays = tensors_of(path)
+    if len(arrays) != 1 or arrays[0].ndim not in (2, 3) or arrays[0].dtype.kind != "f" or 0 in arrays[0].shape:
+        kinds = ", ".join(f"{array.dtype} {array.shape}" for array in arrays) or "nothing"
+        raise ValueError(f"{path}: expected one array of floats with two or three axes, found {kinds}")
+    return arrays[0]
+
+
+def arrays_of(path: Path) -> list[np.ndarray]:
+    """All arrays of a .npz file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return [archive[name] for name in archive.files]
+    except npy.NOT_NPZ as error:
+        raise ValueError(f"{path}: not a whole .npz file of plain arrays") from error
+
+
+def tensors_of(path: Path) -> list[np.ndarray]:
+    """All tensors of a file of torch.save, a bare one or the values of a dict; nothing in it is executed."""
+    from files import checkpoint
+
+    content = checkpoint.read(path)
+    tensors = content.values() if isinstance(content, dict) else [content]
+    return [tensor.float().numpy() for tensor in tensors if hasattr(tensor, "numpy")]
+
+
+def width_of(shapes: list[tuple[int, ...]], told: int | None) -> int:
+    """The width D: what was told, or the length that all shapes share beside the ten crops. Raises ValueError."""
+    if told is not None:
+        return told
+    shared = set.intersection(*(set(lengths(shape)) for shape in shapes))
+    if len(shared) != 1:
+        raise ValueError(f"the files share {sorted(shared) or 'no'} lengths, so that the width is not clear; pass --width")
+    return shared.pop()
+
+
+def lengths(shape: tuple[int, ...]) -> list[int]:
+    """The lengths of the axes that may be L or D: all but one of ten crops, where there are three."""
+    rest = list(shape)
+    if len(shape) == 3 and N_CROPS in shape:
+        rest.remove(N_CROPS)
+    return rest
+
+
+def crops_of(array: np.ndarray, width: int) -> list[np.ndarray]:
+    """The (L, D) crops of an array, ten or one. Raises ValueError where its shape is not one of those above."""
+    if array.ndim == 2:
+        if width not in array.shape:
+            raise ValueError(f"shape {array.shape} has no axis of the width {width}")
+        return [array if array.shape[1] == width else array.T]
+    if array.shape[2] != width or N_CROPS not in array.shape[:2]:
+        raise ValueError(f"shape {array.shape} is neither ({N_CROPS}, L, {width}) nor (L, {N_CROPS}, {width})")
+    if array.shape[:2] == (N_CROPS, N_CROPS):
+        raise ValueError(f"shape {array.shape}: which axis are the crops? Split this one by hand")
+    return list(array if array.shape[0] == N_CROPS else array.swapaxes(0, 1))
+
+
+def targets(path: Path, root: Path, out: Path, n_crops: int) -> list[Path]:
+    """Where the crops of a file go."""
+    name, crop = name_and_crop(path)
+    folder = out / path.relative_to(root).parent
+    if n_crops == 1:
+        return [folder / (f"{name}.npy" if crop is None else f"{name}__{crop}.npy")]
+    if crop is not None:
+        raise ValueError(f"holds {n_crops} crops, but its name says that it is crop {crop}")
+    return [folder / f"{name}__{i}.npy" for i in range(n_crops)]
+
+
+def split(root: Path, out: Path, width: int | None) -> None:
+    """Write the crops of all files below `root` to the same folders below `out`. Raises before anything is written."""
+    if not root.is_dir() or out.resolve() == root.resolve():
+        raise ValueError(
+            f"{root}: no such folder, or the same as --out; name the folder of the features, and another to write to"
+        )
+    paths = sorted(feature_files(root))
+    hidden = [path for path in paths if is_hidden(path)]
+    paths = [path for path in paths if not is_hidden(path)]
+    if hidden:
+        print(several(f"{len(hidden)} hidden files are left out", map(str, hidden)), file=sys.stderr)
+    if not paths:
+        raise FileNotFoundError(f"{root}: no .npy, .npz or .pt files in it")
+    shapes, bad = {}, []
+    for path in bar(paths, "looking", len(paths), unit="file"):
+        try:
+            shapes[path] = read_array(path).shape
+        except (ValueError, OSError) as error:
+            bad.append(str(error))
+    width = width_of(list(shapes.values()), width) if not bad else width
+    owner: dict[Path, Path] = {}
+    for path, shape in shapes.items() if not bad else ():
+        try:
+            for target in targets(path, root, out, len(crops_of(np.broadcast_to(np.float32(0), shape), width))):
+                if owner.setdefault(target, path) != path:
+                    raise ValueError(f"would go to {target}, as {owner[target]} does")
+        except ValueError as error:
+            bad.append(f"{path}: {error}")
+    if bad:
+        raise ValueError(several(f"{len(bad)} of {len(paths)} files cannot be turned", bad))
+    for path in bar(paths, "writing", len(paths), unit="file"):
+        crops = crops_of(read_array(path), width)
+        for crop, target in zip(crops, targets(path, root, out, len(crops)), strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic.replacing(target) as file:
+                np.save(file, np.ascontiguousarray(crop, np.float16 if crop.dtype == np.float16 else np.float32))
+    kinds = ", ".join(map(str, list(dict.fromkeys(shapes.values()))[:3]))
+    print(f"{out}: {len(owner):,} files of width {width} from {len(paths):,} of shapes like {kinds}")
+
+
+parser = Parser("Turn features of other shapes into ours: a .npy file (L, D) for each video and crop.")
+parser.add_argument("root", type=Path, help="folder of .npy, .npz or .pt files")
+parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+parser.add_argument("--width", type=int, help="width D of the features (None = the length that all files share)")
+
+if __name__ == "__main__":
+    args = parser.parse_args()
+    with exit_codes():
+        split(args.root, args.out, args.width)

@@ -1,0 +1,103 @@
+"""A run's folder: it belongs to one run, whoever comes first, and says so by its `options.json`."""
+
+import errno
+import json
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from files import atomic
+
+FORMAT = "lshma run 1"
+
+
+def claim(options: Namespace) -> Path:
+    """Make the folder of a new run, of --out-dir or a name of its own, and write its options.json: from here on it is taken.
+
+    Raises ValueError where it is another run's, also of one that began at the same moment; OSError where it cannot be written.
+    """
+    if options.out_dir:
+        out_dir = Path(options.out_dir)
+        if not take(out_dir):
+            raise ValueError(
+                f"--out-dir {out_dir} is the folder of another run (its options.json is there); choose another one"
+            )
+    else:
+        name = f"runs/{options.data_set}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = (Path(name + (f"-{n}" if n > 1 else "")) for n in range(1, 10**6))
+        out_dir = next(path for path in names if take(path))
+    options.out_dir = str(out_dir)
+    write_options(out_dir, options)
+    return out_dir
+
+
+@contextmanager
+def claimed(options: Namespace) -> Iterator[Path]:
+    """`claim` for as long as the block takes: where it fails, the folder is free again."""
+    out_dir = claim(options)
+    try:
+        yield out_dir
+    except BaseException:
+        (out_dir / "options.json").unlink(missing_ok=True)
+        with suppress(OSError):  # it is gone, if it was empty
+            out_dir.rmdir()
+        raise
+
+
+def take(out_dir: Path) -> bool:
+    """Whether the folder was free, and is taken now: one of several processes that ask at once is told so."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / "options.json").touch(exist_ok=False)
+    except FileExistsError:
+        if not out_dir.is_dir():
+            raise OSError(f"{out_dir} is a file, and a folder is to be there; choose another --out-dir") from None
+        return False
+    except OSError as error:
+        raise OSError(f"{out_dir} cannot be written ({error.strerror}); choose another --out-dir") from error
+    return True
+
+
+def hold(out_dir: Path) -> BinaryIO:
+    """Keep other processes from going on with the run for as long as this one lives and has the result.
+
+    Raises ValueError where another process does already. Where the system has no such locks, nobody is kept off.
+    """
+    file = open(out_dir / ".lock", "wb")  # noqa: SIM115, open until the process ends
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise ValueError(f"{out_dir}: another process is going on with this run; wait for its end, or stop it") from None
+    return file
+
+
+def write_options(out_dir: Path, options: Namespace) -> None:
+    """Write options.json, by which other scripts know the folder of a run."""
+    atomic.write_text(out_dir / "options.json", to_json({"format": FORMAT} | vars(options)))
+
+
+def require_writable(paths: Sequence[Path]) -> None:
+    """Make the folders of these files and show that the files can be written. Raises OSError that names one that cannot."""
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise OSError(f"{path.parent} cannot be written ({error.strerror}); choose another --out-dir") from error
+        if path.is_dir():
+            raise OSError(f"{path} is a folder, and a file is to be written there; choose another --out-dir")
+
+
+def to_json(content: object) -> str:
+    """Indented JSON of plain values; sets become sorted lists."""
+    return json.dumps(content, indent=2, default=sorted) + "\n"

@@ -1,0 +1,59 @@
+"""From a checkpoint to a model that is ready to run, and the device it runs on."""
+
+from argparse import Namespace
+from collections.abc import Iterable
+
+import torch
+
+import model
+import ucf_option
+import xd_option
+from files import checkpoint
+from files.checkpoint import Checkpoint
+from option import MODEL, adopt, parse, resolve_variant
+
+PARSERS = (ucf_option.parser, xd_option.parser)
+
+
+def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA, Namespace, Checkpoint]:
+    """The model of a checkpoint, ours or the authors', in evaluation mode on the CPU; the options to run it with; the file.
+
+    What a checkpoint of ours says of its model wins, where the command line of `options` does not say otherwise; the authors' is
+    of the variant `released`. Without `options` a checkpoint of ours brings its own, and the authors' has those of the data set
+    whose clips are as long. Raises FileNotFoundError, or ValueError that names what is wrong.
+    """
+    loaded = checkpoint.load(path)
+    names = MODEL
+    if options is None:
+        window = len(loaded.weights["position"])
+        options = parse(next((p for p in PARSERS if p.get_default("attn_window") == window), PARSERS[0]), [])
+        names = [name for name in loaded.options or () if hasattr(options, name) and name != "given"]
+    take_options(options, loaded, names)
+    resolve_variant(options)
+    built = model.build(options)
+    checkpoint.load_weights(built, loaded, options)
+    return built.eval(), options, loaded
+
+
+def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -> None:
+    """Take the named options from a checkpoint of ours; say so where a file has none."""
+    if loaded.options is not None:
+        adopt(options, loaded.options, names, loaded.path)
+    elif loaded.released:
+        if "variant" not in options.given:
+            options.variant = "released"
+    else:
+        print(f"note: {loaded.path} holds weights without options; p, cache-keep-max-len and variant are those given here")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of --device. Raises ValueError where there is none of that name."""
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu or auto"
+        )
+    torch.backends.cudnn.allow_tf32 = False  # cuDNN would round the compressions' inputs; --precision says what is rounded
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
