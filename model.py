@@ -137,8 +137,8 @@ class LSHMA(nn.Module):
         if clips.shape[1:] != self.position.shape:
             window, width = self.position.shape
             raise ValueError(
-                f"expected clips of {window} snippets of width {width}, (N, {window}, {width}), found {tuple(clips.shape)}; pad "
-                "a video's last, short clip with zeros, as dataset.pack does"
+                f"expected clips of {window} snippets of width {width}, (N, {window}, {width}), found {tuple(clips.shape)}; "
+                "pad a video's last, short clip with zeros, as dataset.pack does"
             )
 
     def head(self, z: Tensor) -> Tensor:

@@ -123,9 +123,7 @@ def read_scores(path: str | Path, list_path: str | None = None, *, hold_last: bo
     return checked(read_arrays(path), path, list_path, hold_last=hold_last)
 
 
-def checked(
-    content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None, *, hold_last: bool
-) -> Scores:
+def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None, *, hold_last: bool) -> Scores:
     """The scores in the arrays of a file; with a list of its videos, labels and frames are the list's.
 
     With `hold_last` the scores may lack a video's last, partial snippet.
@@ -150,10 +148,11 @@ def checked(
     seen, look_ahead = timing_of(content, path, n_snippets)
     names = [video_name(str(name)) for name in names]
     described = labels_of(content, path, names) if list_path is None else listed(list_path, path, names)
-    videos = [
-        Video(name, Path(path), label, kind_of(label, f"{path}, {name}") if label else None, n, FRAMES_PER_SNIPPET * n if n_frames is None else n_frames, 0)
-        for name, (label, n_frames), n in zip(names, described, n_snippets.tolist(), strict=True)
-    ]
+    videos = []
+    for name, (label, n_frames), n in zip(names, described, n_snippets.tolist(), strict=True):
+        anomalous = kind_of(label, f"{path}, {name}") if label else None
+        frames = FRAMES_PER_SNIPPET * n if n_frames is None else n_frames
+        videos.append(Video(name, Path(path), label, anomalous, n, frames, 0))
     require_distinct(path, videos)
     for video in videos:
         wrong = misfit(video.n_frames, video.n_snippets, hold_last)
@@ -206,7 +205,8 @@ def labels_of(content: dict, path: str | Path, names: list[str]) -> list[tuple[s
         raise ValueError(f"{path}: label must hold a text for each of {len(names)} videos")
     if frames is not None and (frames.shape != (len(names),) or frames.dtype.kind not in "iu"):
         raise ValueError(f"{path}: n_frames must hold a whole number for each of {len(names)} videos")
-    return [(str(label), n) for label, n in zip(labels, [None] * len(names) if frames is None else frames.tolist(), strict=True)]
+    counts = [None] * len(names) if frames is None else frames.tolist()
+    return list(zip(map(str, labels), counts, strict=True))
 
 
 def listed(list_path: str, path: str | Path, names: list[str]) -> list[tuple[str, int | None]]:

@@ -32,16 +32,19 @@ def read_annotations(path: Path, data_set: str) -> pd.DataFrame:
     lines = [(f"{path}, line {n}", line) for n, line in enumerate(read_text(path, "--annotations").splitlines(), 1)]
     lines = [(where, line.split()) for where, line in lines if line.split()]
     ucf = data_set == "ucf"
-    numbers = [[word for word in words[1:] if re.fullmatch(r"-?[0-9]+", word)] for _, words in lines]
-    counted = ucf and all(len(found) % 2 == 1 and len(found) > 2 for found in numbers)
+    numbers = [[int(word) for word in words[1:] if re.fullmatch(r"-?[0-9]{1,9}", word)] for _, words in lines]
+    intervals = slice(None)
+    if ucf and all(len(values) % 2 and len(values) > 2 for values in numbers):
+        ends = slice(1, None), slice(None, -1)  # the count stands before the intervals, or behind them
+        intervals = next((end for end in ends if all(map(are_intervals, (v[end] for v in numbers)))), intervals)
     rows, empty = [], []
-    for (where, (file, *rest)), found in zip(lines, numbers, strict=True):
-        row, nothing = read_line(where, file, rest, found, ucf=ucf, counted=counted)
-        rows.append(row)
-        empty += [f"{where}: {row['name']}, {start} to {end}" for start, end in nothing]
+    for (where, words), values in zip(lines, numbers, strict=True):
+        row = read_line(where, words, values[intervals], n_numbers=len(values), ucf=ucf)
+        empty += [f"{where}: {row['name']}, {start} to {end}" for start, end in row["intervals"] if start == end]
+        rows.append(row | {"intervals": [pair for pair in row["intervals"] if pair[0] < pair[1]]})
     if not rows:
         raise ValueError(f"{path}: no videos in it")
-    if counted:
+    if intervals != slice(None):
         print(f"{path}: a number more on each line, taken for a count of frames and left out; --frames takes counts")
     if empty:
         print(several(f"warning: {len(empty)} intervals hold no frame and are left out", empty), file=sys.stderr)
@@ -52,28 +55,27 @@ def read_annotations(path: Path, data_set: str) -> pd.DataFrame:
     return table
 
 
-def read_line(
-    where: str, file: str, words: list[str], numbers: list[str], *, ucf: bool, counted: bool
-) -> tuple[dict, list[tuple[int, int]]]:
-    """The row of a line, and the intervals that hold no frame. Raises ValueError that begins with `where`."""
-    classes = [word for word in words if word not in numbers]
-    folder = Path(file).parent.name
-    if ucf and not classes and (counted or folder):
-        classes = [folder if folder in UCF_ANOMALIES else "Normal"]
-    values = [int(number) for number in numbers]
-    if counted:  # whichever end is no smaller than the rest is the count
-        values = values[1:] if values[0] >= max(values) else values[:-1]
+def are_intervals(values: list[int]) -> bool:
+    """Whether these are pairs of a start and an end, or of -1 for none."""
+    return len(values) % 2 == 0 and all(
+        0 <= a <= b or (a, b) == (-1, -1) for a, b in zip(values[::2], values[1::2], strict=True)
+    )
+
+
+def read_line(where: str, words: list[str], values: list[int], *, n_numbers: int, ucf: bool) -> dict:
+    """The row of a line with these values, of so many numbers in all. Raises ValueError that begins with `where`."""
+    folder = Path(words[0]).parent.name
+    n_classes = len(words) - 1 - n_numbers
+    label = words[1] if n_classes == 1 else folder if folder in UCF_ANOMALIES else "Normal" if folder else None
     expected = "name class start1 end1 start2 end2" if ucf else "name start end [start end ...]"
-    wrong = len(values) % 2 or len(classes) != ucf or (ucf and not values) or any(not -1 <= v < 10**9 for v in values)
-    if wrong:
-        raise ValueError(f"{where}: expected {expected!r}, found {' '.join([file, *words])[:80]!r}")
-    pairs = [pair for pair in zip(values[::2], values[1::2], strict=True) if pair != (-1, -1)]
-    for start, end in pairs:
-        if start < 0 or end < start:
-            raise ValueError(f"{where}: expected an interval from start to end, found {(start, end)}")
-    intervals = [(start, end) for start, end in pairs if start < end]
-    row = {"name": video_name(file), "class": classes[0] if ucf else None, "intervals": intervals, "where": where}
-    return row, [(start, end) for start, end in pairs if start == end]
+    if len(values) % 2 or (ucf and (not values or label is None)) or n_classes > ucf:
+        raise ValueError(f"{where}: expected {expected!r}, found {' '.join(words)[:80]!r}")
+    pairs = list(zip(values[::2], values[1::2], strict=True))
+    for pair in pairs:
+        if not are_intervals(list(pair)):
+            raise ValueError(f"{where}: expected an interval from start to end, found {pair}")
+    intervals = [pair for pair in pairs if pair != (-1, -1)]
+    return {"name": video_name(words[0]), "class": label if ucf else None, "intervals": intervals, "where": where}
 
 
 def read_frames(path: Path) -> pd.DataFrame:

@@ -3,8 +3,9 @@
     python list/split_crops.py I3D --out FEATURES
 
 Takes `.npy`, `.npz` and `.pt` files of one array each: ten crops in one file, (10, L, D) or (L, 10, D); one crop, (L, D); or
-the same transposed, (D, L). The width D is the length that all files share; where that does not tell, --width does. Folders stay
-as they are; crops go to `name__0.npy` ... `name__9.npy`. Every file that cannot be turned is named, and then nothing is written.
+the same transposed, (D, L). The width D is the length that all files share; where that does not tell, --width does. Folders
+stay as they are; crops go to `name__0.npy` ... `name__9.npy`. Each file that cannot be turned is named, and then nothing is
+written.
 """
 
 import sys

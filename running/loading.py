@@ -18,9 +18,9 @@ PARSERS = (ucf_option.parser, xd_option.parser)
 def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA, Namespace, Checkpoint]:
     """The model of a checkpoint, ours or the authors', in evaluation mode on the CPU; the options to run it with; the file.
 
-    What a checkpoint of ours says of its model wins, where the command line of `options` does not say otherwise; the authors' is
-    of the variant `released`. Without `options` a checkpoint of ours brings its own, and the authors' has those of the data set
-    whose clips are as long. Raises FileNotFoundError, or ValueError that names what is wrong.
+    What a checkpoint of ours says of its model wins, where the command line of `options` does not say otherwise; the authors'
+    is of the variant `released`. Without `options` a checkpoint of ours brings its own, and the authors' has those of the data
+    set whose clips are as long. Raises FileNotFoundError, or ValueError that names what is wrong.
     """
     loaded = checkpoint.load(path)
     names = MODEL

@@ -1,6 +1,8 @@
 """A toy data set on disk, and the scripts as functions."""
 
+import contextlib
 import csv
+import io
 import runpy
 import sys
 from pathlib import Path
@@ -52,20 +54,23 @@ def write_list(path, rows, header=("path", "label")):
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """run("ucf_test.py", "--flag", ...) -> its exit code, output and errors."""
-
-    def call(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *map(str, arguments)])
-        code = 0
-        try:
+def call(script, *arguments):
+    """call("ucf_test.py", "--flag", ...) -> its exit code, output and errors."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    before = sys.argv
+    sys.argv = [str(ROOT / script), *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             runpy.run_path(str(ROOT / script), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
+    except SystemExit as stop:
+        code = stop.code
+    finally:
+        sys.argv = before
+    return SimpleNamespace(code=code or 0, out=out.getvalue(), err=err.getvalue())
 
+
+@pytest.fixture
+def run():
     return call
 
 

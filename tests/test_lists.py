@@ -3,10 +3,19 @@
 import csv
 import filecmp
 import shutil
+import tempfile
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refused, walk
+import torch
+from conftest import call, refused, walk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from files.features import find_file
+from files.names import video_name
 
 MAKE, DEMO = "list/make_list.py", "demo.py"
 
@@ -193,3 +202,237 @@ def test_the_demo_set_is_the_same_for_the_same_seed(tmp_path, run):
     same, *different = filecmp.cmpfiles(tmp_path / "one", tmp_path / "two", files, shallow=False)
     assert len(files) > 200 and len(same) == len(files) and not any(different)
     refused(run(DEMO, "--n-videos", 3), "at least 16")
+
+
+def listed(path, name):
+    return [row[0] for row in rows(path / "list" / name)[1:]]
+
+
+def test_a_test_video_that_is_lost_never_trains(ucf, run):
+    """An annotated video without a frame count once went, with its ten crops, into the training list."""
+    root, path, flags = ucf
+    (path / "frames.csv").write_text("video,frames\nArrest001_x264,160\nNormal_Videos_003_x264,112\n")
+    done = run(MAKE, *flags, "--frames", path / "frames.csv", "--allow-missing")
+    assert done.code == 0 and "1 test videos without a frame count:\n  Abuse028_x264" in done.err
+    assert not [name for name in listed(path, "ucf_CLIP_rgb.csv") if "Abuse028" in name]
+    text = (path / "annotations.txt").read_text()
+    for other in ("Abuse028", "abuse028_x264", "Abuse_028_x264"):
+        (path / "annotations.txt").write_text(text.replace("Abuse028_x264", other))
+        refused(run(MAKE, *flags), "may be annotated ones, written another way:\n  Abuse028_x264")
+        assert run(MAKE, *flags, "--allow-missing").code == 0
+        assert not [name for name in listed(path, "ucf_CLIP_rgb.csv") if "Abuse028" in name]
+    for crop in range(10):
+        (root / f"Abuse/Abuse028_x264__{crop}.npy").rename(root / f"Abuse/._Abuse028_x264__{crop}.npy")
+    (path / "annotations.txt").write_text(text)
+    done = run(MAKE, *flags, "--allow-missing")
+    assert done.code == 0 and "10 hidden files" in done.out and "1 annotated videos without features" in done.err
+
+
+def test_features_on_another_disk_are_found_through_links(ucf, run):
+    root, path, flags = ucf
+    (root / "Abuse").rename(path / "disk")
+    (root / "Abuse").symlink_to(path / "disk", target_is_directory=True)
+    (root / "again").symlink_to(root, target_is_directory=True)  # into itself: not followed for ever
+    (root / "Arrest" / "Arrest002_x264__5.npy").symlink_to(path / "nowhere.npy")
+    done = run(MAKE, *flags)
+    assert done.code == 0 and "1 links to nothing:\n  Arrest/Arrest002_x264__5.npy" in done.out
+    assert len(listed(path, "ucf_CLIP_rgb.csv")) == 20 and len(listed(path, "ucf_CLIP_rgbtest.csv")) == 3
+
+
+def test_normal_xd_videos_are_never_lost(tmp_path, run):
+    root = tmp_path / "XD"
+    save(root, "XDTestClipFeatures/B__#1_label_B1-0-0__0.npy", 10)
+    save(root, "XDTestClipFeatures/C__#1_label_A__0.npy", 4)
+    save(root, "XDTestClipFeatures/D__#1_label_A__1.npy", 4)
+    save(root, "XDTestClipFeatures/D__#1_label_A__2.npy", 4)
+    (tmp_path / "annotations.txt").write_text("B__#1_label_B1-0-0 10 20\n")
+    (tmp_path / "frames.csv").write_text("video,frames\nB__#1_label_B1-0-0,160\nD__#1_label_A,64\n")
+    flags = ["xd", "--feature-root", root, "--annotations", tmp_path / "annotations.txt", "--out", tmp_path / "list"]
+    refused(run(MAKE, *flags), "1 test videos without crop 0:\n  D__#1_label_A")
+    done = run(MAKE, *flags, "--frames", tmp_path / "frames.csv")
+    refused(done, "1 test videos without a frame count:\n  C__#1_label_A", "without crop 0")
+    done = run(MAKE, *flags, "--frames", tmp_path / "frames.csv", "--allow-missing")
+    assert done.code == 0 and listed(tmp_path, "xd_CLIP_rgbtest.csv") == ["XDTestClipFeatures/B__#1_label_B1-0-0__0.npy"]
+    assert "C__#1_label_A__0.npy" in done.out and "D__#1_label_A__1.npy" in done.out
+
+
+def test_an_interval_without_frames_makes_no_anomaly(tmp_path, run):
+    root = tmp_path / "own"
+    save(root, "Normal_001.npy", 4)
+    save(root, "b.npy", 4)
+    save(root, "c.npy", 4)
+    (tmp_path / "annotations.txt").write_text("Normal_001 0 0\nb 5 9 7 7\nc 30 900\n")
+    flags = ["longterm", "--feature-root", root, "--annotations", tmp_path / "annotations.txt", "--out", tmp_path / "list"]
+    done = run(MAKE, *flags)
+    assert done.code == 0 and "2 intervals hold no frame" in done.err and "Normal_001, 0 to 0" in done.err
+    assert "(30, 900) is cut to the 64 frames of c" in done.err
+    labels = {row[0]: row[1] for row in rows(tmp_path / "list/lt_CLIP_test.csv")[1:]}
+    assert labels == {"Normal_001.npy": "Normal", "b.npy": "Anomaly", "c.npy": "Anomaly"}
+
+
+@pytest.mark.parametrize(
+    ("file", "annotation"),
+    [
+        ("cam1.mp4.npy", "cam1.mp4"),
+        ("cam1.npy", "cam1.MP4"),
+        ("cam1__20240101.npy", "cam1__20240101.avi"),
+        ("cam1__20240101__0.npy", "cam1__20240101"),
+        ("cafe\u0301.npy", "caf\u00e9.mp4"),
+        ("day.2/cam1.v2.npy", "day.2/cam1.v2.mp4"),
+    ],
+)
+def test_names_meet_however_they_are_written(tmp_path, run, file, annotation):
+    save(tmp_path / "own", file, 4)
+    (tmp_path / "annotations.txt").write_text(f"{annotation} 5 9\n")
+    (tmp_path / "frames.csv").write_text(f"video,frames\n{annotation},60\n")
+    flags = ["longterm", "--feature-root", tmp_path / "own", "--annotations", tmp_path / "annotations.txt"]
+    done = run(MAKE, *flags, "--out", tmp_path / "list", "--frames", tmp_path / "frames.csv")
+    assert done.code == 0, done.err
+    assert rows(tmp_path / "list/lt_CLIP_test.csv")[1] == [file, "Anomaly", "60"]
+    (path,) = listed(tmp_path, "lt_CLIP_test.csv")
+    assert find_file(unicodedata.normalize("NFC", f"/elsewhere/{path}"), str(tmp_path / "own")).is_file()
+
+
+def test_annotations_with_a_folder_and_a_number_of_frames_are_read(ucf, run):
+    _, path, flags = ucf
+    assert run(MAKE, *flags).code == 0
+    truth = np.load(path / "list/gt_ucf.npy")
+    for first, second, third in (
+        ("Abuse 320", "Arrest 160", "Normal 112"),
+        ("320", "160", "112"),
+    ):
+        (path / "annotations.txt").write_text(
+            f"Abuse/Abuse028_x264.mp4 {first} 16 48 300 320\nArrest/Arrest001_x264.mp4 {second} 5 10 -1 -1\n"
+            f"Testing_Normal_Videos_Anomaly/Normal_Videos_003_x264.mp4 {third} -1 -1 -1 -1\n"
+        )
+        done = run(MAKE, *flags)
+        assert done.code == 0, done.err
+        assert "taken for a count of frames" in done.out
+        np.testing.assert_array_equal(np.load(path / "list/gt_ucf.npy"), truth)
+    (path / "annotations.txt").write_text("Abuse028_x264 Abuse 16 48 300\nArrest001_x264 Arrest 5 10 -1 -1\n")
+    refused(run(MAKE, *flags), "line 1", "name class start1 end1 start2 end2")
+
+
+@pytest.mark.parametrize("ending", ["", "__0", "__5"])
+def test_one_crop_a_video_is_enough(ucf, run, ending):
+    root, path, flags = ucf
+    for file in list(root.rglob("*.npy")):
+        if not file.stem.endswith("__5"):
+            file.unlink()
+    for file in list(root.rglob("*.npy")):
+        file.rename(file.with_name(file.name.replace("__5", ending)))
+    done = run(MAKE, *flags)
+    assert done.code == 0, done.err
+    assert "each video has one crop, which is tested" in done.out
+    assert len(listed(path, "ucf_CLIP_rgb.csv")) == 2 and len(listed(path, "ucf_CLIP_rgbtest.csv")) == 3
+
+
+def test_the_test_crop_can_be_chosen(ucf, run):
+    _, path, flags = ucf
+    refused(run(MAKE, *flags, "--test-crop", 3), "1 test videos without crop 3:\n  Arrest001_x264")
+    assert run(MAKE, *flags, "--test-crop", 3, "--allow-missing").code == 0
+    assert all(name.endswith("__3.npy") for name in listed(path, "ucf_CLIP_rgbtest.csv"))
+
+
+def test_features_rounded_down_need_a_flag_and_are_named(ucf, run):
+    _, path, flags = ucf
+    (path / "frames.csv").write_text("video,frames\nAbuse028_x264,325\nArrest001_x264,160\nNormal_Videos_003_x264,127\n")
+    flags += ["--frames", path / "frames.csv"]
+    refused(run(MAKE, *flags), "2 videos do not fit", "Abuse028_x264", "Normal_Videos_003_x264", "not 325", "--hold-last")
+    done = run(MAKE, *flags, "--hold-last")
+    assert done.code == 0 and len(np.load(path / "list/gt_ucf.npy")) == 325 + 160 + 127
+    (path / "frames.csv").write_text("video,frames\nAbuse028_x264,336\nArrest001_x264,160\nNormal_Videos_003_x264,127\n")
+    refused(run(MAKE, *flags, "--hold-last"), "Abuse028_x264", "not 336")
+
+
+ANNOTATED, COUNTED = "annotated", "counted"
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    videos=st.lists(
+        st.tuples(
+            st.sampled_from(("Abuse", "Arrest", "Training_Normal_Videos_Anomaly", "Testing_Normal_Videos_Anomaly")),
+            st.sets(st.sampled_from((None, 0, 3, 5)), min_size=1),
+            st.sets(st.sampled_from((ANNOTATED, COUNTED, "hidden", "npz", "respelt"))),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    test_crop=st.sampled_from((None, 0, 5)),
+    with_frames=st.booleans(),
+    extra=st.booleans(),
+)
+def test_every_file_ends_in_one_list(videos, test_crop, with_frames, extra):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        annotations, frames, files, tested = [], ["video,frames"], set(), set()
+        for i, (kind, crops, facts) in enumerate(videos):
+            name, label = f"V{i:03}_x264", kind if kind in ("Abuse", "Arrest") else "Normal"
+            for crop in crops - ({None} if len(crops) > 1 else set()):
+                file = f"{kind}/{'._' if 'hidden' in facts and crop == 3 else ''}{name}{'' if crop is None else f'__{crop}'}"
+                file += ".npz" if "npz" in facts and crop == 0 else ".npy"
+                save(path / "F", file, 3, 4)
+                if file.endswith("npz"):
+                    (path / "F" / (file + ".npy")).rename(path / "F" / file)
+                files.add(file)
+            if ANNOTATED in facts:
+                written = name.lower() if "respelt" in facts else name
+                interval = "-1 -1 -1 -1" if label == "Normal" else "3 9 -1 -1"
+                annotations.append(f"{written}.mp4 {label} {interval}")
+            if ANNOTATED in facts or kind.startswith("Testing"):
+                tested.add(name)
+            if COUNTED in facts:
+                frames.append(f"{name},40")
+        annotations += ["Nowhere.mp4 Abuse 1 2 -1 -1"] if extra or not annotations else []
+        (path / "a.txt").write_text("\n".join(annotations))
+        (path / "f.csv").write_text("\n".join([*frames, "Nowhere,7"] if extra or len(frames) == 1 else frames))
+        flags = [
+            "ucf",
+            "--feature-root",
+            path / "F",
+            "--annotations",
+            path / "a.txt",
+            "--out",
+            path / "list",
+            "--allow-missing",
+        ]
+        flags += ["--test-crop", test_crop] if test_crop is not None else []
+        flags += ["--frames", path / "f.csv"] if with_frames else []
+        done = call(MAKE, *flags)
+        if done.code:
+            assert "no test video" in done.err or "no .npy files" in done.err, done.err
+            assert not (path / "list").exists()
+            return
+        train, test, left = (listed(path, name) for name in ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "ucf_left_out.csv"))
+        assert sorted([*train, *test, *left]) == sorted(files)
+        assert all(row[1] for row in rows(path / "list/ucf_left_out.csv"))
+        assert not {video_name(name) for name in train} & tested
+        assert len({video_name(name) for name in test}) == len(test) and {video_name(name) for name in test} <= tested
+        for reason in {row[1] for row in rows(path / "list/ucf_left_out.csv")[1:]}:
+            assert reason in done.out
+
+
+def test_crops_in_one_file_are_split(tmp_path, run):
+    crops = np.stack([walk(7, 24, seed=i) for i in range(10)])
+    (tmp_path / "in/Abuse").mkdir(parents=True)
+    np.save(tmp_path / "in/Abuse/a_i3d.npy", crops)  # (10, L, D)
+    np.save(tmp_path / "in/Abuse/b.npy", crops[:, :5].swapaxes(0, 1).astype(float))  # (L, 10, D)
+    np.savez(tmp_path / "in/c.npz", crops[0, :3])
+    torch.save(torch.from_numpy(crops[1].T.copy()).half(), tmp_path / "in/d__5.pt")  # (D, L)
+    (tmp_path / "in/._c.npz").write_bytes(b"x")
+    done = run("list/split_crops.py", tmp_path / "in", "--out", tmp_path / "out")
+    assert done.code == 0 and "._c.npz" in done.err and "22 files of width 24" in done.out, done
+    for i in range(10):
+        np.testing.assert_array_equal(np.load(tmp_path / f"out/Abuse/a__{i}.npy"), crops[i])
+        np.testing.assert_array_equal(np.load(tmp_path / f"out/Abuse/b__{i}.npy"), crops[i, :5])
+    np.testing.assert_array_equal(np.load(tmp_path / "out/c.npy"), crops[0, :3])
+    np.testing.assert_array_equal(np.load(tmp_path / "out/d__5.npy"), crops[1].astype(np.float16))
+    np.save(tmp_path / "in/e.npy", np.zeros((2, 3, 4, 5)))
+    np.save(tmp_path / "in/f.npy", np.array([{}], object))
+    refused(run("list/split_crops.py", tmp_path / "in", "--out", tmp_path / "no"), "2 of 6 files", "e.npy", "f.npy")
+    assert not (tmp_path / "no").exists()
+    (tmp_path / "one").mkdir()
+    np.save(tmp_path / "one/a.npy", crops[0])
+    refused(run("list/split_crops.py", tmp_path / "one", "--out", tmp_path / "no"), "[7, 24]", "--width")
+    assert run("list/split_crops.py", tmp_path / "one", "--out", tmp_path / "yes", "--width", 24).code == 0

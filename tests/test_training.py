@@ -324,10 +324,9 @@ def test_fused_scales_are_tested_as_they_are_trained(trained, run):
     select, fuse = (np.load(trained.path / scales / "scores.npz") for scales in ("select", "fuse"))
     assert not np.allclose(select["logits"], fuse["logits"]) and (fuse["exit_layer"] == 2).all()
     options = json.loads((trained.path / "fuse/options.json").read_text())
-    videos = engine.videos_of(options["test_list"], Namespace(**options))
-    model = model.build(Namespace(**options))
-    model.load_state_dict(weights(trained.best))
+    videos = testing.videos_of(options["test_list"], Namespace(**options), "")
+    lshma, *_ = load_model(trained.best)
     batch = testing.packed(videos, Namespace(**options))[range(len(videos))]
     with torch.no_grad():
-        logits = model.eval()(batch.clips, batch.starts, key_clips=False, scales=model.FUSE).logits
+        logits = lshma(batch.clips, batch.starts, key_clips=False, scales=model.FUSE).logits
     np.testing.assert_allclose(fuse["logits"], logits[dataset.real_snippets(batch, 4)], atol=1e-5)
