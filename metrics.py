@@ -10,7 +10,7 @@ Shapes: V videos, S snippets, F frames, R resamples.
 
 import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import atomic
 import events
 import tables
 from bootstrap import Bootstrap, share_of_finite, weighted_quantile
-from curves import areas, resampled_areas
+from curves import resampled_areas
 from option import Parser, check_terms, exit_codes, term_flags
 from scores import Scores, read_scores
 from videos import FRAMES_PER_SNIPPET, classes_of, read_ground_truth
@@ -110,44 +110,27 @@ def event_figures(
     Each resample sets a threshold of its own for what is detected and how late; the rates of false alarms are those of the
     one threshold that is reported.
     """
-    video, n_snippets, n_frames = found.video, found.n_snippets, found.n_frames
+    video, n_snippets, n_frames, weights = found.video, found.n_snippets, found.n_frames, bootstrap.weights
     hours = n_frames / terms.fps / 3600 * is_normal  # (V,) of normal footage
-    happened = events.runs(truth, n_frames)
-
-    def thresholds(weights: np.ndarray) -> np.ndarray:
-        at = is_normal[video]
-        return events.thresholds_for(found.scores[at], video[at], weights, terms.false_alarms * (weights @ hours))
-
-    def delays(threshold: float) -> np.ndarray:
-        """(E,) frames, infinite where an event is missed."""
-        return events.delays(happened, found.scores > threshold, n_snippets, found.seen, n_frames)
-
-    (threshold,), again = thresholds(np.ones((1, len(hours)))), thresholds(bootstrap.weights)  # one, (R,)
-    once, drawn = np.ones((1, len(happened.video))), bootstrap.weights[:, happened.video]  # (1, E), (R, E)
-    drawn = drawn * (bootstrap.weights @ hours > 0)[:, None]  # without a normal video there is no threshold
-    delay, delay_again = delays(threshold)[None], np.empty_like(drawn)  # (1, E), (R, E)
-    for level in np.unique(again):
-        delay_again[again == level] = delays(level)
-
-    def over_events(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> dict | None:
-        return bootstrap.figure(of(delay, once)[0], of(delay_again, drawn))
-
-    def delay_at(q: float) -> dict | None:
-        return over_events(lambda delay, weights: weighted_quantile(delay, weights, q) / terms.fps)
-
-    alarmed, (_, normal) = found.scores > threshold, frames_of(found, truth)
-    outside = normal * ~is_normal[video]  # (S,) normal frames of anomalous videos
+    happened, at = events.runs(truth, n_frames), is_normal[video]
+    thresholds = events.thresholds_for(found.scores[at], video[at], weights, terms.false_alarms * (weights @ hours))  # (1 + R,)
+    levels, which = np.unique(thresholds, return_inverse=True)
+    of_levels = [events.delays(happened, found.scores > level, n_snippets, found.seen, n_frames) for level in levels]
+    delays = np.stack(of_levels)[which]  # (1 + R, E) frames, infinite where an event is missed
+    times = weights[:, happened.video] * (weights @ hours > 0)[:, None]  # without a normal video there is no threshold
+    alarmed, (_, normal) = found.scores > thresholds[0], frames_of(found, truth)
+    outside = normal * ~at  # (S,) normal frames of anomalous videos
     n_events, n_alarms = (
         np.bincount(runs.video, minlength=len(hours)) for runs in (happened, events.runs(alarmed, n_snippets))
     )
     detections = events.detect(found.scores, n_snippets, n_frames)
     return {
         "allowed_per_hour": terms.false_alarms,
-        "threshold": float(threshold),
+        "threshold": float(thresholds[0]),
         "n_events": len(happened.video),
-        "detected": over_events(share_of_finite),
-        "delay_median": delay_at(0.5),
-        "delay_p90": delay_at(0.9),
+        "detected": bootstrap.figure(share_of_finite(delays, times)),
+        "delay_median": bootstrap.figure(weighted_quantile(delays, times, 0.5) / terms.fps),
+        "delay_p90": bootstrap.figure(weighted_quantile(delays, times, 0.9) / terms.fps),
         "false_alarms_per_hour": bootstrap.ratio(n_alarms * is_normal, hours),
         "alarmed_outside": bootstrap.ratio(np.bincount(video, outside * alarmed), np.bincount(video, outside)),
         "ap_iou": {str(least): interval_ap(detections, happened, least, n_events, bootstrap) for least in IOUS},
@@ -159,16 +142,11 @@ def interval_ap(
 ) -> dict[str, Any]:
     """Average precision of detected intervals at this overlap: recall counts all events, n_events (V,) of each video."""
     right, video = events.matched(detections, happened, least), detections.intervals.video
-    weights = bootstrap.weights
-    if not right.any():
-        return bootstrap.figure(0.0, np.zeros(len(weights)))
-    counts = detections.confidence, right.astype(float), (~right).astype(float)
     n_right = np.bincount(video[right], minlength=len(n_events))
+    counts = detections.confidence, right.astype(float), (~right).astype(float), video
+    precision = np.nan_to_num(resampled_areas(*counts, bootstrap.weights).ap, nan=1.0)  # NaN: none of them is wrong, or right
     with np.errstate(invalid="ignore"):
-        recall = (weights @ n_right) / (weights @ n_events)
-    precision = np.nan_to_num(resampled_areas(*counts, video, weights).ap, nan=1.0)  # NaN: none of them is wrong, or right
-    ap = areas(*counts).ap if (~right).any() else 1.0
-    return bootstrap.figure(ap * n_right.sum() / n_events.sum(), recall * precision)
+        return bootstrap.figure((bootstrap.weights @ n_right) / (bootstrap.weights @ n_events) * precision)
 
 
 def frames_of(found: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

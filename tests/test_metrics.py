@@ -307,6 +307,17 @@ def test_resamples_without_a_normal_video_say_nothing_of_events():
     assert happened["detected"] == {"value": 0, "interval": [0, 0]}
 
 
+def test_normal_videos_alone_have_false_alarms_and_nothing_else():
+    """The delays of no events were an IndexError."""
+    videos = [Video(f"v{i}", None, "Normal", False, 4, 64, 0) for i in range(3)]
+    found = metrics.Scores(videos, np.linspace(0, 1, 12), np.tile(np.arange(4) + 1, 3), 0)
+    results = metrics.evaluate(found, np.zeros(192, np.uint8), metrics.Terms(30.0, 1.0))
+    happened = results["events"]
+    assert results["far"]["value"] == 0.5 and happened["false_alarms_per_hour"]["value"] == 0
+    nothing = [results["auc"], happened["detected"], happened["delay_median"], *happened["ap_iou"].values()]
+    assert nothing == [None] * len(nothing)
+
+
 def test_one_video_has_no_interval():
     found = metrics.Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
     results = metrics.evaluate(found, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), metrics.Terms(30.0, 1.0))
