@@ -71,17 +71,18 @@ def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, a
 def delays(events: Runs, alarmed: np.ndarray, n_snippets: np.ndarray, seen: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
     """Frames from each event's start to its first alarm, infinite where none comes: (E,).
 
+    Frames after the last whole snippet have its score: an event there is found at once, or not.
+
     Args:
         alarmed: (S,) bool. seen: (S,) snippets that had to come before a snippet's score exists: an alarm is raised then.
     """
-    begins = np.cumsum(n_snippets) - n_snippets
-    first = begins[events.video] + events.start // FRAMES_PER_SNIPPET
-    end = begins[events.video] + -(-events.end // FRAMES_PER_SNIPPET)
+    length, begins = n_snippets[events.video], (np.cumsum(n_snippets) - n_snippets)[events.video]  # (E,)
+    first = begins + np.minimum(events.start // FRAMES_PER_SNIPPET, length - 1)
+    last = begins + np.minimum((events.end - 1) // FRAMES_PER_SNIPPET, length - 1)
     following = np.append(np.flatnonzero(alarmed), len(alarmed))
     alarm = following[np.searchsorted(following, first)]  # the first alarmed snippet from the event's start on
-    found = alarm < end
-    raised = np.minimum(FRAMES_PER_SNIPPET * seen[np.where(found, alarm, 0)], n_frames[events.video])
-    return np.where(found, raised - events.start, np.inf)
+    raised = np.minimum(FRAMES_PER_SNIPPET * np.append(seen, 0)[alarm], n_frames[events.video])
+    return np.where(alarm <= last, np.maximum(0, raised - events.start), np.inf)
 
 
 class Detections(NamedTuple):
@@ -101,7 +102,7 @@ def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> 
     sums = np.add.reduceat(np.append(scores, 0.0), edges)[::2] if len(edges) else np.zeros(0)
     confidence = np.round(sums / (found.end - found.start), 9)  # equal means stay equal, whatever they were summed from
     start = FRAMES_PER_SNIPPET * found.start
-    end = np.minimum(FRAMES_PER_SNIPPET * found.end, n_frames[found.video])
+    end = np.where(found.end < n_snippets[found.video], FRAMES_PER_SNIPPET * found.end, n_frames[found.video])
     kept = []
     order = np.lexsort((end, start, -confidence, found.video))
     for here in np.split(order, np.flatnonzero(np.diff(found.video[order])) + 1):

@@ -77,7 +77,7 @@ def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np
     with drawing(path, (11, 1.7 * n_rows + 0.5)) as figure:
         axes = figure.subplots(n_rows, 3, sharey=True, squeeze=False)
         for axis, i in zip(axes.flat, shown, strict=False):
-            frames = FRAMES_PER_SNIPPET * np.arange(len(by_snippet[i]) + 1)
+            frames = np.append(FRAMES_PER_SNIPPET * np.arange(len(by_snippet[i])), videos[i].n_frames)
             axis.stairs(by_snippet[i], frames, color=BLUE, baseline=None)
             edges = np.flatnonzero(np.diff(by_frame[i], prepend=0, append=0))
             for start, end in edges.reshape(-1, 2):

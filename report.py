@@ -191,7 +191,7 @@ def worst_first(run: Run, threshold: float) -> list[Card]:
             f'<article id="v{i}" data-text="{text}" data-error="{error:.4f}" data-length="{n_snippets[i]}" '
             f'data-highest="{scores.max():.4f}"><header><b title="{name}">{name}</b>'
             f"<span>{html.escape(kind)}, error {error:.2f}</span></header>{timeline(raw[here], scores, truth, threshold)}"
-            f"{bands(run.key[here], run.exit_layer[here], run)}"
+            f"{bands(run.key[here], run.exit_layer[here], n_frames[i], run)}"
             f'<div class="time">{times}</div></article>'
         )
         cards.append(Card(f"v{i}", video.name, error, content))
@@ -199,39 +199,39 @@ def worst_first(run: Run, threshold: float) -> list[Card]:
 
 
 def timeline(raw: np.ndarray, scores: np.ndarray, truth: np.ndarray, threshold: float) -> str:
-    """The drawing of one video's scores: a snippet is 1 wide, a score of 1 is 100 high."""
-    length = len(scores)
-    spans = events.runs(truth, np.array([len(truth)]))
+    """The drawing of one video's scores: a frame is 1 wide, a score of 1 is 100 high."""
+    length = len(truth)
+    spans = events.runs(truth, np.array([length]))
     shaded = "".join(
-        f'<rect class="truth" x="{start:g}" y="0" width="{end - start:g}" height="100"/>'
-        for start, end in zip(spans.start / FRAMES_PER_SNIPPET, spans.end / FRAMES_PER_SNIPPET, strict=True)
+        f'<rect class="truth" x="{start}" y="0" width="{end - start}" height="100"/>'
+        for start, end in zip(spans.start, spans.end, strict=True)
     )
     level = f"{100 - 100 * threshold:.1f}"
     return (
         '<div class="plot"><div class="scale"><span>1</span><span>score</span><span>0</span></div>'
         f'<svg viewBox="0 0 {length} 100" preserveAspectRatio="none">{shaded}<path class="threshold" d="M0 {level}H{length}"/>'
-        f'<path class="raw" d="{steps(raw)}"/><path class="smooth" d="{steps(scores)}"/></svg></div>'
+        f'<path class="raw" d="{steps(raw, length)}"/><path class="smooth" d="{steps(scores, length)}"/></svg></div>'
     )
 
 
-def steps(scores: np.ndarray) -> str:
+def steps(scores: np.ndarray, n_frames: int) -> str:
     """A curve that stays level for a snippet, as the commands of an SVG path: only where it changes is there a command."""
     heights = np.round(100 - 100 * scores).astype(int)
     changes = np.flatnonzero(np.diff(heights)) + 1
-    return f"M0 {heights[0]}" + "".join(f"H{at}V{heights[at]}" for at in changes) + f"H{len(scores)}"
+    return f"M0 {heights[0]}" + "".join(f"H{FRAMES_PER_SNIPPET * at}V{heights[at]}" for at in changes) + f"H{n_frames}"
 
 
-def bands(key: np.ndarray, exit_layer: np.ndarray, run: Run) -> str:
+def bands(key: np.ndarray, exit_layer: np.ndarray, n_frames: int, run: Run) -> str:
     """The drawing below a timeline: a tick at each key clip, and the layer at which each clip stopped."""
-    length, window = len(key), run.options["attn_window"]
-    ticks = "".join(f"M{at} 0V5" for at in range(0, length, window) if key[at])
-    changes = np.flatnonzero(np.diff(exit_layer)) + 1
+    starts = FRAMES_PER_SNIPPET * np.arange(len(key))
+    ticks = "".join(f"M{starts[at]} 0V5" for at in range(0, len(key), run.options["attn_window"]) if key[at])
+    changes = [0, *(np.flatnonzero(np.diff(exit_layer)) + 1)]
     layers = "".join(
-        f'<rect x="{start}" y="7" width="{end - start}" height="7" style="fill:{colour_of(int(exit_layer[start]), run)}"/>'
-        for start, end in zip([0, *changes], [*changes, length], strict=True)
+        f'<rect x="{start}" y="7" width="{end - start}" height="7" style="fill:{colour_of(layer, run)}"/>'
+        for start, end, layer in zip(starts[changes], [*starts[changes[1:]], n_frames], exit_layer[changes], strict=True)
     )
     return (
-        f'<div class="plot"><div class="scale" style="height:14px"></div><svg class="bands" viewBox="0 0 {length} 14" '
+        f'<div class="plot"><div class="scale" style="height:14px"></div><svg class="bands" viewBox="0 0 {n_frames} 14" '
         f'preserveAspectRatio="none"><path class="key" d="{ticks}"/>{layers}</svg></div>'
     )
 

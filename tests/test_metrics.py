@@ -74,7 +74,7 @@ class Case:
     def __init__(self, seed, n_videos=5, n_levels=6):
         rng = np.random.default_rng(seed)
         self.n_snippets = rng.integers(1, 7, n_videos)
-        self.n_frames = 16 * self.n_snippets - rng.integers(0, 16, n_videos)
+        self.n_frames = 16 * self.n_snippets + rng.integers(-15, 16, n_videos)  # the last is not full, or holds to the end
         self.truths = [np.zeros(n, np.uint8) for n in self.n_frames]
         for truth in self.truths[: 1 + seed % n_videos]:
             for _ in range(rng.integers(1, 3)):
@@ -89,9 +89,12 @@ class Case:
         seen = np.concatenate([np.arange(n) + 1 for n in self.n_snippets])
         self.found = metrics.Scores(self.videos, np.concatenate(self.scores), seen, 0)
 
+    def snippet(self, v, frame):
+        return min(frame // 16, self.n_snippets[v] - 1)
+
     def frames(self, chosen):
         """Scores and truth of every frame of these videos, one by one."""
-        scores = [self.scores[v][f // 16] for v in chosen for f in range(self.n_frames[v])]
+        scores = [self.scores[v][self.snippet(v, f)] for v in chosen for f in range(self.n_frames[v])]
         return np.array(scores), np.concatenate([self.truths[v] for v in chosen]) if len(chosen) else np.zeros(0)
 
 
@@ -184,7 +187,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     assert found["threshold"] == quiet[-1]
     assert value(found["false_alarms_per_hour"]) == n_alarms(quiet[-1]) / hours
     in_alarm = [
-        scores[f // 16] > quiet[-1]
+        scores[case.snippet(v, f)] > quiet[-1]
         for v, scores in enumerate(case.scores)
         for f in range(case.n_frames[v])
         if v not in normal and not case.truths[v][f]
@@ -192,7 +195,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     if in_alarm:
         assert value(found["alarmed_outside"]) == np.mean(in_alarm)
     delays, n_events = [], 0
-    for truth, scores in zip(case.truths, case.scores, strict=True):
+    for v, (truth, scores) in enumerate(zip(case.truths, case.scores, strict=True)):
         f = 0
         while f < len(truth):
             if truth[f] and (f == 0 or not truth[f - 1]):
@@ -200,9 +203,9 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
                 end = f + 1
                 while end < len(truth) and truth[end]:
                     end += 1
-                alarms = [g for g in range(f, end) if scores[g // 16] > quiet[-1]]
+                alarms = [g for g in range(f, end) if scores[case.snippet(v, g)] > quiet[-1]]
                 if alarms:
-                    delays.append((min(16 * (alarms[0] // 16 + 1), len(truth)) - f) / 30)
+                    delays.append(max(0, min(16 * (case.snippet(v, alarms[0]) + 1), len(truth)) - f) / 30)
             f += 1
     assert found["n_events"] == n_events and value(found["detected"]) == len(delays) / n_events
     if delays:
@@ -225,7 +228,8 @@ def test_detected_intervals_against_a_plain_search(seed):
             for i in marked:
                 if i - 1 not in marked:
                     j = next(j for j in range(i, n) if j + 1 not in marked) + 1
-                    candidates.append((v, 16 * i, min(16 * j, int(case.n_frames[v])), float(np.mean(scores[i:j]))))
+                    end = 16 * j if j < len(scores) else int(case.n_frames[v])
+                    candidates.append((v, 16 * i, end, float(np.mean(scores[i:j]))))
 
     def iou(a, b):
         common = max(0, min(a[2], b[2]) - max(a[1], b[1])) * (a[0] == b[0])
