@@ -1,0 +1,71 @@
+"""What scores are worth, on the command line.
+
+    python metrics.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
+
+SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames; scores.py
+says what else it may hold. Prints a table and writes SCORES.json. Needs no torch.
+"""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import atomic
+import tables
+from evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
+from option import Parser, check_terms, exit_codes, term_flags
+from scores import Scores, read_scores
+from videos import read_ground_truth
+
+parser = Parser(description="What scores are worth: the field's figures and a live system's, each with how sure it is.")
+parser.add_argument("scores", help="scores.npz of a test, or of another method")
+parser.add_argument("--gt-path", required=True, help="ground truth of the frames, 0 or 1 (.npy)")
+parser.add_argument("--test-list", help="CSV path,label or path,label,frames: the videos' labels and true frames")
+parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
+parser.add_argument("--val-gt-path", help="their ground truth")
+parser.add_argument("--out", help="where the figures go, a .json file (default: beside the scores)")
+term_flags(parser.add_argument)
+
+
+def main() -> None:
+    args = parser.parse_args()
+    if (args.val_scores is None) != (args.val_gt_path is None):
+        parser.error("--val-scores and --val-gt-path belong together")
+    with exit_codes():
+        check_terms(args)
+        scores = read_scores(args.scores, args.test_list)
+        truth = read_ground_truth(args.gt_path, scores.videos, args.test_list or args.scores)
+        out = out_of(args)
+        results = evaluate(scores, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, scores))
+        atomic.write_text(out, json.dumps(results, indent=2) + "\n")
+    print(tables.text({Path(args.scores).name: results}))
+    print(f"figures in {out}")
+
+
+def out_of(args: Namespace) -> Path:
+    """Where the figures go. Raises ValueError where that is an input, or cannot be a JSON file."""
+    out = Path(args.out or Path(args.scores).with_suffix(".json"))
+    inputs = [path for path in (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path) if path]
+    if out.resolve() in [Path(path).resolve() for path in inputs]:
+        raise ValueError(f"{out}: the figures would replace an input; name another file with --out")
+    if out.suffix.lower() != ".json":
+        raise ValueError(f"{out}: the figures go to a file that ends in .json")
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise ValueError(f"{out}: not a file in a folder that exists; name another with --out")
+    return out
+
+
+def thresholds_of(args: Namespace, scores: Scores) -> Thresholds:
+    """The threshold of the best F1 on the validation scores, if there are any. Raises ValueError where videos are in both."""
+    if args.val_scores is None:
+        return UNKNOWN
+    validation = read_scores(args.val_scores)
+    both = {video.name for video in validation.videos} & {video.name for video in scores.videos}
+    if both:
+        raise ValueError(f"{args.val_scores}: {len(both)} videos are in the test too, {min(both)} among them; use other videos")
+    frames = frames_of(validation, read_ground_truth(args.val_gt_path, validation.videos, args.val_scores))
+    return Thresholds(frames=best_f1_threshold(validation.scores, *frames))
+
+
+if __name__ == "__main__":
+    main()
