@@ -1,14 +1,13 @@
 """The report of a run: one HTML page with everything in it, and its figures as PNG files beside it.
 
-    python report.py RUN_DIR
+The page needs no network and no other file; report.html is its frame. A timeline is drawn in frames.
 
-RUN_DIR is the folder of a test or of a training. The page needs no network and no other file.
+Shapes: S snippets and F frames of all videos.
 """
 
 import base64
 import html
 import json
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -19,73 +18,41 @@ import numpy as np
 import atomic
 import events
 import figures
-import metrics
 import smoothing
 import tables
-from option import Parser, check_terms, exit_codes
-from scores import Scores, columns_of, from_logits, read_record
+from evaluate import Terms, evaluate_all, frames_of
+from scores import Scores, columns_of, read_record
 from videos import FRAMES_PER_SNIPPET, classes_of
 
 TEMPLATE = Path(__file__).with_name("report.html")
+FORMAT = "lshma run 1"  # of a run's folder, as its options.json says
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
-OPTIONS = {  # of options.json, what a report needs and what it is
-    **dict.fromkeys(("smooth", "smooth_pad", "variant", "data_set"), str),
-    **dict.fromkeys(("smooth_width", "visual_layers", "attn_window"), int),
-    **dict.fromkeys(("fps", "false_alarms"), float),
-}
-PER_EVALUATION = ("step", "loss", "auc", "ap")  # of log.jsonl
 
 
 class Run(NamedTuple):
     """What a report is made of."""
 
     name: str
-    found: Scores
+    scores: Scores
     logits: np.ndarray  # (S,)
     exit_layer: np.ndarray  # (S,)
     key: np.ndarray  # (S,)
     truth: np.ndarray  # (F,)
     options: dict[str, Any]
-    history: list[dict]  # of a training
+    history: list[dict]  # the evaluations of a training
 
 
 def read_run(folder: Path) -> Run:
-    """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or damaged."""
-    path = folder / "scores.npz"
-    run = Run(str(folder), *read_record(path), read_options(folder / "options.json"), read_history(folder / "log.jsonl"))
-    if run.exit_layer.max() > run.options["visual_layers"]:
-        raise ValueError(f"{path}: damaged, or of another run than options.json; run the test again to make a report of it")
-    if not np.allclose(from_logits(run.found.videos, run.logits, run.options).scores, run.found.scores, atol=1e-6):
-        raise ValueError(f"{path} is not smoothed as options.json says; run the test again to make a report of it")
-    return run
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """The options of a run. Raises FileNotFoundError or ValueError."""
-    try:
-        options = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: not there; give the folder of a test or of a training") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); run the test again to make a report of it") from None
-    for name, kind in OPTIONS.items():
-        if not isinstance(options, dict) or type(options.get(name)) is not kind:
-            raise ValueError(f"{path}: damaged, its {name} is no {kind.__name__}; run the test again to make a report of it")
-    check_terms(Namespace(**options))
-    return options
-
-
-def read_history(path: Path) -> list[dict]:
-    """The evaluations of a training; none where there is no log. Raises ValueError."""
+    """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
+    path, log = folder / "options.json", folder / "log.jsonl"
     if not path.exists():
-        return []
-    try:
-        history = [json.loads(line) for line in path.read_text().splitlines()]
-        if not history or any(type(entry[name]) not in (int, float) for entry in history for name in PER_EVALUATION):
-            raise ValueError("not numbers")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); delete it to have a report without training curves") from None
-    return history
+        raise FileNotFoundError(f"{path}: not there; give the folder of a test or of a training")
+    text = path.read_text()
+    if FORMAT not in text:
+        raise ValueError(f"{path}: not the options of a run of this version ({FORMAT}); run the test again")
+    entries = map(json.loads, log.read_text().splitlines() if log.exists() else [])
+    history = [entry for entry in entries if "auc" in entry]
+    return Run(str(folder), *read_record(folder / "scores.npz"), json.loads(text), history)
 
 
 def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
@@ -94,20 +61,18 @@ def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
     `evaluations`, by smoothing, are made here unless the test that just ran has them.
     """
     run = read_run(folder)
-    columns = columns_of(run.found.videos, run.logits, run.options)
-    if evaluations is None:
-        terms = metrics.Terms(run.options["fps"], run.options["false_alarms"])
-        evaluations = metrics.evaluate_all(columns, run.truth, terms)
-    main = next(iter(evaluations.values()))
+    columns = columns_of(run.scores.videos, run.logits, run.options)
+    evaluations = evaluations or evaluate_all(columns, run.truth, Terms(run.options["fps"], run.options["false_alarms"]))
+    first = next(iter(evaluations.values()))
     pictures = folder / "figures"
     pictures.mkdir(exist_ok=True)
-    frames = metrics.frames_of(run.found, run.truth)
-    figures.roc_and_pr(pictures / "curves.png", {name: (found.scores, *frames) for name, found in columns.items()})
+    frames = frames_of(run.scores, run.truth)
+    figures.roc_and_pr(pictures / "curves.png", {name: (scores.scores, *frames) for name, scores in columns.items()})
     shown = {"curves": "ROC and precision-recall curves of the frames"}
-    if main["classes"]:
-        figures.class_bars(pictures / "classes.png", main)
+    if first["classes"]:
+        figures.class_bars(pictures / "classes.png", first)
         shown["classes"] = "AUC by class"
-    figures.score_distributions(pictures / "scores.png", run.found.scores, *frames)
+    figures.score_distributions(pictures / "scores.png", run.scores.scores, *frames)
     shown["scores"] = "Distributions of the scores"
     if run.history:
         figures.training_curves(pictures / "training.png", run.history)
@@ -119,23 +84,20 @@ def write(folder: Path, evaluations: Mapping[str, dict] | None = None) -> Path:
 
 def page(run: Run, evaluations: Mapping[str, dict], pictures: Mapping[Path, str]) -> str:
     """The whole page."""
-    main = next(iter(evaluations.values()))
-    threshold = main["events"]["threshold"] if main["events"] else main["far_threshold"]
+    first = next(iter(evaluations.values()))
+    threshold = first["events"]["threshold"] if first["events"] else first["far_threshold"]
     cards = worst_first(run, threshold)
-    table = tables.rows_of(evaluations)
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table[1:])
+    head, *body = ([html.escape(cell) for cell in row] for row in tables.rows_of(evaluations))
     what = f"variant {run.options['variant']}, data set {run.options['data_set']}, {len(cards)} videos"
-    links = "".join(f'<a href="#{card.id}">{html.escape(card.name)}</a>' for card in cards)
     return Template(TEMPLATE.read_text()).substitute(
         name=html.escape(run.name),
         what=html.escape(what),
-        head=head,
-        body=body,
-        remark=html.escape(tables.remark(main)),
+        head="".join(f"<th>{cell}</th>" for cell in head),
+        body="".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body),
+        remark=html.escape(tables.remark(first)),
         pictures="".join(embedded(path, text) for path, text in pictures.items()),
         legend=legend(run, threshold),
-        links=links,
+        links="".join(f'<a href="#{card.id}">{html.escape(card.name)}</a>' for card in cards),
         cards="".join(card.content for card in cards),
     )
 
@@ -172,14 +134,14 @@ class Card(NamedTuple):
 
 def worst_first(run: Run, threshold: float) -> list[Card]:
     """A timeline of every video, the one whose scores are farthest from its ground truth first."""
-    n_snippets, n_frames = run.found.n_snippets, run.found.n_frames
-    anomalous, normal = metrics.frames_of(run.found, run.truth)
+    n_snippets, n_frames = run.scores.n_snippets, run.scores.n_frames
+    anomalous, normal = frames_of(run.scores, run.truth)
     ends, frame_ends = np.cumsum(n_snippets), np.cumsum(n_frames)
     raw = smoothing.sigmoid(run.logits)
     cards = []
-    for i, video in enumerate(run.found.videos):
+    for i, video in enumerate(run.scores.videos):
         here = slice(ends[i] - n_snippets[i], ends[i])
-        scores = run.found.scores[here]
+        scores = run.scores.scores[here]
         error = float((anomalous[here] * (1 - scores) + normal[here] * scores).sum() / n_frames[i])
         truth = run.truth[frame_ends[i] - n_frames[i] : frame_ends[i]]
         kind = (" and ".join(classes_of(video.label)) or "anomalous") if truth.any() else "normal"
@@ -245,18 +207,3 @@ def colour_of(layer: int, run: Run) -> str:
 def clock(seconds: float) -> str:
     """`2:05`"""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-
-
-parser = Parser(description=__doc__.splitlines()[0])
-parser.add_argument("run_dir", type=Path, help="folder of a test or of a training")
-
-
-def main() -> None:
-    args = parser.parse_args()
-    with exit_codes():
-        path = write(args.run_dir)
-    print(f"report in {path}, its figures in {args.run_dir / 'figures'}")
-
-
-if __name__ == "__main__":
-    main()
