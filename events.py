@@ -53,19 +53,19 @@ def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, a
     sign = np.repeat((1, -1), (len(scores), together.sum()))
     of_video = np.concatenate((video, video[1:][together]))
     step = np.searchsorted(-thresholds, -counted, "right")  # the first threshold that is below the score
-    found, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
+    lowest, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
     allowed = allowed + 1e-9  # a rate times hours may miss a whole number by rounding
     for start in range(0, len(thresholds), CHUNK):
         here = range(start, min(start + CHUNK, len(thresholds)))
         raised = alarms[:, None] + resampled_counts(sign, step, here, of_video, weights).cumsum(1)  # (R, here)
         quiet = np.logical_and.accumulate(raised <= allowed[:, None], 1) & open_[:, None]
         n_quiet = quiet.sum(1)
-        found = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], found)
+        lowest = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], lowest)
         open_ &= n_quiet == len(here)
         alarms = raised[:, -1]
         if not open_.any():
             break
-    return found
+    return lowest
 
 
 def delays(events: Runs, alarmed: np.ndarray, n_snippets: np.ndarray, seen: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
@@ -95,21 +95,20 @@ class Detections(NamedTuple):
 def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> Detections:
     """Intervals above any of ten thresholds (quantiles of all scores), the most confident of those that overlap."""
     begins = np.cumsum(n_snippets) - n_snippets
-    levels = [runs(scores > threshold, n_snippets) for threshold in np.unique(np.quantile(scores, SHARES))]
-    found = Runs(*(np.concatenate(parts) for parts in zip(*levels, strict=True)))
-    at = begins[found.video]
-    edges = np.stack((at + found.start, at + found.end), 1).ravel()
+    of_levels = [runs(scores > threshold, n_snippets) for threshold in np.unique(np.quantile(scores, SHARES))]
+    video, first, after = (np.concatenate(parts) for parts in zip(*of_levels, strict=True))  # (C,) candidates, in snippets
+    edges = np.stack((begins[video] + first, begins[video] + after), 1).ravel()
     sums = np.add.reduceat(np.append(scores, 0.0), edges)[::2] if len(edges) else np.zeros(0)
-    confidence = np.round(sums / (found.end - found.start), 9)  # equal means stay equal, whatever they were summed from
-    start = FRAMES_PER_SNIPPET * found.start
-    end = np.where(found.end < n_snippets[found.video], FRAMES_PER_SNIPPET * found.end, n_frames[found.video])
+    confidence = np.round(sums / (after - first), 9)  # equal means stay equal, whatever they were summed from
+    start = FRAMES_PER_SNIPPET * first
+    end = np.where(after < n_snippets[video], FRAMES_PER_SNIPPET * after, n_frames[video])
     kept = []
-    order = np.lexsort((end, start, -confidence, found.video))
-    for here in np.split(order, np.flatnonzero(np.diff(found.video[order])) + 1):
+    order = np.lexsort((end, start, -confidence, video))
+    for here in np.split(order, np.flatnonzero(np.diff(video[order])) + 1):
         while len(here):
             kept.append(here[0])
             here = here[overlap(start[here[0]], end[here[0]], start[here], end[here]) <= OVERLAP]
-    return Detections(Runs(found.video[kept], start[kept], end[kept]), confidence[kept])
+    return Detections(Runs(video[kept], start[kept], end[kept]), confidence[kept])
 
 
 def overlap(start: int, end: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
