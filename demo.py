@@ -164,7 +164,7 @@ def make_list(out: Path, data_set: str, root: Path, annotations: Path, *more: st
         raise ValueError(f"{MAKE_LIST.name} ended with {done.returncode}; what it said stands above")
 
 
-parser = Parser(description="Make a synthetic feature set in the real layout.")
+parser = Parser("Make a synthetic feature set in the real layout.")
 parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write to")
 parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
 parser.add_argument("--width", type=int, default=512, help="width of the features")

@@ -1,9 +1,10 @@
-"""Logits averaged over time, and how far into the future that looks (METHOD, section 8). Numpy only.
+"""Logits averaged over time, and how far into the future that looks (METHOD, section 8). No torch.
 
 Shapes: L snippets of one video.
 """
 
 import numpy as np
+from scipy.special import expit
 
 
 def smooth(logits: np.ndarray, kind: str, width: int, pad: str) -> np.ndarray:
@@ -51,5 +52,5 @@ def name_of(kind: str, width: int) -> str:
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Scores of logits, in float64, without overflow, and exact near 0 too, so that small scores keep their order."""
-    return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
+    """Scores of logits, in float64, so that small and large ones keep their order."""
+    return expit(np.asarray(logits, np.float64))

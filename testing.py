@@ -18,13 +18,12 @@ import model
 from dataset import PackedVideos, load, real_snippets, test_batches
 from evaluation import curves, evaluate, figures, page, scores, tables
 from evaluation.scores import Scores, columns_of
-from files import atomic
+from files import atomic, folder
 from files.progress import bar
 from files.truth import read_ground_truth
 from files.videos import Video, read_videos, require_distinct
 from model import LSHMA
 from option import MODEL, TESTING, flag_of
-from running import folder
 from running.loading import choose_device, load_model
 
 FAR_BETTER = 0.02  # unsmoothed, in AUC or AP: then the smoothing averages short events away

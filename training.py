@@ -26,13 +26,13 @@ import model
 import testing
 from dataset import Batch, hold_out, load, real_snippets, training_batches
 from evaluation import figures
-from files import atomic, checkpoint
+from files import atomic, checkpoint, folder
 from files.checkpoint import Checkpoint
 from files.progress import SECONDS, bar
 from files.videos import Video, require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
-from running import folder, resume
+from running import resume
 from running.interrupt import Signals
 from running.loading import choose_device
 from running.resume import Paths

@@ -64,21 +64,21 @@ def resampled_areas(
     sums = np.zeros((3, len(weights)))
     for start in range(0, len(steps), CHUNK):
         here = range(start, min(start + CHUNK, len(steps)))
-        found = resampled_counts(anomalous, at, here, video, weights)
-        tps = tp + found.cumsum(1)
+        hits = resampled_counts(anomalous, at, here, video, weights)
+        tps = tp + hits.cumsum(1)
         fps = fp + resampled_counts(normal, at, here, video, weights).cumsum(1)
         aboves = above + resampled_counts(normal, after, here, video, weights).cumsum(1)
-        precision, before = precision_of(tps, fps), precision_of(tps - found, aboves)
-        sums[0] += (found * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
-        sums[1] += (found * precision).sum(1)
-        sums[2] += (found * (precision + before) / 2).sum(1)
+        precision, before = precision_of(tps, fps), precision_of(tps - hits, aboves)
+        sums[0] += (hits * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
+        sums[1] += (hits * precision).sum(1)
+        sums[2] += (hits * (precision + before) / 2).sum(1)
         tp, fp, above = tps[:, -1:], fps[:, -1:], aboves[:, -1:]
     whole = np.where((n_anomalous > 0) & (n_normal > 0), n_anomalous, np.nan)
     return Areas(sums[0] / whole / np.maximum(n_normal, 1), sums[1] / whole, sums[2] / whole)
 
 
 def resampled_counts(amounts: np.ndarray, at: np.ndarray, steps: range, video: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What each resample counts at each of some steps: amounts (S,), each at (S,) a step, -> (R, steps)."""
+    """The sum of the amounts that lie at each step, in each resample: (S,) amounts, at (S,) their steps, -> (R, len(steps))."""
     here = (at >= steps.start) & (at < steps.stop) & (amounts != 0)
     cell = video[here] * len(steps) + at[here] - steps.start
     return weights @ np.bincount(cell, amounts[here], weights.shape[1] * len(steps)).reshape(-1, len(steps))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.curves import CHUNK, resampled_counts
-from files.videos import FRAMES_PER_SNIPPET
+from files.features import FRAMES_PER_SNIPPET
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of the snippets that lie below an interval's threshold
 OVERLAP = 0.5  # of two detected intervals that overlap more, only the more confident is kept
@@ -53,35 +53,36 @@ def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, a
     sign = np.repeat((1, -1), (len(scores), together.sum()))
     of_video = np.concatenate((video, video[1:][together]))
     step = np.searchsorted(-thresholds, -counted, "right")  # the first threshold that is below the score
-    found, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
+    lowest, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
     allowed = allowed + 1e-9  # a rate times hours may miss a whole number by rounding
     for start in range(0, len(thresholds), CHUNK):
         here = range(start, min(start + CHUNK, len(thresholds)))
         raised = alarms[:, None] + resampled_counts(sign, step, here, of_video, weights).cumsum(1)  # (R, here)
         quiet = np.logical_and.accumulate(raised <= allowed[:, None], 1) & open_[:, None]
         n_quiet = quiet.sum(1)
-        found = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], found)
+        lowest = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], lowest)
         open_ &= n_quiet == len(here)
         alarms = raised[:, -1]
         if not open_.any():
             break
-    return found
+    return lowest
 
 
 def delays(events: Runs, alarmed: np.ndarray, n_snippets: np.ndarray, seen: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
     """Frames from each event's start to its first alarm, infinite where none comes: (E,).
 
+    Frames after the last whole snippet have its score: an event there is found at once, or not.
+
     Args:
         alarmed: (S,) bool. seen: (S,) snippets that had to come before a snippet's score exists: an alarm is raised then.
     """
-    begins = np.cumsum(n_snippets) - n_snippets
-    first = begins[events.video] + events.start // FRAMES_PER_SNIPPET
-    end = begins[events.video] + -(-events.end // FRAMES_PER_SNIPPET)
+    length, begins = n_snippets[events.video], (np.cumsum(n_snippets) - n_snippets)[events.video]  # (E,)
+    first = begins + np.minimum(events.start // FRAMES_PER_SNIPPET, length - 1)
+    last = begins + np.minimum((events.end - 1) // FRAMES_PER_SNIPPET, length - 1)
     following = np.append(np.flatnonzero(alarmed), len(alarmed))
     alarm = following[np.searchsorted(following, first)]  # the first alarmed snippet from the event's start on
-    found = alarm < end
-    raised = np.minimum(FRAMES_PER_SNIPPET * seen[np.where(found, alarm, 0)], n_frames[events.video])
-    return np.where(found, raised - events.start, np.inf)
+    raised = np.minimum(FRAMES_PER_SNIPPET * np.append(seen, 0)[alarm], n_frames[events.video])
+    return np.where(alarm <= last, np.maximum(0, raised - events.start), np.inf)
 
 
 class Detections(NamedTuple):
@@ -94,21 +95,20 @@ class Detections(NamedTuple):
 def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> Detections:
     """Intervals above any of ten thresholds (quantiles of all scores), the most confident of those that overlap."""
     begins = np.cumsum(n_snippets) - n_snippets
-    levels = [runs(scores > threshold, n_snippets) for threshold in np.unique(np.quantile(scores, SHARES))]
-    found = Runs(*(np.concatenate(parts) for parts in zip(*levels, strict=True)))
-    at = begins[found.video]
-    edges = np.stack((at + found.start, at + found.end), 1).ravel()
+    of_levels = [runs(scores > threshold, n_snippets) for threshold in np.unique(np.quantile(scores, SHARES))]
+    video, first, after = (np.concatenate(parts) for parts in zip(*of_levels, strict=True))  # (C,) candidates, in snippets
+    edges = np.stack((begins[video] + first, begins[video] + after), 1).ravel()
     sums = np.add.reduceat(np.append(scores, 0.0), edges)[::2] if len(edges) else np.zeros(0)
-    confidence = np.round(sums / (found.end - found.start), 9)  # equal means stay equal, whatever they were summed from
-    start = FRAMES_PER_SNIPPET * found.start
-    end = np.minimum(FRAMES_PER_SNIPPET * found.end, n_frames[found.video])
+    confidence = np.round(sums / (after - first), 9)  # equal means stay equal, whatever they were summed from
+    start = FRAMES_PER_SNIPPET * first
+    end = np.where(after < n_snippets[video], FRAMES_PER_SNIPPET * after, n_frames[video])
     kept = []
-    order = np.lexsort((end, start, -confidence, found.video))
-    for here in np.split(order, np.flatnonzero(np.diff(found.video[order])) + 1):
+    order = np.lexsort((end, start, -confidence, video))
+    for here in np.split(order, np.flatnonzero(np.diff(video[order])) + 1):
         while len(here):
             kept.append(here[0])
             here = here[overlap(start[here[0]], end[here[0]], start[here], end[here]) <= OVERLAP]
-    return Detections(Runs(found.video[kept], start[kept], end[kept]), confidence[kept])
+    return Detections(Runs(video[kept], start[kept], end[kept]), confidence[kept])
 
 
 def overlap(start: int, end: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -1,37 +1,66 @@
-"""The figures of a run: training curves, the test videos' scores over time, and those of the report."""
+"""The figures of a run: training curves, the test videos' scores over time, and those of the report.
+
+The ending of a figure's path decides its format: .png, .pdf, .svg and what else matplotlib writes.
+"""
 
 import itertools
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from evaluation import curves
 from files import atomic
-from files.videos import FRAMES_PER_SNIPPET, Video
+from files.features import FRAMES_PER_SNIPPET
+from files.videos import Video
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"  # told apart by colour-blind readers, and in print
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "black")
 N_TIMELINES = 12
 
 
+@contextmanager
+def drawing(path: Path, size: tuple[float, float]) -> Iterator:
+    """An empty figure, (width, height) in inches, that is written when the block ends, whole or not at all.
+
+    Raises ValueError where the path ends in no format. matplotlib is imported only here, and never asked for a window: the
+    user's backend does not matter, installed or not.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    figure = Figure(size, layout="constrained")
+    formats, ending = figure.canvas.get_supported_filetypes(), path.suffix[1:].lower()
+    if ending not in formats:
+        raise ValueError(f"{path}: no figure ends in {path.suffix or 'nothing'}; choose one of .{', .'.join(sorted(formats))}")
+    with matplotlib.rc_context({"text.parse_math": False}):  # a video's name may hold dollar signs
+        yield figure
+        with atomic.replacing(path) as file:
+            figure.savefig(file, format=ending, dpi=150)
+
+
 def training_curves(path: Path, history: Sequence[dict]) -> None:
     """Draw loss and metrics of each evaluation over the optimiser steps."""
-    plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
-    steps = [entry["step"] for entry in history]
-    left.plot(steps, [entry["loss"] for entry in history], "o-", color=BLUE, markersize=4)
-    left.set(title="Training loss", xlabel="optimiser steps", ylabel="binary cross entropy")
-    looks = {"auc": ("test AUC", BLUE, "o-"), "ap": ("test AP", ORANGE, "s-")}
-    looks |= {"val_auc": ("validation AUC (videos)", BLUE, "^:"), "val_ap": ("validation AP (videos)", ORANGE, "v:")}
-    for name, (label, colour, style) in looks.items():
-        if name in history[0]:
-            right.plot(steps, [100 * entry[name] for entry in history], style, color=colour, label=label, markersize=4)
-    right.set(title="Evaluations", xlabel="optimiser steps", ylabel="%")
-    right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    for axis in (left, right):
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    write(figure, path)
+    with drawing(path, (10, 3.2)) as figure:
+        left, right = figure.subplots(1, 2)
+        steps = [entry["step"] for entry in history]
+        left.plot(steps, [entry["loss"] for entry in history], "o-", color=BLUE, markersize=4)
+        left.set(title="Training loss", xlabel="optimiser steps", ylabel="binary cross entropy")
+        looks = {"auc": ("test AUC", BLUE, "o-"), "ap": ("test AP", ORANGE, "s-")}
+        looks |= {"val_auc": ("validation AUC (videos)", BLUE, "^:"), "val_ap": ("validation AP (videos)", ORANGE, "v:")}
+        for name, (label, colour, style) in looks.items():
+            if name in history[0]:
+                right.plot(steps, [100 * entry[name] for entry in history], style, color=colour, label=label, markersize=4)
+        right.set(title="Evaluations", xlabel="optimiser steps", ylabel="%")
+        right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        for axis in (left, right):
+            axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np.ndarray) -> None:
@@ -39,7 +68,6 @@ def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np
 
     scores: (S,) per snippet, truth: (F,) per frame, both in the order of the videos.
     """
-    plt = pyplot()
     by_snippet = np.split(scores, np.cumsum([video.n_snippets for video in videos])[:-1])
     by_frame = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
     anomalous = [i for i in range(len(videos)) if by_frame[i].any()]
@@ -47,137 +75,114 @@ def timelines(path: Path, videos: Sequence[Video], scores: np.ndarray, truth: np
     n_normal = min(len(normal), max(N_TIMELINES // 2, N_TIMELINES - len(anomalous)))
     shown = anomalous[: N_TIMELINES - n_normal] + normal[:n_normal]
     n_rows = -(-len(shown) // 3)
-    figure, axes = plt.subplots(n_rows, 3, figsize=(11, 1.7 * n_rows + 0.5), layout="constrained", sharey=True, squeeze=False)
-    for axis, i in zip(axes.flat, shown, strict=False):
-        frames = FRAMES_PER_SNIPPET * np.arange(len(by_snippet[i]) + 1)
-        axis.stairs(by_snippet[i], frames, color=BLUE, baseline=None)
-        edges = np.flatnonzero(np.diff(by_frame[i], prepend=0, append=0))
-        for start, end in edges.reshape(-1, 2):
-            axis.axvspan(start, end, color=ORANGE, alpha=0.3, linewidth=0, zorder=0)
-        axis.set_title(videos[i].name, fontsize=8)
-        axis.set(ylim=(-0.03, 1.03), xlim=(0, frames[-1]))
-        axis.tick_params(labelsize=7)
-    for axis in axes.flat[len(shown) :]:
-        axis.set_axis_off()
-    figure.supxlabel("frame", fontsize=9)
-    figure.supylabel("score", fontsize=9)
-    title = f"Scores of {len(shown)} of {len(videos)} test videos; shaded: anomalous in the ground truth"
-    figure.suptitle(title, fontsize=10)
-    write(figure, path)
+    with drawing(path, (11, 1.7 * n_rows + 0.5)) as figure:
+        axes = figure.subplots(n_rows, 3, sharey=True, squeeze=False)
+        for axis, i in zip(axes.flat, shown, strict=False):
+            frames = np.append(FRAMES_PER_SNIPPET * np.arange(len(by_snippet[i])), videos[i].n_frames)
+            axis.stairs(by_snippet[i], frames, color=BLUE, baseline=None)
+            edges = np.flatnonzero(np.diff(by_frame[i], prepend=0, append=0))
+            for start, end in edges.reshape(-1, 2):
+                axis.axvspan(start, end, color=ORANGE, alpha=0.3, linewidth=0, zorder=0)
+            axis.set_title(videos[i].name, fontsize=8)
+            axis.set(ylim=(-0.03, 1.03), xlim=(0, frames[-1]))
+            axis.tick_params(labelsize=7)
+        for axis in axes.flat[len(shown) :]:
+            axis.set_axis_off()
+        figure.supxlabel("frame", fontsize=9)
+        figure.supylabel("score", fontsize=9)
+        title = f"Scores of {len(shown)} of {len(videos)} test videos; shaded: anomalous in the ground truth"
+        figure.suptitle(title, fontsize=10)
 
 
 def roc_and_pr(path: Path, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
     """Draw ROC and precision-recall curves of frames: for each name (S,) scores, and the frames of each kind they stand for."""
-    plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
-    styles = zip((BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True)
-    for (name, counts), (colour, line) in zip(columns.items(), styles, strict=False):
-        roc, pr, found = curves.curves_of(*counts)
-        left.plot(100 * roc[0], 100 * roc[1], line, color=colour, label=f"{name}: AUC {100 * found.auc:.1f}")
-        right.plot(100 * pr[0], 100 * pr[1], line, color=colour, label=f"{name}: AP {100 * found.ap:.1f}")
-    share = 100 * counts[1].sum() / (counts[1].sum() + counts[2].sum())
-    left.plot([0, 100], [0, 100], "-", color=GREY, linewidth=0.8)
-    right.axhline(share, color=GREY, linewidth=0.8)
-    left.set(title="ROC, frames", xlabel="false positive rate (%)", ylabel="true positive rate (%)")
-    right.set(title="Precision and recall, frames", xlabel="recall (%)", ylabel="precision (%)", ylim=(0, 102))
-    for axis in (left, right):
-        axis.legend(frameon=False, fontsize=8, title="grey: chance", title_fontsize=8)
-    write(figure, path)
+    with drawing(path, (9, 3.9)) as figure:
+        left, right = figure.subplots(1, 2)
+        styles = zip((BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True)
+        for (name, counts), (colour, line) in zip(columns.items(), styles, strict=False):
+            roc, pr, areas = curves.curves_of(*counts)
+            left.plot(100 * roc[0], 100 * roc[1], line, color=colour, label=f"{name}: AUC {100 * areas.auc:.1f}")
+            right.plot(100 * pr[0], 100 * pr[1], line, color=colour, label=f"{name}: AP {100 * areas.ap:.1f}")
+        share = 100 * counts[1].sum() / (counts[1].sum() + counts[2].sum())
+        left.plot([0, 100], [0, 100], "-", color=GREY, linewidth=0.8)
+        right.axhline(share, color=GREY, linewidth=0.8)
+        left.set(title="ROC, frames", xlabel="false positive rate (%)", ylabel="true positive rate (%)")
+        right.set(title="Precision and recall, frames", xlabel="recall (%)", ylabel="precision (%)", ylim=(0, 102))
+        for axis in (left, right):
+            axis.legend(frameon=False, fontsize=8, title="grey: chance", title_fontsize=8)
 
 
 def class_bars(path: Path, results: Mapping) -> None:
     """Draw the AUC of each class of anomaly against all normal videos, with its interval; the grey line is chance."""
-    plt = pyplot()
-    classes = {name: found for name, found in results["classes"].items() if found["auc"]}
-    order = sorted(classes, key=lambda name: classes[name]["auc"]["value"])
-    figure, axis = plt.subplots(figsize=(7, 0.9 + 0.3 * len(order)), layout="constrained")
-    values = np.array([100 * classes[name]["auc"]["value"] for name in order])
-    spans = [classes[name]["auc"]["interval"] or [classes[name]["auc"]["value"]] * 2 for name in order]
-    spans = 100 * np.array(spans).reshape(-1, 2)
-    axis.barh(np.arange(len(order)), values, color=BLUE, height=0.65)
-    errors = np.maximum(0, np.stack((values - spans[:, 0], spans[:, 1] - values)))
-    axis.errorbar(values, np.arange(len(order)), xerr=errors, fmt="none", ecolor="black", capsize=2, linewidth=1)
-    axis.axvline(50, color=GREY, linewidth=0.8)
-    axis.set_yticks(np.arange(len(order)), [f"{name} ({classes[name]['n_videos']})" for name in order])
-    axis.set(title="AUC by class (videos), against all normal videos", xlabel="AUC (%), with 95 % intervals", xlim=(0, 102))
-    write(figure, path)
+    rows = [(of_class["auc"], f"{name} ({of_class['n_videos']})") for name, of_class in results["classes"].items()]
+    rows = sorted((row for row in rows if row[0]), key=lambda row: row[0]["value"])
+    at, values = np.arange(len(rows)), 100 * np.array([auc["value"] for auc, _ in rows])
+    low, high = 100 * np.array([auc["interval"] or [auc["value"]] * 2 for auc, _ in rows]).reshape(-1, 2).T
+    with drawing(path, (7, 0.9 + 0.3 * len(rows))) as figure:
+        axis = figure.subplots()
+        axis.barh(at, values, color=BLUE, height=0.65)
+        errors = np.maximum(0, (values - low, high - values))
+        axis.errorbar(values, at, xerr=errors, fmt="none", ecolor="black", capsize=2, linewidth=1)
+        axis.axvline(50, color=GREY, linewidth=0.8)
+        axis.set_yticks(at, [name for _, name in rows])
+        axis.set(title="AUC by class (videos), against all normal videos", xlabel="AUC (%), with 95 % intervals", xlim=(0, 102))
 
 
 def score_distributions(path: Path, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> None:
     """Draw how the scores of anomalous and of normal frames are distributed: (S,) scores and their frames of each kind."""
-    plt = pyplot()
-    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
-    bins = np.linspace(0, 1, 41)
-    for frames, colour, name, style in ((normal, BLUE, "normal", {"alpha": 0.35}), (anomalous, ORANGE, "anomalous", {})):
-        if frames.any():
-            share = 100 * np.histogram(scores, bins, weights=frames)[0] / frames.sum()
-            axis.stairs(share, bins, color=colour, label=f"{name} frames", fill=bool(style), linewidth=1.6, **style)
-    axis.set(title="Scores of frames", xlabel="score", ylabel="% of the frames of a kind", yscale="symlog", xlim=(0, 1), ylim=0)
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.legend(frameon=False, fontsize=8)
-    write(figure, path)
+    with drawing(path, (7, 3)) as figure:
+        axis = figure.subplots()
+        bins = np.linspace(0, 1, 41)
+        for frames, colour, name, style in ((normal, BLUE, "normal", {"alpha": 0.35}), (anomalous, ORANGE, "anomalous", {})):
+            if frames.any():
+                share = 100 * np.histogram(scores, bins, weights=frames)[0] / frames.sum()
+                axis.stairs(share, bins, color=colour, label=f"{name} frames", fill=bool(style), linewidth=1.6, **style)
+        axis.set(title="Scores of frames", xlabel="score", ylabel="% of the frames of a kind")
+        axis.set(yscale="symlog", xlim=(0, 1), ylim=0)
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.legend(frameon=False, fontsize=8)
 
 
 def curves_over(path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, np.ndarray]]]], x: str, y: str) -> None:
     """Draw means over seeds, with their range, against a varied option: in each panel curves of points (value, (seeds,))."""
-    plt = pyplot()
     n, names = len(panels), list(dict.fromkeys(name for lines in panels.values() for name in lines))
     size = 2.2 + (4.8 if n == 1 else 3.2 * n), max(4, 1 + 0.2 * len(names))
-    figure, axes = plt.subplots(1, n, figsize=size, layout="constrained", sharey=True, squeeze=False)
-    looks = zip(*map(itertools.cycle, (COLOURS, "os^Dvx*", ("-", "--", ":", "-."))), strict=True)
-    look = dict(zip(names, looks, strict=False))
-    for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
-        for name, points in lines.items():
-            colour, marker, line = look[name]
-            at, seeds = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-            how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": "none", "label": name}
-            axis.plot(at, [values.mean() for values in seeds], **how)
-            axis.fill_between(at, [v.min() for v in seeds], [v.max() for v in seeds], color=colour, alpha=0.12, linewidth=0)
-        ticks = sorted({value for points in lines.values() for value, _ in points})
-        if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
-            axis.set_xscale("log", base=2)
-        labels = [f"{tick:g}" for tick in ticks]
-        axis.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 4 else 0)
-        axis.minorticks_off()
-        axis.set(xlabel=x, title=title.replace(", ", "\n"))
-    axes[0, 0].set(ylabel=y)
-    n_seeds = max(len(values) for lines in panels.values() for points in lines.values() for _, values in points)
-    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    axes[0, -1].legend(handles.values(), handles, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5),
-                       title=f"means of {n_seeds} seeds,\nshaded: their range" if n_seeds > 1 else "one seed",
-                       title_fontsize=8)  # fmt: skip
-    write(figure, path)
+    with drawing(path, size) as figure:
+        axes = figure.subplots(1, n, sharey=True, squeeze=False)
+        looks = zip(*map(itertools.cycle, (COLOURS, "os^Dvx*", ("-", "--", ":", "-."))), strict=True)
+        look = dict(zip(names, looks, strict=False))
+        for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+            for name, points in lines.items():
+                colour, marker, line = look[name]
+                at, seeds = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+                how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": "none", "label": name}
+                axis.plot(at, [values.mean() for values in seeds], **how)
+                axis.fill_between(at, [v.min() for v in seeds], [v.max() for v in seeds], color=colour, alpha=0.12, linewidth=0)
+            ticks = sorted({value for points in lines.values() for value, _ in points})
+            if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
+                axis.set_xscale("log", base=2)
+            labels = [f"{tick:g}" for tick in ticks]
+            axis.set_xticks(ticks, labels, rotation=45 if max(map(len, labels)) > 4 else 0)
+            axis.minorticks_off()
+            axis.set(xlabel=x, title=title.replace(", ", "\n"))
+        axes[0, 0].set(ylabel=y)
+        n_seeds = max(len(values) for lines in panels.values() for points in lines.values() for _, values in points)
+        handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        axes[0, -1].legend(handles.values(), handles, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5),
+                           title=f"means of {n_seeds} seeds,\nshaded: their range" if n_seeds > 1 else "one seed",
+                           title_fontsize=8)  # fmt: skip
 
 
 def dots(path: Path, rows: Mapping[str, np.ndarray], x: str) -> None:
     """Draw every seed of each row, and the row's mean."""
-    plt = pyplot()
-    figure, axis = plt.subplots(figsize=(7, 1 + 0.32 * len(rows)), layout="constrained")
-    for i, values in enumerate(rows.values()):
-        axis.plot(values, np.full(len(values), i), "o", color=BLUE, markersize=5, fillstyle="none", label="a seed")
-        axis.plot(values.mean(), i, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="mean")
-    axis.set_yticks(range(len(rows)), list(rows))
-    axis.invert_yaxis()
-    axis.set(xlabel=x)
-    axis.grid(axis="y", linewidth=0.4)
-    axis.legend(*(part[:2] for part in axis.get_legend_handles_labels()), frameon=False, fontsize=8, loc="center left",
-                bbox_to_anchor=(1, 0.5))  # fmt: skip
-    write(figure, path)
-
-
-def pyplot():
-    """matplotlib.pyplot, drawing to files; imported late, since only figures need it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["text.parse_math"] = False  # a video's name may hold dollar signs
-    import matplotlib.pyplot
-
-    return matplotlib.pyplot
-
-
-def write(figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, and close it."""
-    with atomic.replacing(path) as file:
-        figure.savefig(file, format="png", dpi=150)
-    pyplot().close(figure)
+    with drawing(path, (7, 1 + 0.32 * len(rows))) as figure:
+        axis = figure.subplots()
+        for i, values in enumerate(rows.values()):
+            axis.plot(values, np.full(len(values), i), "o", color=BLUE, markersize=5, fillstyle="none", label="a seed")
+            axis.plot(values.mean(), i, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="mean")
+        axis.set_yticks(range(len(rows)), list(rows))
+        axis.invert_yaxis()
+        axis.set(xlabel=x)
+        axis.grid(axis="y", linewidth=0.4)
+        axis.legend(*(part[:2] for part in axis.get_legend_handles_labels()), frameon=False, fontsize=8, loc="center left",
+                    bbox_to_anchor=(1, 0.5))  # fmt: skip

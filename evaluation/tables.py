@@ -1,9 +1,9 @@
-"""What `metrics.evaluate` found, as a table of text: for the terminal, and for the report."""
+"""The figures of `evaluate.evaluate` as a table of text: for the terminal, and for the report."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from files.videos import FRAMES_PER_SNIPPET
+from files.features import FRAMES_PER_SNIPPET
 
 
 def text(columns: Mapping[str, dict[str, Any]]) -> str:
@@ -28,10 +28,9 @@ def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
         row(f"AP, trapezoidal{where}", lambda r, s=suffix: r["ap_trapezoid" + s])
     row(f"false alarms at {first['far_threshold']}, of normal videos' frames", lambda r: r["far"])
     row("AUC of videos, by their maximum", lambda r: r["video_auc"])
-    for name, found in first.items():
-        if name.startswith("f1_"):
-            what = name.removeprefix("f1_")
-            row(f"F1 of {what} at {found['threshold']:.3f}, best on other videos", lambda r, n=name: r.get(n))
+    for name in (name for name in first if name.startswith("f1_")):
+        what = f"F1 of {name.removeprefix('f1_')} at {first[name]['threshold']:.3f}, best on other videos"
+        row(what, lambda r, n=name: r.get(n))
     for name, of_class in first["classes"].items():
         row(f"AUC, {name} ({of_class['n_videos']})", lambda r, n=name: r["classes"][n]["auc"])
     if first["events"]:
@@ -45,12 +44,12 @@ def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def cell(found: dict | None, scale: float) -> str:
+def cell(figure: dict | None, scale: float) -> str:
     """`72.87 [69.10, 76.21]`"""
-    if found is None:
+    if figure is None:
         return "-"
-    interval = "[-]" if found["interval"] is None else "[{:.2f}, {:.2f}]".format(*(scale * x for x in found["interval"]))
-    return f"{scale * found['value']:.2f} {interval}"
+    interval = ", ".join(f"{scale * end:.2f}" for end in figure["interval"] or ()) or "-"
+    return f"{scale * figure['value']:.2f} [{interval}]"
 
 
 def look_ahead(results: dict[str, Any]) -> str:
@@ -65,14 +64,14 @@ def look_ahead(results: dict[str, Any]) -> str:
 def remark(results: dict[str, Any]) -> str:
     """What the table's numbers mean."""
     n_videos = f"{results['n_videos']} videos, {results['n_normal_videos']} normal"
-    found = results["events"]
-    alarms = (
-        f"Events: the threshold is the lowest at which these normal videos raise {found['allowed_per_hour']:g} or fewer false "
-        f"alarms an\nhour, at {results['fps']:g} frames a second; delays are of the events detected, until the score exists."
-        if found
-        else "No normal videos: no false alarms, and no threshold to detect events with."
-    )
-    unknown = "\nThe scores do not state their look-ahead: delays are as if there was none."
-    if results["look_ahead"] is not None or not found:
-        unknown = ""
-    return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}{unknown}"
+    if results["events"] is None:
+        alarms = "No normal videos: no false alarms, and no threshold to detect events with."
+    else:
+        alarms = (
+            "Events: the threshold is the lowest at which these normal videos raise "
+            f"{results['events']['allowed_per_hour']:g} or fewer false alarms an\nhour, at {results['fps']:g} frames a second; "
+            "delays are of the events detected, until the score exists."
+        )
+        if results["look_ahead"] is None:
+            alarms += "\nThe scores do not state their look-ahead: delays are as if there was none."
+    return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"

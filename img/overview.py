@@ -1,11 +1,10 @@
 """Draw the overview figure: `python img/overview.py` writes img/overview.png."""
 
+import os
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+os.environ.pop("MPLBACKEND", None)  # that of a notebook may not be installed here
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -91,7 +90,8 @@ def layer(axis):
 
 
 def main() -> None:
-    figure, axis = plt.subplots(figsize=(12.1, 8.5))
+    figure = Figure(figsize=(12.1, 8.5))
+    axis = figure.subplots()
     axis.set(xlim=(0, 12.1), ylim=(0, 8.5))
     axis.set_axis_off()
     pipeline(axis)

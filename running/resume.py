@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files import checkpoint
+from files import checkpoint, folder
 from files.checkpoint import Checkpoint
 from files.videos import Video
 from option import flag_of
-from running import folder
 from running.loading import take_options
 
 FREE = {

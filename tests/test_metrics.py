@@ -1,6 +1,8 @@
 """Smoothing and every metric against the plainest way to write them, and against another method's published figures."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,11 +12,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc as area
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-import metrics
 import smoothing
-from evaluation import bootstrap, curves, events, tables
+from evaluation import bootstrap, curves, evaluate, events, tables
 from evaluation.bootstrap import Bootstrap
-from evaluation.scores import from_logits, read_scores
+from evaluation.scores import Scores, from_logits, read_scores
 from files.videos import Video
 
 settings.register_profile("house", deadline=None, derandomize=True)
@@ -71,7 +72,7 @@ class Case:
     def __init__(self, seed, n_videos=5, n_levels=6):
         rng = np.random.default_rng(seed)
         self.n_snippets = rng.integers(1, 7, n_videos)
-        self.n_frames = 16 * self.n_snippets - rng.integers(0, 16, n_videos)
+        self.n_frames = 16 * self.n_snippets + rng.integers(-15, 16, n_videos)  # the last is not full, or holds to the end
         self.truths = [np.zeros(n, np.uint8) for n in self.n_frames]
         for truth in self.truths[: 1 + seed % n_videos]:
             for _ in range(rng.integers(1, 3)):
@@ -84,11 +85,14 @@ class Case:
             for i, (t, n) in enumerate(zip(self.truths, self.n_snippets, strict=True))
         ]
         seen = np.concatenate([np.arange(n) + 1 for n in self.n_snippets])
-        self.found = metrics.Scores(self.videos, np.concatenate(self.scores), seen, 0)
+        self.found = Scores(self.videos, np.concatenate(self.scores), seen, 0)
+
+    def snippet(self, v, frame):
+        return min(frame // 16, self.n_snippets[v] - 1)
 
     def frames(self, chosen):
         """Scores and truth of every frame of these videos, one by one."""
-        scores = [self.scores[v][f // 16] for v in chosen for f in range(self.n_frames[v])]
+        scores = [self.scores[v][self.snippet(v, f)] for v in chosen for f in range(self.n_frames[v])]
         return np.array(scores), np.concatenate([self.truths[v] for v in chosen]) if len(chosen) else np.zeros(0)
 
 
@@ -113,7 +117,7 @@ def test_areas_and_resampled_areas_against_their_definitions_ties_included(seed)
     case = Case(seed)
     rng = np.random.default_rng(seed)
     counts = [np.ones(5, int), rng.integers(0, 3, 5)]
-    frames = metrics.frames_of(case.found, case.truth)
+    frames = evaluate.frames_of(case.found, case.truth)
     video = np.repeat(np.arange(5), case.n_snippets)
     again = np.array(curves.resampled_areas(case.found.scores, *frames, video, np.array(counts, float)))  # (3, 2)
     for r, times in enumerate(counts):
@@ -135,7 +139,7 @@ def value(figure):
 def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
     case = Case(seed)
     threshold = 0.5
-    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, 1.0), metrics.Thresholds(threshold, threshold))
+    found = evaluate.evaluate(case.found, case.truth, evaluate.Terms(30.0, 1.0), evaluate.Thresholds(threshold, threshold))
     anomalous = [v for v in range(5) if case.truths[v].any()]
     normal = [v for v in range(5) if v not in anomalous]
     for chosen, suffix in ((range(5), ""), (anomalous, "_anomalous")):
@@ -167,7 +171,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     normal = [v for v in range(5) if not case.truths[v].any()]
     assume(normal)
     hours = sum(int(case.n_frames[v]) for v in normal) / 30 / 3600
-    found = metrics.evaluate(case.found, case.truth, metrics.Terms(30.0, allowed / hours))["events"]
+    found = evaluate.evaluate(case.found, case.truth, evaluate.Terms(30.0, allowed / hours))["events"]
 
     def n_alarms(threshold):
         return sum(
@@ -181,7 +185,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     assert found["threshold"] == quiet[-1]
     assert value(found["false_alarms_per_hour"]) == n_alarms(quiet[-1]) / hours
     in_alarm = [
-        scores[f // 16] > quiet[-1]
+        scores[case.snippet(v, f)] > quiet[-1]
         for v, scores in enumerate(case.scores)
         for f in range(case.n_frames[v])
         if v not in normal and not case.truths[v][f]
@@ -189,7 +193,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     if in_alarm:
         assert value(found["alarmed_outside"]) == np.mean(in_alarm)
     delays, n_events = [], 0
-    for truth, scores in zip(case.truths, case.scores, strict=True):
+    for v, (truth, scores) in enumerate(zip(case.truths, case.scores, strict=True)):
         f = 0
         while f < len(truth):
             if truth[f] and (f == 0 or not truth[f - 1]):
@@ -197,9 +201,9 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
                 end = f + 1
                 while end < len(truth) and truth[end]:
                     end += 1
-                alarms = [g for g in range(f, end) if scores[g // 16] > quiet[-1]]
+                alarms = [g for g in range(f, end) if scores[case.snippet(v, g)] > quiet[-1]]
                 if alarms:
-                    delays.append((min(16 * (alarms[0] // 16 + 1), len(truth)) - f) / 30)
+                    delays.append(max(0, min(16 * (case.snippet(v, alarms[0]) + 1), len(truth)) - f) / 30)
             f += 1
     assert found["n_events"] == n_events and value(found["detected"]) == len(delays) / n_events
     if delays:
@@ -222,7 +226,8 @@ def test_detected_intervals_against_a_plain_search(seed):
             for i in marked:
                 if i - 1 not in marked:
                     j = next(j for j in range(i, n) if j + 1 not in marked) + 1
-                    candidates.append((v, 16 * i, min(16 * j, int(case.n_frames[v])), float(np.mean(scores[i:j]))))
+                    end = 16 * j if j < len(scores) else int(case.n_frames[v])
+                    candidates.append((v, 16 * i, end, float(np.mean(scores[i:j]))))
 
     def iou(a, b):
         common = max(0, min(a[2], b[2]) - max(a[1], b[1])) * (a[0] == b[0])
@@ -252,9 +257,9 @@ def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
     intervals = events.Runs(np.array([0, 0, 1]), np.array([0, 64, 0]), np.array([32, 96, 16]))
     detections = events.Detections(intervals, np.array([0.9, 0.8, 0.7]))
     happened = events.Runs(np.array([0, 0, 1]), np.array([0, 200, 0]), np.array([32, 232, 16]))
-    n_events, sure = np.array([2, 1]), Bootstrap(2)
+    sure = Bootstrap(2)
     sure.weights = np.ones((3, 2))
-    found = metrics.interval_ap(detections, happened, 0.5, n_events, sure)
+    found = evaluate.interval_ap(detections, happened, 0.5, sure)
     assert found["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
     assert found["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
 
@@ -273,16 +278,16 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
         truth[: n // 2, 4:8] = 1
         scores = level + 1.2 * truth.ravel() + rng.normal(0, 1, 12 * n)
         videos = [Video(f"v{i}", None, "Abuse" if i < n // 2 else "Normal", i < n // 2, 12, 192, 0) for i in range(n)]
-        found = metrics.Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
+        found = Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
         return found, truth.ravel().repeat(16).astype(np.uint8), n_snippets
 
-    terms = metrics.Terms(30.0, 20.0)
+    terms = evaluate.Terms(30.0, 20.0)
 
     def figures(n):
         found, truth, n_snippets = draw(n)
         sure, is_normal = Bootstrap(n), np.arange(n) >= n // 2
-        areas = sure.areas(found.scores, *metrics.frames_of(found, truth), np.repeat(np.arange(n), n_snippets))
-        return areas["auc"], metrics.event_figures(found, truth, terms, sure, is_normal)["detected"]
+        areas = sure.areas(found.scores, *evaluate.frames_of(found, truth), np.repeat(np.arange(n), n_snippets))
+        return areas["auc"], evaluate.event_figures(found, truth, terms, sure, is_normal)["detected"]
 
     monkeypatch.setattr(bootstrap, "N_RESAMPLES", 1)
     expected = [figure["value"] for figure in figures(6_000)]
@@ -297,16 +302,27 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
 def test_resamples_without_a_normal_video_say_nothing_of_events():
     """There is no threshold then: to take it for 0 would detect everything."""
     videos = [Video(f"v{i}", None, "Abuse", i > 0, 4, 64, 0) for i in range(4)]  # a third of all draws lack v0
-    found = metrics.Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
+    found = Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
     truth = np.r_[np.zeros(64), np.ones(192)].astype(np.uint8)
-    happened = metrics.evaluate(found, truth, metrics.Terms(30.0, 0.0))["events"]
+    happened = evaluate.evaluate(found, truth, evaluate.Terms(30.0, 0.0))["events"]
     assert happened["threshold"] == 0.5
     assert happened["detected"] == {"value": 0, "interval": [0, 0]}
 
 
+def test_normal_videos_alone_have_false_alarms_and_nothing_else():
+    """The delays of no events were an IndexError."""
+    videos = [Video(f"v{i}", None, "Normal", False, 4, 64, 0) for i in range(3)]
+    found = Scores(videos, np.linspace(0, 1, 12), np.tile(np.arange(4) + 1, 3), 0)
+    results = evaluate.evaluate(found, np.zeros(192, np.uint8), evaluate.Terms(30.0, 1.0))
+    happened = results["events"]
+    assert results["far"]["value"] == 0.5 and happened["false_alarms_per_hour"]["value"] == 0
+    nothing = [results["auc"], happened["detected"], happened["delay_median"], *happened["ap_iou"].values()]
+    assert nothing == [None] * len(nothing)
+
+
 def test_one_video_has_no_interval():
-    found = metrics.Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
-    results = metrics.evaluate(found, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), metrics.Terms(30.0, 1.0))
+    found = Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
+    results = evaluate.evaluate(found, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), evaluate.Terms(30.0, 1.0))
     assert results["auc"] == {"value": 1.0, "interval": None}
     assert "100.00 [-]" in tables.text({"": results})
 
@@ -319,7 +335,7 @@ def test_look_ahead_and_what_was_seen_follow_from_each_other(scored):
         command(**stated)
         found = read_scores(path / "s.npz")
         assert found.seen.tolist() == seen.tolist() and found.look_ahead == look_ahead
-        results = metrics.evaluate(found, np.load(path / "gt.npy"), metrics.Terms(30.0, 1.0))
+        results = evaluate.evaluate(found, np.load(path / "gt.npy"), evaluate.Terms(30.0, 1.0))
         assert ("do not state" in tables.text({"": results})) == (not stated)
 
 
@@ -349,14 +365,14 @@ def test_the_threshold_of_the_best_f1_has_the_best_f1(rows):
         chosen = scores > threshold
         return 2 * anomalous[chosen].sum() / max(1, anomalous[chosen].sum() + normal[chosen].sum() + anomalous.sum())
 
-    chosen = metrics.best_f1_threshold(scores, anomalous, normal)
+    chosen = evaluate.best_f1_threshold(scores, anomalous, normal)
     assert f1(chosen) == pytest.approx(max(f1(t) for t in [-0.1, *(scores + 1e-6), *(scores - 1e-6)]))
 
 
 def test_a_videos_score_as_in_training_is_the_mean_of_its_largest():
     videos = [Video("a", None, "Abuse", True, 20, 320, 0), Video("b", None, "Normal", False, 4, 64, 0)]
-    found = metrics.Scores(videos, np.r_[np.arange(20) / 20, 0.1, 0.4, 0.2, 0.3], np.ones(24, int), 0)
-    assert metrics.top_k_means(found).tolist() == pytest.approx([(0.95 + 0.9) / 2, 0.4])
+    found = Scores(videos, np.r_[np.arange(20) / 20, 0.1, 0.4, 0.2, 0.3], np.ones(24, int), 0)
+    assert evaluate.top_k_means(found).tolist() == pytest.approx([(0.95 + 0.9) / 2, 0.4])
 
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 18 of the 290 UCF-Crime test videos as PEL4VAD scores them
@@ -488,8 +504,16 @@ def test_the_figures_never_replace_an_input(scored, run):
         before = (path / out).read_bytes()
         done = run(*words, "--out", path / out)
         assert done.code == 2 and "would replace an input" in done.err and (path / out).read_bytes() == before
-    done = run(*words, "--out", path / "nowhere" / "x.json")
-    assert done.code == 2 and "folder that exists" in done.err
+    for out, problem in (("nowhere/x.json", "folder that exists"), ("x.csv", "ends in .json"), ("x", "ends in .json")):
+        done = run(*words, "--out", path / out)
+        assert done.code == 2 and problem in done.err and not (path / out).exists()
+
+
+def test_python_without_docstrings_prints_the_same(scored, run):
+    command, *_ = scored
+    words = command()
+    done = subprocess.run([sys.executable, "-OO", ROOT / words[0], *words[1:]], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout == run(*words).out
 
 
 def test_labels_that_the_ground_truth_contradicts_are_a_warning(scored, run):
@@ -512,8 +536,7 @@ def test_the_ap_of_intervals_does_not_depend_on_the_videos_order():
         n = np.full(12, 9)
         scores, truth = np.concatenate([rows[i] for i in order]), np.concatenate([truths[i] for i in order])
         detections, happened = events.detect(scores, n, 16 * n), events.runs(truth, 16 * n)
-        n_events = np.bincount(happened.video, minlength=12)
-        found.add(round(metrics.interval_ap(detections, happened, 0.5, n_events, Bootstrap(12))["value"], 12))
+        found.add(round(evaluate.interval_ap(detections, happened, 0.5, Bootstrap(12))["value"], 12))
     assert len(found) == 1
 
 
@@ -542,8 +565,8 @@ def test_scores_of_the_future_say_so_and_raise_alarms_late():
     truth[128:192] = 1
     options = {"smooth": "slide", "smooth_width": 8, "smooth_pad": "edge", "attn_window": 4}
     slide, causal = (from_logits(videos, logits, options, smooth) for smooth in (None, "causal"))
-    terms = metrics.Terms(16.0, 1.0)
-    late, honest = (metrics.evaluate(found, truth, terms) for found in (slide, causal))
+    terms = evaluate.Terms(16.0, 1.0)
+    late, honest = (evaluate.evaluate(found, truth, terms) for found in (slide, causal))
     assert (late["look_ahead"], honest["look_ahead"]) == (7, 0)
     assert "7 snippets (112 frames, 7.0 s)" in tables.text({"slide 8": late, "causal 8": honest})
     # slide: snippet 8 is above at once, and known once snippet 15's clip is complete: 16 snippets, 8 after the start

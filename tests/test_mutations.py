@@ -12,7 +12,9 @@ import torch
 from conftest import WIDTH, make_model, walk, write_list
 
 from files import checkpoint
-from files.videos import load_features, read_ground_truth, read_videos, require_distinct
+from files.features import load_features
+from files.truth import read_ground_truth
+from files.videos import read_videos, require_distinct
 
 N = 500  # of each of four kinds
 

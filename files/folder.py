@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from files import atomic
 
@@ -83,6 +83,25 @@ def hold(out_dir: Path) -> BinaryIO:
 def write_options(out_dir: Path, options: Namespace) -> None:
     """Write options.json, by which other scripts know the folder of a run."""
     atomic.write_text(out_dir / "options.json", to_json({"format": FORMAT} | vars(options)))
+
+
+def read_options(out_dir: Path) -> dict[str, Any]:
+    """The options.json of a run's folder. Raises FileNotFoundError or ValueError where it is none, or of another version."""
+    path = out_dir / "options.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: not there; give the folder of a test or of a training")
+    options = read_json(path)
+    if options.get("format") != FORMAT:
+        raise ValueError(f"{path}: not the options of a run of this version ({FORMAT}); run it again")
+    return options
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that a run wrote. Raises ValueError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to run it again") from None
 
 
 def require_writable(paths: Sequence[Path]) -> None:
