@@ -1,4 +1,4 @@
-"""What a grid of runs found: every cell in a CSV file, a Markdown table of its rows, and a figure."""
+"""What came of a grid of runs: every cell in a CSV file, a Markdown table of its rows, and a figure."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ COLUMNS = {  # of the Markdown table: name -> key of a cell
 }
 
 
-class Found(NamedTuple):
+class Outcome(NamedTuple):
     """What a cell says."""
 
     figures: dict  # its line of the CSV file
@@ -52,58 +52,56 @@ class Line(NamedTuple):
     test_set: list[tuple[str, int]]
 
     def values(self, name: str) -> np.ndarray:
-        return np.array([100 * cell[name] for cell in self.cells])
+        """(seeds,) in percent; NaN where it is not defined."""
+        return 100 * np.array([cell[name] for cell in self.cells], float)
 
 
-def read_cell(cell: Cell) -> Found:
-    """What a cell says. Raises ValueError where its files are damaged."""
+def read_cell(cell: Cell) -> Outcome:
+    """What a cell says. Raises ValueError or FileNotFoundError where one of its files is damaged or missing."""
     results, options = cell.read("results.json"), cell.read("options.json")
     best, last = results.get("best", results), results.get("last", results)
-    try:
-        found, logits, *_, truth = read_record(cell.folder / "scores.npz")
-        frames = metrics.frames_of(found, truth)
-        causal, unsmoothed = (from_logits(found.videos, logits, options, kind) for kind in ("causal", "none"))
-        line = {
-            "row": cell.row.base,
-            **cell.row.changes,
-            **cell.tuning,
-            "seed": cell.seed,
-            **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
-            "auc": float(best["auc"]),
-            "auc_causal": areas(causal.scores, *frames).auc,
-            "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
-            "ap": float(best["ap"]),
-            "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
-            **{f"auc_{name}": float(results[name]["auc"]) for name in ("last", "best_on_test") if name in results},
-            "video_auc_topk": np.nan if last["video_auc_topk"] is None else float(last["video_auc_topk"]),
-            "wall_seconds": cell.read("cell.json").get("wall_seconds"),
-        }
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{cell.folder}: damaged ({error!r}); delete it to run it again") from None
-    resampled = resampled_areas(found.scores, *frames, found.video, Bootstrap(len(found.videos)).weights).auc
-    return Found(line, resampled, [(video.name, video.n_snippets) for video in found.videos])
+    scores, logits, *_, truth = read_record(cell.folder / "scores.npz")
+    frames = metrics.frames_of(scores, truth)
+    causal, unsmoothed = (from_logits(scores.videos, logits, options, kind) for kind in ("causal", "none"))
+    line = {
+        "row": cell.row.base,
+        **cell.row.changes,
+        **cell.tuning,
+        "seed": cell.seed,
+        **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
+        "auc": best["auc"],
+        "auc_causal": areas(causal.scores, *frames).auc,
+        "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
+        "ap": best["ap"],
+        "video_auc": areas(*metrics.by_video(scores, frames[0])).auc,
+        **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
+        "video_auc_topk": last["video_auc_topk"],
+        "wall_seconds": cell.read("cell.json")["wall_seconds"],
+    }
+    resampled = resampled_areas(scores.scores, *frames, scores.video, Bootstrap(len(scores.videos)).weights).auc
+    return Outcome(line, resampled, [(video.name, video.n_snippets) for video in scores.videos])
 
 
-def read_cells(grid: Grid) -> dict[Path, Found]:
+def read_cells(grid: Grid) -> dict[Path, Outcome]:
     """What every cell says, those that were only run to tune included, by its folder."""
     cells = {cell.folder: cell for row in grid.rows for cell in [*grid.first(row), *grid.chosen(row)]}
     return {folder: read_cell(cell) for folder, cell in cells.items()}
 
 
-def lines_of(grid: Grid, of_cells: Mapping[Path, Found]) -> list[Line]:
+def lines_of(grid: Grid, outcomes: Mapping[Path, Outcome]) -> list[Line]:
     """The results of every row."""
     lines = []
     for row in grid.rows:
         cells = grid.chosen(row)
-        found = [of_cells[cell.folder] for cell in cells]
-        tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([cell.resampled for cell in found], 0)
-        lines.append(Line(row, tuned, [cell.figures for cell in found], resampled, found[0].test_set))
+        seeds = [outcomes[cell.folder] for cell in cells]
+        tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([seed.resampled for seed in seeds], 0)
+        lines.append(Line(row, tuned, [seed.figures for seed in seeds], resampled, seeds[0].test_set))
     return lines
 
 
-def to_csv(of_cells: Mapping[Path, Found]) -> str:
+def to_csv(outcomes: Mapping[Path, Outcome]) -> str:
     """Every cell, a line each."""
-    rows = [found.figures for found in of_cells.values()]
+    rows = [outcome.figures for outcome in outcomes.values()]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

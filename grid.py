@@ -67,15 +67,12 @@ class Cell(NamedTuple):
     folder: Path
 
     def read(self, name: str) -> dict:
-        """A JSON file of its folder. Raises ValueError where it is damaged."""
+        """A JSON file of its folder. Raises ValueError where it is missing or damaged."""
         path = self.folder / name
         try:
-            found = json.loads(path.read_text())
+            return json.loads(path.read_text())
         except (ValueError, OSError) as error:
             raise ValueError(f"{path}: missing or damaged ({error}); delete {self.folder} to run it again") from None
-        if not isinstance(found, dict):
-            raise ValueError(f"{path}: damaged, it holds no figures; delete {self.folder} to run it again")
-        return found
 
 
 class Grid:
@@ -248,9 +245,9 @@ def is_done(script: str, cell: Cell) -> bool:
     if not (cell.folder / "cell.json").exists():
         return False
     before = cell.read("cell.json")
-    if [before.get("script"), before.get("flags")] != [script, cell.flags]:
+    if [before["script"], before["flags"]] != [script, cell.flags]:
         raise ValueError(
-            f"{cell.folder} holds a run of {before.get('script')}.py with other flags ({before.get('flags')}), not "
+            f"{cell.folder} holds a run of {before['script']}.py with other flags ({before['flags']}), not "
             f"{script}.py {shlex.join(cell.flags)}; choose another --out-dir"
         )
     return True
@@ -259,10 +256,7 @@ def is_done(script: str, cell: Cell) -> bool:
 def selected(cell: Cell) -> float:
     """The metric that the cell's weights were selected by."""
     results = cell.read("results.json")
-    try:
-        return results["best"][results["selected_by"]]
-    except (KeyError, TypeError):
-        raise ValueError(f"{cell.folder / 'results.json'}: damaged; delete {cell.folder} to run it again") from None
+    return results["best"][results["selected_by"]]
 
 
 def options_of(base: str) -> set[str]:

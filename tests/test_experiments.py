@@ -72,7 +72,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
         grid("--rows", "no HMA", "--tune", "lr=1e-4,1e-3", then=["--p", "1"]), capture_output=True, text=True
     )
     assert again.returncode == 2 and "with other flags" in again.stderr
-    (folder / "no-HMA/lr-1e-4/seed-1/results.json").write_text("[]")
+    (folder / "no-HMA/lr-1e-4/seed-1/results.json").write_text("{")
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "to run it again" in again.stderr
 
@@ -102,7 +102,7 @@ def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values
 
 def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_path, monkeypatch):
     changes = [{"gap": gap, "cache-keep-max-len": cache} for gap in ("4", "2") for cache in ("2", "8")]
-    rows = [*(Row("paper", found) for found in changes), *(Row("no memory", {"gap": gap}) for gap in ("4", "2"))]
+    rows = [*(Row("paper", change) for change in changes), *(Row("no memory", {"gap": gap}) for gap in ("4", "2"))]
     lines = [compare.Line(row, "", [{"auc": 0.5}, {"auc": 0.7}], np.zeros(1), []) for row in rows]
     grid = Namespace(
         args=Namespace(
@@ -145,13 +145,13 @@ def test_a_table_says_of_each_row_how_it_was_chosen_and_has_the_metric_first():
     assert compare.to_markdown(lines, "video_auc").count("| - |") == 2
 
 
-def test_a_cell_whose_arrays_do_not_fit_is_named(trained, run, tmp_path):
+def test_a_cell_whose_scores_are_gone_is_named(trained, run):
     command = ["ablate.py", "ucf_test", "--seeds", 3, "--out-dir", trained.out, "--", *trained.test_flags[:-2]]
     assert run(*command).code == 0
     (path,) = trained.out.glob("**/scores.npz")
-    np.savez(path, **dict(np.load(path)) | {"truth": np.zeros(16, np.uint8)})
+    path.unlink()
     done = run(*command)
-    assert done.code == 2 and "its truth are not" in done.err and "to run it again" in done.err
+    assert done.code == 2 and str(path) in done.err
 
 
 def test_a_test_without_normal_videos_and_with_odd_names_writes_whole_results(trained, run):
@@ -295,5 +295,5 @@ def test_a_timelines_curve_is_its_scores_to_a_hundredth():
 
 
 def test_runs_do_not_reach_across_videos():
-    found = events.runs(np.array([0, 1, 1, 1, 0, 1], bool), np.array([3, 3]))
-    assert list(zip(*(x.tolist() for x in found), strict=True)) == [(0, 1, 3), (1, 0, 1), (1, 2, 3)]
+    runs = events.runs(np.array([0, 1, 1, 1, 0, 1], bool), np.array([3, 3]))
+    assert list(zip(*(x.tolist() for x in runs), strict=True)) == [(0, 1, 3), (1, 0, 1), (1, 2, 3)]
