@@ -1,7 +1,5 @@
 """What came of a grid of runs: every cell in a CSV file, a Markdown table of its rows, and a figure."""
 
-import csv
-import io
 import itertools
 import math
 from collections.abc import Mapping
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 import figures
 import metrics
@@ -101,13 +100,7 @@ def lines_of(grid: Grid, outcomes: Mapping[Path, Outcome]) -> list[Line]:
 
 def to_csv(outcomes: Mapping[Path, Outcome]) -> str:
     """Every cell, a line each."""
-    rows = [outcome.figures for outcome in outcomes.values()]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return pd.DataFrame([outcome.figures for outcome in outcomes.values()]).to_csv(index=False)
 
 
 def to_markdown(lines: list[Line], metric: str) -> str:
@@ -115,20 +108,22 @@ def to_markdown(lines: list[Line], metric: str) -> str:
 
     AUC, its interval and AP are of the weights that were selected.
     """
+    head = lines[0]
     first = next((name for name, key in COLUMNS.items() if key == metric), METRICS[metric])
-    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in lines[0].cells[0]}
-    how = {"tuned": [line.tuned for line in lines], "selected by": [line.cells[0].get("selected_by", "") for line in lines]}
-    how = {name: texts for name, texts in how.items() if any(texts)}
-    head = ["", *how, "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
-    rows = [head, ["---"] * len(head)]
-    for n, line in enumerate(lines):
-        spread = [mean_and_std(line.values(key)) for key in columns.values()]
-        difference = line.values("auc").mean() - lines[0].values("auc").mean()
-        paired = f"{difference:+.2f} {interval(line.resampled - lines[0].resampled)}"
-        comparable = n > 0 and line.test_set == lines[0].test_set
-        of_auc = [interval(line.resampled), paired if comparable else ""]
-        rows.append([line.row.name, *(texts[n] for texts in how.values()), str(len(line.cells)), *spread, *of_auc])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in head.cells[0]}
+    rows = []
+    for line in lines:
+        row = {"": line.row.name, "tuned": line.tuned, "selected by": line.cells[0].get("selected_by", "")}
+        row |= {"n": str(len(line.cells))} | {name: mean_and_std(line.values(key)) for name, key in columns.items()}
+        difference = line.values("auc").mean() - head.values("auc").mean()
+        paired = f"{difference:+.2f} {interval(line.resampled - head.resampled)}"
+        comparable = line is not head and line.test_set == head.test_set
+        row |= {"AUC, interval": interval(line.resampled)}
+        rows.append(row | {f"AUC less {head.row.name}'s, interval": paired if comparable else ""})
+    table = pd.DataFrame(rows)
+    table = table.drop(columns=[name for name in ("tuned", "selected by") if (table[name] == "").all()])
+    rows = [table.columns, ["---"] * table.shape[1], *table.values]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def mean_and_std(values: np.ndarray) -> str:
