@@ -1,6 +1,5 @@
 """What came of a grid of runs: every cell in a CSV file, a Markdown table of its rows, and a figure."""
 
-import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import figures
 import metrics
 from bootstrap import INTERVAL, Bootstrap
 from curves import areas, resampled_areas
-from grid import Cell, Grid, Row, named
+from grid import Cell, Grid, Row, combinations, named
 from scores import from_logits, read_record
 
 METRICS = {  # what the figure can show
@@ -147,8 +146,7 @@ def draw(grid: Grid, lines: list[Line], path: Path) -> None:
     if not values or not all(map(is_number, values)):
         return figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
     panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
-    for combination in itertools.product(*(values for _, values in others)):
-        panel = dict(zip((name for name, _ in others), combination, strict=True))
+    for panel in combinations(others):
         for line in lines:
             changes = line.row.changes
             if all(changes.get(name, value) == value for name, value in panel.items()):

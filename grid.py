@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import threading
@@ -80,17 +79,11 @@ class Grid:
 
     def __init__(self, args: argparse.Namespace, flags: list[str]):
         self.args, self.flags = args, flags
-        self.rows = []
-        for base in args.rows:
-            varied = [(name, values) for name, values in args.vary if name not in options_of(base)]  # else it is chosen
-            for values in itertools.product(*(values for _, values in varied)):
-                self.rows.append(Row(base, dict(zip((name for name, _ in varied), values, strict=True))))
+        self.rows = [Row(base, changes) for base in args.rows for changes in combinations(open_to(base, args.vary))]
 
     def tunings(self, row: Row) -> list[dict[str, str]]:
-        """The values to try for a row: of each option of --tune that the row does not choose itself."""
-        tuned = [(name, values) for name, values in self.args.tune if name not in options_of(row.base)]
-        names = [name for name, _ in tuned]
-        return [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in tuned))]
+        """The values to try for a row."""
+        return combinations(open_to(row.base, self.args.tune))
 
     def cell(self, row: Row, tuning: dict[str, str], seed: int) -> Cell:
         """The run of a row with these tuned values and this seed."""
@@ -116,8 +109,7 @@ class Grid:
 
     def planned(self, row: Row) -> list[Cell]:
         """What is certain to be run of a row: all seeds, or, while its values are to be chosen, the first seed with each."""
-        first = self.first(row)
-        return first if len(first) > 1 else [self.cell(row, first[0].tuning, seed) for seed in self.args.seeds]
+        return self.first(row) if len(self.tunings(row)) > 1 else self.chosen(row)
 
     def check(self) -> None:
         """Raise ValueError where something cannot be, before anything is run."""
@@ -145,18 +137,18 @@ class Grid:
             raise ValueError("two runs would have folders of one name: their values differ in signs like / and - alone")
         for cell in cells:
             options = option.parse(PARSERS[args.script], cell.flags)
-            if len(self.first(cell.row)) > 1 and not options.val_share:
+            if len(self.tunings(cell.row)) > 1 and not options.val_share:
                 raise ValueError("--tune needs validation videos: give --val-share 0.1 after --, or leave --tune out")
             is_done(args.script, cell)
 
     def run(self) -> None:
-        """Run all cells that are not done, in --jobs processes. Stopped or failed, the others are saved to go on."""
+        """Run all cells that are not done, in --jobs processes. When one fails or the user stops, those that run save."""
         runner = Runner(self.args.script, self.args.jobs)
         total = sum(len(self.first(row)) + len(self.args.seeds) - 1 for row in self.rows)
         with ThreadPoolExecutor(self.args.jobs) as pool, tqdm(total=total, unit="run", disable=None) as bar:
-            pending: set[Future] = {pool.submit(runner.run, cell) for row in self.rows for cell in self.first(row)}
             waiting = {row.name: len(self.first(row)) for row in self.rows}
             try:
+                pending: set[Future] = {pool.submit(runner.run, cell) for row in self.rows for cell in self.first(row)}
                 while pending:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -166,21 +158,20 @@ class Grid:
                         if waiting[row.name] == 0:
                             pending |= {pool.submit(runner.run, cell) for cell in self.chosen(row)[1:]}
             except BaseException:
-                runner.stop()
+                runner.stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
 
 
 class Runner:
-    """Runs cells as processes of their own; `stop` ends them, trainings saving what they need to go on."""
+    """Runs cells as processes of their own, each until it ends or `stopped` is set: then trainings save what they need."""
 
     def __init__(self, script: str, jobs: int):
-        self.script, self.running, self.stopped = script, set(), False
-        self.lock = threading.Lock()
+        self.script, self.stopped = script, threading.Event()
         self.environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
     def run(self, cell: Cell) -> Cell:
-        """Run the cell unless it is done. Raises ValueError with its own last words where it fails."""
+        """Run the cell unless it is done. Raises ValueError with the last line of its output where it fails."""
         cell.folder.mkdir(parents=True, exist_ok=True)
         with open(cell.folder / "lock", "w") as lock:
             self.acquire(lock)
@@ -189,26 +180,24 @@ class Runner:
             command = command_of(self.script, cell)
             began = time.monotonic()
             with open(cell.folder / "output.txt", "a") as output:
-                with self.lock:
-                    if self.stopped:
-                        raise KeyboardInterrupt
-                    process = subprocess.Popen(
-                        command,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                        env=self.environment,
-                        pass_fds=(lock.fileno(),),
-                        start_new_session=True,
-                    )
-                    self.running.add(process)
-                code = process.wait()
-                with self.lock:
-                    self.running.discard(process)
-            if self.stopped:
+                process = subprocess.Popen(
+                    command,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=self.environment,
+                    pass_fds=(lock.fileno(),),
+                    start_new_session=True,
+                )
+                while process.poll() is None:
+                    if self.stopped.wait(0.1):
+                        process.terminate()
+                        process.wait()
+            if self.stopped.is_set():
                 raise KeyboardInterrupt
-            if code:
+            if process.returncode:
                 words = (cell.folder / "output.txt").read_text().strip().splitlines()[-1:]
-                raise ValueError(f"{shlex.join(command)}\nended with {code}: {' '.join(words)} (all in {output.name})")
+                how = f"ended with {process.returncode}: {' '.join(words)} (all in {output.name})"
+                raise ValueError(f"{shlex.join(command)}\n{how}")
             gone_on = "--use-checkpoint" in command  # then nobody knows how long it took in all
             done = {"script": self.script, "flags": cell.flags, "wall_seconds": None if gone_on else time.monotonic() - began}
             atomic.write_text(cell.folder / "cell.json", json.dumps(done, indent=2) + "\n")
@@ -217,20 +206,12 @@ class Runner:
 
     def acquire(self, lock: TextIO) -> None:
         """Wait for a process that outlived a killed experiment: it holds the cell's lock until it ends."""
-        while True:
+        while not self.stopped.is_set():
             try:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if self.stopped:
-                    raise KeyboardInterrupt from None
-                time.sleep(0.5)
-
-    def stop(self) -> None:
-        """End all runs; trainings save first."""
-        with self.lock:
-            self.stopped = True
-            for process in self.running:
-                process.send_signal(signal.SIGTERM)
+                self.stopped.wait(0.5)
+        raise KeyboardInterrupt
 
 
 def command_of(script: str, cell: Cell) -> list[str]:
@@ -259,9 +240,15 @@ def selected(cell: Cell) -> float:
     return results["best"][results["selected_by"]]
 
 
-def options_of(base: str) -> set[str]:
-    """The options that a row of ROWS sets."""
-    return {word.removeprefix("--") for word in ROWS[base].split() if word.startswith("--")}
+def open_to(base: str, options: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """The options, each with its values, that a row of ROWS does not set itself."""
+    return [(name, values) for name, values in options if f"--{name}" not in ROWS[base].split()]
+
+
+def combinations(options: list[tuple[str, list[str]]]) -> list[dict[str, str]]:
+    """Each option at one of its values, in every way."""
+    names = [name for name, _ in options]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in options))]
 
 
 def named(values: dict[str, str]) -> list[str]:
