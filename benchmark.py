@@ -26,14 +26,14 @@ REPEATS = 3
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """The least time of a few runs, after one to warm up."""
-    found = []
+    times = []
     for _ in range(1 + REPEATS):
         synchronise(device)
         began = time.perf_counter()
         work()
         synchronise(device)
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
 
 
 def synchronise(device: torch.device) -> None:
@@ -104,5 +104,5 @@ def main(options: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser.description = __doc__
+    parser.description = "How fast the whole-video path is: against step in a loop, and against matrix products."
     engine.run(main, parser)
