@@ -18,6 +18,8 @@ import compare
 import option
 from grid import PARSERS, ROWS, Grid, command_of
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def assignment(text: str) -> tuple[str, list[str]]:
     """`lr=2e-5,5e-5` -> ("lr", ["2e-5", "5e-5"])."""
@@ -27,7 +29,7 @@ def assignment(text: str) -> tuple[str, list[str]]:
     return name.removeprefix("--").replace("_", "-"), values.split(",")
 
 
-parser = option.Parser(description=__doc__.splitlines()[0])
+parser = option.Parser(description="Rows of options x seeds, each a run; then one table and one figure of them all.")
 flag = parser.add_argument
 flag("script", choices=tuple(PARSERS), help="what is run")
 flag("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")
@@ -42,11 +44,20 @@ flag("--metric", choices=tuple(compare.METRICS), default="auc", help="what the f
 flag("--out-dir", required=True, type=Path, help="folder for all runs, and for table.md, cells.csv and figure.png")
 
 
+def stop(*_) -> None:
+    """Stop, once: a terminal that closes may say it twice, and the second must not keep the runs from saving."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
     args, flags = parser.parse_args(given[:cut]), given[cut + 1 :]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores what a closing terminal sends
+            signal.signal(number, stop)
     with option.exit_codes():
         grid = Grid(args, flags)
         grid.check()

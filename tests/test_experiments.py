@@ -18,7 +18,7 @@ import compare
 import events
 import figures
 import report
-from grid import Row
+from grid import Row, clear
 
 
 @pytest.fixture
@@ -42,14 +42,24 @@ def finished(command):
 def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     folder = toy.path / "grid"
     command = grid("--rows", "no HMA", "--tune", "lr=1e-4,1e-3", "--seeds", "1", "2")
+    killed = folder / "no-HMA/lr-1e-4/seed-1"
+    killed.mkdir(parents=True)
+    for name in ("output.txt", "options.json", "best.pt"):
+        (killed / name).touch()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not list(folder.glob("*/*/*/last.pt")) and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)  # while the runs save
     assert "the same command goes on" in process.communicate()[1] and process.returncode == 130
     assert not (folder / "table.md").exists()
 
-    printed = finished(command)
+    process = subprocess.Popen(["nohup", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    line = process.stdout.readline()
+    assert re.fullmatch(r"1 of 3: no HMA, lr 1e-[34], seed 1: AUC \d+\.\d\d(, \d+ s)?\n", line)
+    process.send_signal(signal.SIGHUP)
+    printed = process.communicate()[0]
+    assert process.returncode == 0 and printed.startswith("2 of 3: ") and "\n3 of 3: " in printed
     table = (folder / "table.md").read_text()
     assert table in printed and table.count("±") == len(compare.COLUMNS)
     with open(folder / "cells.csv") as file:
@@ -75,6 +85,25 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     (folder / "no-HMA/lr-1e-4/seed-1/results.json").write_text("{")
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "to run it again" in again.stderr
+
+
+def test_only_what_a_grid_began_and_cannot_go_on_with_is_removed(tmp_path):
+    names = {"lock", "output.txt", "options.json", "best.pt", "last.pt"}
+    for name in names:
+        (tmp_path / name).touch()
+    clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == names
+    (tmp_path / "last.pt").unlink()
+    clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "output.txt"}
+    (tmp_path / "output.txt").rename(tmp_path / "results.json")  # a run by hand
+    clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "results.json"}
+
+
+@pytest.mark.parametrize("script", ["ablate.py", "benchmark.py", "demo.py"])
+def test_the_scripts_run_without_docstrings(script):
+    finished([sys.executable, "-OO", str(ROOT / script), "--help"])
 
 
 def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values(toy, run):
