@@ -16,7 +16,7 @@ from pathlib import Path
 import atomic
 import compare
 import option
-from grid import PARSERS, ROWS, Grid, command_of
+from grid import PARSERS, ROWS, Grid
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -62,7 +62,7 @@ def main() -> None:
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:
-            print("\n".join(shlex.join(command_of(args.script, cell)) for row in grid.rows for cell in grid.planned(row)))
+            print("\n".join(shlex.join(cell.command()) for row in grid.rows for cell in grid.planned(row)))
             return
         try:
             grid.run()

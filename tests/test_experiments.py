@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -18,7 +19,7 @@ import compare
 import events
 import figures
 import report
-from grid import Row, clear
+from grid import Cell, Row
 
 
 @pytest.fixture
@@ -54,9 +55,12 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     assert "the same command goes on" in process.communicate()[1] and process.returncode == 130
     assert not (folder / "table.md").exists()
 
-    process = subprocess.Popen(["nohup", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "env": buffered}
+    process = subprocess.Popen(["nohup", *command], **how)
     line = process.stdout.readline()
     assert re.fullmatch(r"1 of 3: no HMA, lr 1e-[34], seed 1: AUC \d+\.\d\d(, \d+ s)?\n", line)
+    assert not (folder / "table.md").exists()
     process.send_signal(signal.SIGHUP)
     printed = process.communicate()[0]
     assert process.returncode == 0 and printed.startswith("2 of 3: ") and "\n3 of 3: " in printed
@@ -88,16 +92,17 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
 
 
 def test_only_what_a_grid_began_and_cannot_go_on_with_is_removed(tmp_path):
+    clear = Cell("", "", Row("paper", {}), {}, 1, [], tmp_path).clear
     names = {"lock", "output.txt", "options.json", "best.pt", "last.pt"}
     for name in names:
         (tmp_path / name).touch()
-    clear(tmp_path)
+    clear()
     assert {path.name for path in tmp_path.iterdir()} == names
     (tmp_path / "last.pt").unlink()
-    clear(tmp_path)
+    clear()
     assert {path.name for path in tmp_path.iterdir()} == {"lock", "output.txt"}
     (tmp_path / "output.txt").rename(tmp_path / "results.json")  # a run by hand
-    clear(tmp_path)
+    clear()
     assert {path.name for path in tmp_path.iterdir()} == {"lock", "results.json"}
 
 
