@@ -9,14 +9,14 @@ What follows `--` is given to every run. A finished cell is not run again, a kil
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
 
 import option
 from experiments import compare
-from experiments.grid import PARSERS, ROWS, Grid, command_of
+from experiments.grid import PARSERS, ROWS, Grid
 from files import atomic
+from running.interrupt import Signals
 
 
 def assignment(text: str) -> tuple[str, list[str]]:
@@ -27,7 +27,7 @@ def assignment(text: str) -> tuple[str, list[str]]:
     return name.removeprefix("--").replace("_", "-"), values.split(",")
 
 
-parser = option.Parser(description=__doc__.splitlines()[0])
+parser = option.Parser("Rows of options x seeds, each a run; then one table and one figure of them all.")
 flag = parser.add_argument
 flag("script", choices=tuple(PARSERS), help="what is run")
 flag("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")
@@ -46,12 +46,11 @@ def main() -> None:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
     args, flags = parser.parse_args(given[:cut]), given[cut + 1 :]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with option.exit_codes():
+    with option.exit_codes(), Signals():
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:
-            print("\n".join(shlex.join(command_of(args.script, cell)) for row in grid.rows for cell in grid.planned(row)))
+            print("\n".join(shlex.join(cell.command()) for row in grid.rows for cell in grid.planned(row)))
             return
         try:
             grid.run()

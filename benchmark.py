@@ -9,15 +9,15 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 
-import engine
-import scoring
 import torch
-import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import kcg
-from option import resolve_variant
-from training import make_optimizer, video_scores
+import model
+import testing
+from option import resolve_variant, run
+from running.loading import choose_device
+from training import loss_of, make_optimizer
 from ucf_option import parser
 
 N_VIDEOS = 16
@@ -26,14 +26,14 @@ REPEATS = 3
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """The least time of a few runs, after one to warm up."""
-    found = []
+    times = []
     for _ in range(1 + REPEATS):
         synchronise(device)
         began = time.perf_counter()
         work()
         synchronise(device)
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
 
 
 def synchronise(device: torch.device) -> None:
@@ -48,45 +48,44 @@ def matmul_rate(*, width: int, rows: int, device: torch.device) -> float:
     return 10 * 2 * a.numel() * b.shape[1] / seconds(lambda: [torch.mm(a, b, out=out) for _ in range(10)], device)
 
 
-def stepped(model, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
+def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
     """The model's logits clip by clip, each video on its own: (N, T)."""
     logits = []
     for video in clips.tensor_split(starts[1:].cpu()):
-        memory = model.empty_memory(1)
+        memory = lshma.empty_memory(1)
         for clip in video.split(1):
-            out, memory = model.step(clip, memory, **how)
+            out, memory = lshma.step(clip, memory, **how)
             logits.append(out.logits)
     return torch.cat(logits)
 
 
 def main(options: Namespace) -> None:
     resolve_variant(options)
-    device = engine.choose_device(options.device)
-    videos = engine.videos_of(options.train_list, options)
-    model = engine.build_model(options).to(device)
-    data = scoring.packed(videos, options)
+    device = choose_device(options.device)
+    videos = testing.videos_of(options.train_list, options, "--visual-width says the width")
+    lshma = model.build(options).to(device)
+    data = testing.packed(videos, options)
     rows = range(min(N_VIDEOS, len(videos)))
     batches = [data[rows[i : i + options.batch_size]].to(device) for i in rows[:: options.batch_size]]
-    optimizer = make_optimizer(model, options)
+    optimizer = make_optimizer(lshma, options)
 
     def train(forward: Callable) -> None:
-        how = {"key_clips": options.keyclip_train, "exit_threshold": None}
         for batch in batches:
-            scores = video_scores(forward(batch.clips, batch.starts, **how), batch)
+            logits = forward(batch.clips, batch.starts, key_clips=options.keyclip_train, scales=model.FUSE)
             optimizer.zero_grad()
-            F.binary_cross_entropy(scores, batch.anomalous).backward()
+            loss_of(logits, batch).mean().backward()
             optimizer.step()
 
     @torch.inference_mode()
     def test(forward: Callable) -> None:
         for batch in batches:
-            forward(batch.clips, batch.starts, key_clips=options.keyclip_test, exit_threshold=options.exit_threshold)
+            forward(batch.clips, batch.starts, key_clips=options.keyclip_test, scales=testing.scales_of(options))
 
     def whole(*args, **how) -> torch.Tensor:
-        return model(*args, **how).logits
+        return lshma(*args, **how).logits
 
     def by_step(*args, **how) -> torch.Tensor:
-        return stepped(model, *args, **how)
+        return stepped(lshma, *args, **how)
 
     n_rows = sum(len(b.clips) for b in batches) // len(batches) * options.attn_window
     rate = matmul_rate(width=options.visual_width, rows=n_rows, device=device)
@@ -104,5 +103,5 @@ def main(options: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser.description = __doc__
-    engine.run(main, parser)
+    parser.description = "How fast the whole-video path is."
+    run(main, parser)

@@ -5,8 +5,9 @@ python longterm_test.py --feature-root FEATURES --model-path CHECKPOINT
 
 import copy
 
-import engine
+import testing
 import ucf_option
+from option import run
 
 parser = copy.deepcopy(ucf_option.parser)
 parser.description = "LSHMA on long videos."
@@ -18,4 +19,4 @@ parser.set_defaults(
 )
 
 if __name__ == "__main__":
-    engine.run(engine.test, parser)
+    run(testing.test, parser)

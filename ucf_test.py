@@ -3,8 +3,9 @@
 python ucf_test.py --feature-root FEATURES --model-path CHECKPOINT
 """
 
-import engine
+import testing
+from option import run
 from ucf_option import parser
 
 if __name__ == "__main__":
-    engine.run(engine.test, parser)
+    run(testing.test, parser)

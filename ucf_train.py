@@ -3,9 +3,9 @@
 python ucf_train.py --feature-root FEATURES
 """
 
-import engine
 import training
+from option import run
 from ucf_option import parser
 
 if __name__ == "__main__":
-    engine.run(training.train, parser)
+    run(training.train, parser)

@@ -3,9 +3,9 @@
 python xd_train.py --feature-root FEATURES
 """
 
-import engine
 import training
+from option import run
 from xd_option import parser
 
 if __name__ == "__main__":
-    engine.run(training.train, parser)
+    run(training.train, parser)

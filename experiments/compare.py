@@ -1,21 +1,18 @@
-"""What a grid of runs found: every cell in a CSV file, a Markdown table of its rows, and a figure."""
+"""What came of a grid of runs: every cell in a CSV file, a Markdown table of its rows, and a figure."""
 
-import csv
-import io
-import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-import metrics
-from evaluation import figures
+from evaluation import evaluate, figures
 from evaluation.bootstrap import INTERVAL, Bootstrap
 from evaluation.curves import areas, resampled_areas
 from evaluation.scores import from_logits, read_record
-from experiments.grid import Cell, Grid, Row, named
+from experiments.grid import Cell, Grid, Row, combinations, named
 
 METRICS = {  # what the figure can show
     "auc": "AUC (%)",
@@ -34,7 +31,7 @@ COLUMNS = {  # of the Markdown table: name -> key of a cell
 }
 
 
-class Found(NamedTuple):
+class Outcome(NamedTuple):
     """What a cell says."""
 
     figures: dict  # its line of the CSV file
@@ -52,64 +49,56 @@ class Line(NamedTuple):
     test_set: list[tuple[str, int]]
 
     def values(self, name: str) -> np.ndarray:
-        return np.array([100 * cell[name] for cell in self.cells])
+        """(seeds,) in percent; NaN where it is not defined."""
+        return 100 * np.array([cell[name] for cell in self.cells], float)
 
 
-def read_cell(cell: Cell) -> Found:
-    """What a cell says. Raises ValueError where its files are damaged."""
+def read_cell(cell: Cell) -> Outcome:
+    """What a cell says. Raises ValueError or FileNotFoundError where one of its files is damaged or missing."""
     results, options = cell.read("results.json"), cell.read("options.json")
     best, last = results.get("best", results), results.get("last", results)
-    try:
-        found, logits, *_, truth = read_record(cell.folder / "scores.npz")
-        frames = metrics.frames_of(found, truth)
-        causal, unsmoothed = (from_logits(found.videos, logits, options, kind) for kind in ("causal", "none"))
-        line = {
-            "row": cell.row.base,
-            **cell.row.changes,
-            **cell.tuning,
-            "seed": cell.seed,
-            **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
-            "auc": float(best["auc"]),
-            "auc_causal": areas(causal.scores, *frames).auc,
-            "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
-            "ap": float(best["ap"]),
-            "video_auc": areas(*metrics.by_video(found, frames[0])).auc,
-            **{f"auc_{name}": float(results[name]["auc"]) for name in ("last", "best_on_test") if name in results},
-            "video_auc_topk": np.nan if last["video_auc_topk"] is None else float(last["video_auc_topk"]),
-            "wall_seconds": cell.read("cell.json").get("wall_seconds"),
-        }
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{cell.folder}: damaged ({error!r}); delete it to run it again") from None
-    resampled = resampled_areas(found.scores, *frames, found.video, Bootstrap(len(found.videos)).weights).auc
-    return Found(line, resampled, [(video.name, video.n_snippets) for video in found.videos])
+    scores, logits, *_, truth = read_record(cell.folder / "scores.npz")
+    frames = evaluate.frames_of(scores, truth)
+    causal, unsmoothed = (from_logits(scores.videos, logits, options, kind) for kind in ("causal", "none"))
+    line = {
+        "row": cell.row.base,
+        **cell.row.changes,
+        **cell.tuning,
+        "seed": cell.seed,
+        **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
+        "auc": best["auc"],
+        "auc_causal": areas(causal.scores, *frames).auc,
+        "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
+        "ap": best["ap"],
+        "video_auc": areas(*evaluate.by_video(scores, frames[0])).auc,
+        **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
+        "video_auc_topk": last["video_auc_topk"],
+        "wall_seconds": cell.read("cell.json")["wall_seconds"],
+    }
+    resampled = resampled_areas(scores.scores, *frames, scores.video, Bootstrap(len(scores.videos)).resamples).auc
+    return Outcome(line, resampled, [(video.name, video.n_snippets) for video in scores.videos])
 
 
-def read_cells(grid: Grid) -> dict[Path, Found]:
+def read_cells(grid: Grid) -> dict[Path, Outcome]:
     """What every cell says, those that were only run to tune included, by its folder."""
-    cells = {cell.folder: cell for row in grid.rows for cell in [*grid.first(row), *grid.chosen(row)]}
+    cells = {cell.folder: cell for row in grid.rows for cell in [*grid.planned(row), *grid.chosen(row)]}
     return {folder: read_cell(cell) for folder, cell in cells.items()}
 
 
-def lines_of(grid: Grid, of_cells: Mapping[Path, Found]) -> list[Line]:
+def lines_of(grid: Grid, outcomes: Mapping[Path, Outcome]) -> list[Line]:
     """The results of every row."""
     lines = []
     for row in grid.rows:
         cells = grid.chosen(row)
-        found = [of_cells[cell.folder] for cell in cells]
-        tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([cell.resampled for cell in found], 0)
-        lines.append(Line(row, tuned, [cell.figures for cell in found], resampled, found[0].test_set))
+        seeds = [outcomes[cell.folder] for cell in cells]
+        tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([seed.resampled for seed in seeds], 0)
+        lines.append(Line(row, tuned, [seed.figures for seed in seeds], resampled, seeds[0].test_set))
     return lines
 
 
-def to_csv(of_cells: Mapping[Path, Found]) -> str:
+def to_csv(outcomes: Mapping[Path, Outcome]) -> str:
     """Every cell, a line each."""
-    rows = [found.figures for found in of_cells.values()]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return pd.DataFrame([outcome.figures for outcome in outcomes.values()]).to_csv(index=False)
 
 
 def to_markdown(lines: list[Line], metric: str) -> str:
@@ -117,20 +106,22 @@ def to_markdown(lines: list[Line], metric: str) -> str:
 
     AUC, its interval and AP are of the weights that were selected.
     """
+    head = lines[0]
     first = next((name for name, key in COLUMNS.items() if key == metric), METRICS[metric])
-    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in lines[0].cells[0]}
-    how = {"tuned": [line.tuned for line in lines], "selected by": [line.cells[0].get("selected_by", "") for line in lines]}
-    how = {name: texts for name, texts in how.items() if any(texts)}
-    head = ["", *how, "n", *columns, "AUC, interval", f"AUC less {lines[0].row.name}'s, interval"]
-    rows = [head, ["---"] * len(head)]
-    for n, line in enumerate(lines):
-        spread = [mean_and_std(line.values(key)) for key in columns.values()]
-        difference = line.values("auc").mean() - lines[0].values("auc").mean()
-        paired = f"{difference:+.2f} {interval(line.resampled - lines[0].resampled)}"
-        comparable = n > 0 and line.test_set == lines[0].test_set
-        of_auc = [interval(line.resampled), paired if comparable else ""]
-        rows.append([line.row.name, *(texts[n] for texts in how.values()), str(len(line.cells)), *spread, *of_auc])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in head.cells[0]}
+    rows = []
+    for line in lines:
+        row = {"": line.row.name, "tuned": line.tuned, "selected by": line.cells[0].get("selected_by", "")}
+        row |= {"n": str(len(line.cells))} | {name: mean_and_std(line.values(key)) for name, key in columns.items()}
+        difference = line.values("auc").mean() - head.values("auc").mean()
+        paired = f"{difference:+.2f} {interval(line.resampled - head.resampled)}"
+        comparable = line is not head and line.test_set == head.test_set
+        row |= {"AUC, interval": interval(line.resampled)}
+        rows.append(row | {f"AUC less {head.row.name}'s, interval": paired if comparable else ""})
+    table = pd.DataFrame(rows)
+    table = table.drop(columns=[name for name in ("tuned", "selected by") if (table[name] == "").all()])
+    rows = [table.columns, ["---"] * table.shape[1], *table.values]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def mean_and_std(values: np.ndarray) -> str:
@@ -154,8 +145,7 @@ def draw(grid: Grid, lines: list[Line], path: Path) -> None:
     if not values or not all(map(is_number, values)):
         return figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
     panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
-    for combination in itertools.product(*(values for _, values in others)):
-        panel = dict(zip((name for name, _ in others), combination, strict=True))
+    for panel in combinations(others):
         for line in lines:
             changes = line.row.changes
             if all(changes.get(name, value) == value for name, value in panel.items()):

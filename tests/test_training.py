@@ -19,6 +19,7 @@ import model
 import testing
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
+from running.loading import load_model
 from training import passes, video_scores
 
 TRAIN = "ucf_train.py"
