@@ -433,7 +433,7 @@ def scored(tmp_path):
         ({"scores": np.append(np.linspace(0, 1, 17), 1.0000001)}, "clip them"),
         ({"scores": np.arange(18) // 18}, "floating-point"),
         ({"video": np.arange(4)}, "names in video"),
-        ({"video": np.array(["Abuse001_x264"] * 4)}, "lacks 3 of the 4 videos"),
+        ({"video": np.array(["Abuse001_x264"] * 4)}, "has 'Abuse001_x264' in this place"),
         ({"n_snippets": np.array([5, 4, 9, 0])}, "at least 1"),
         ({"seen": np.zeros(18, int)}, "seen must count"),
         ({"look_ahead": np.array(-1)}, "look_ahead must be"),
@@ -465,12 +465,12 @@ def test_wrong_pairings_are_named(scored, run):
         ("path", "label", "frames"),
     )
     for list_file, words in (
-        ("other.csv", "has none of the videos of"),
-        ("more.csv", "lacks 1 of the 5 videos"),
-        ("order.csv", "line 2: Normal_Videos_010_x264, but"),
-        ("short.csv", "1 videos that are not in"),
-        ("twice.csv", "1 videos again; list one crop of each video"),
-        ("frames.csv", "81 frames, but"),
+        ("other.csv", "other.csv, line 2: "),
+        ("more.csv", "line 6: 'Arson011_x264', but"),
+        ("order.csv", "line 2: 'Normal_Videos_010_x264', but"),
+        ("short.csv", "'Normal_Videos_010_x264' and what follows are not in"),
+        ("twice.csv", "has 4 videos only; score the list's videos, one crop of each"),
+        ("frames.csv", "not 81"),
         ("nowhere.csv", "no such list"),
     ):
         done = run(*command(list_file))
