@@ -76,7 +76,7 @@ class Case:
     def __init__(self, seed, n_videos=5, n_levels=6):
         rng = np.random.default_rng(seed)
         self.n_snippets = rng.integers(1, 7, n_videos)
-        self.n_frames = 16 * self.n_snippets + rng.integers(-15, 16, n_videos)  # the last is not full, or holds to the end
+        self.n_frames = 16 * self.n_snippets + rng.integers(-15, 17, n_videos)  # the last is not full, or holds to the end
         self.truths = [np.zeros(n, np.uint8) for n in self.n_frames]
         for truth in self.truths[: 1 + seed % n_videos]:
             for _ in range(rng.integers(1, 3)):
