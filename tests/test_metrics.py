@@ -54,7 +54,7 @@ def test_scores_are_the_sigmoid(x):
 @given(LOGITS, st.sampled_from(("slide", "fixed", "causal", "none")), st.integers(1, 9), st.sampled_from((1, 4, 8)))
 def test_a_score_is_known_once_the_last_clip_it_depends_on_is_complete(x, kind, width, window):
     """Change one snippet at a time: every score that moves waits for that snippet's clip."""
-    found = smoothing.seen(len(x), kind, width, window)
+    seen = smoothing.seen(len(x), kind, width, window)
     before = smoothing.smooth(x, kind, width, "zero")
     waits = [0] * len(x)
     for j in range(len(x)):
@@ -62,7 +62,7 @@ def test_a_score_is_known_once_the_last_clip_it_depends_on_is_complete(x, kind, 
         changed[j] += 1000.0
         for i in np.flatnonzero(smoothing.smooth(changed, kind, width, "zero") != before):
             waits[i] = min(-(-(j + 1) // window) * window, len(x))
-    assert found.tolist() == waits
+    assert seen.tolist() == waits
     assert smoothing.look_ahead(kind, width) == (width - 1 if kind in ("slide", "fixed") else 0)
 
 
@@ -72,7 +72,7 @@ class Case:
     def __init__(self, seed, n_videos=5, n_levels=6):
         rng = np.random.default_rng(seed)
         self.n_snippets = rng.integers(1, 7, n_videos)
-        self.n_frames = 16 * self.n_snippets + rng.integers(-15, 16, n_videos)  # the last is not full, or holds to the end
+        self.n_frames = 16 * self.n_snippets + rng.integers(-15, 17, n_videos)  # the last is not full, or holds to the end
         self.truths = [np.zeros(n, np.uint8) for n in self.n_frames]
         for truth in self.truths[: 1 + seed % n_videos]:
             for _ in range(rng.integers(1, 3)):
@@ -85,7 +85,7 @@ class Case:
             for i, (t, n) in enumerate(zip(self.truths, self.n_snippets, strict=True))
         ]
         seen = np.concatenate([np.arange(n) + 1 for n in self.n_snippets])
-        self.found = Scores(self.videos, np.concatenate(self.scores), seen, 0)
+        self.method = Scores(self.videos, np.concatenate(self.scores), seen, 0)
 
     def snippet(self, v, frame):
         return min(frame // 16, self.n_snippets[v] - 1)
@@ -117,9 +117,9 @@ def test_areas_and_resampled_areas_against_their_definitions_ties_included(seed)
     case = Case(seed)
     rng = np.random.default_rng(seed)
     counts = [np.ones(5, int), rng.integers(0, 3, 5)]
-    frames = evaluate.frames_of(case.found, case.truth)
+    frames = evaluate.frames_of(case.method, case.truth)
     video = np.repeat(np.arange(5), case.n_snippets)
-    again = np.array(curves.resampled_areas(case.found.scores, *frames, video, np.array(counts, float)))  # (3, 2)
+    again = np.array(curves.resampled_areas(case.method.scores, *frames, video, np.array(counts, float)))  # (3, 2)
     for r, times in enumerate(counts):
         scores, truth = case.frames(np.repeat(np.arange(5), times))
         if not 0 < truth.sum() < len(truth):
@@ -127,7 +127,7 @@ def test_areas_and_resampled_areas_against_their_definitions_ties_included(seed)
             continue
         assert again[:, r].tolist() == pytest.approx(plain_areas(scores, truth))
         if r == 0:
-            assert list(curves.areas(case.found.scores, *frames)) == pytest.approx(plain_areas(scores, truth))
+            assert list(curves.areas(case.method.scores, *frames)) == pytest.approx(plain_areas(scores, truth))
 
 
 def value(figure):
@@ -139,29 +139,29 @@ def value(figure):
 def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
     case = Case(seed)
     threshold = 0.5
-    found = evaluate.evaluate(case.found, case.truth, evaluate.Terms(30.0, 1.0), evaluate.Thresholds(threshold, threshold))
+    results = evaluate.evaluate(case.method, case.truth, evaluate.Terms(30.0, 1.0), evaluate.Thresholds(threshold, threshold))
     anomalous = [v for v in range(5) if case.truths[v].any()]
     normal = [v for v in range(5) if v not in anomalous]
     for chosen, suffix in ((range(5), ""), (anomalous, "_anomalous")):
         scores, truth = case.frames(chosen)
         names = ("auc", "ap", "ap_trapezoid")
         expected = plain_areas(scores, truth) if 0 < truth.sum() < len(truth) else [None] * 3
-        assert expected == [value(found[name + suffix]) for name in names]
+        assert expected == [value(results[name + suffix]) for name in names]
     scores, truth = case.frames(range(5))
     hits, chosen = (truth[scores > threshold]).sum(), (scores > threshold).sum()
-    assert 2 * hits / (chosen + truth.sum()) == value(found["f1_frames"])
+    assert 2 * hits / (chosen + truth.sum()) == value(results["f1_frames"])
     largest, kind = np.array([max(s) for s in case.scores]), np.array([v in anomalous for v in range(5)], float)
     hits, chosen = kind[largest > threshold].sum(), (largest > threshold).sum()
-    assert 2 * hits / (chosen + kind.sum()) == value(found["f1_videos"])
-    assert found["n_normal_videos"] == len(normal)
+    assert 2 * hits / (chosen + kind.sum()) == value(results["f1_videos"])
+    assert results["n_normal_videos"] == len(normal)
     if normal:
         scores, _ = case.frames(normal)
-        assert np.mean(scores > 0.5) == value(found["far"])
-        assert plain_areas(largest, kind)[0] == value(found["video_auc"])
-        assert found["classes"]["Abuse"]["n_videos"] == len(anomalous)
-        assert found["classes"]["Abuse"]["auc"] == found["auc"]
+        assert np.mean(scores > 0.5) == value(results["far"])
+        assert plain_areas(largest, kind)[0] == value(results["video_auc"])
+        assert results["classes"]["Abuse"]["n_videos"] == len(anomalous)
+        assert results["classes"]["Abuse"]["auc"] == results["auc"]
     else:
-        assert found["far"] is None and found["events"] is None
+        assert results["far"] is None and results["events"] is None
 
 
 @given(SEEDS, st.sampled_from((0.0, 1.0, 2.0, 5.0)))
@@ -171,7 +171,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
     normal = [v for v in range(5) if not case.truths[v].any()]
     assume(normal)
     hours = sum(int(case.n_frames[v]) for v in normal) / 30 / 3600
-    found = evaluate.evaluate(case.found, case.truth, evaluate.Terms(30.0, allowed / hours))["events"]
+    results = evaluate.evaluate(case.method, case.truth, evaluate.Terms(30.0, allowed / hours))["events"]
 
     def n_alarms(threshold):
         return sum(
@@ -182,8 +182,8 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
 
     levels = sorted({0.0, *(float(s) for v in normal for s in case.scores[v])}, reverse=True)
     quiet = [level for i, level in enumerate(levels) if all(n_alarms(x) <= allowed for x in levels[: i + 1])]
-    assert found["threshold"] == quiet[-1]
-    assert value(found["false_alarms_per_hour"]) == n_alarms(quiet[-1]) / hours
+    assert results["threshold"] == quiet[-1]
+    assert value(results["false_alarms_per_hour"]) == n_alarms(quiet[-1]) / hours
     in_alarm = [
         scores[case.snippet(v, f)] > quiet[-1]
         for v, scores in enumerate(case.scores)
@@ -191,7 +191,7 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
         if v not in normal and not case.truths[v][f]
     ]
     if in_alarm:
-        assert value(found["alarmed_outside"]) == np.mean(in_alarm)
+        assert value(results["alarmed_outside"]) == np.mean(in_alarm)
     delays, n_events = [], 0
     for v, (truth, scores) in enumerate(zip(case.truths, case.scores, strict=True)):
         f = 0
@@ -205,22 +205,22 @@ def test_events_against_a_frame_by_frame_watch(seed, allowed):
                 if alarms:
                     delays.append(max(0, min(16 * (case.snippet(v, alarms[0]) + 1), len(truth)) - f) / 30)
             f += 1
-    assert found["n_events"] == n_events and value(found["detected"]) == len(delays) / n_events
+    assert results["n_events"] == n_events and value(results["detected"]) == len(delays) / n_events
     if delays:
         delays.sort()
-        assert value(found["delay_median"]) == delays[(len(delays) + 1) // 2 - 1]
-        assert value(found["delay_p90"]) == delays[int(np.ceil(0.9 * len(delays) - 1e-9)) - 1]
+        assert value(results["delay_median"]) == delays[(len(delays) + 1) // 2 - 1]
+        assert value(results["delay_p90"]) == delays[int(np.ceil(0.9 * len(delays) - 1e-9)) - 1]
     else:
-        assert found["delay_median"] is None
+        assert results["delay_median"] is None
 
 
 @given(SEEDS)
 @settings(max_examples=40)
 def test_detected_intervals_against_a_plain_search(seed):
     case = Case(seed, n_levels=30)
-    n = len(case.found.scores)
+    n = len(case.method.scores)
     candidates = []  # video, start, end, confidence
-    for threshold in {float(np.quantile(case.found.scores, share)) for share in events.SHARES}:
+    for threshold in {float(np.quantile(case.method.scores, share)) for share in events.SHARES}:
         for v, scores in enumerate(case.scores):
             marked = [i for i in range(len(scores)) if scores[i] > threshold]
             for i in marked:
@@ -237,8 +237,8 @@ def test_detected_intervals_against_a_plain_search(seed):
     for one in sorted(set(candidates), key=lambda c: (c[0], -round(c[3], 9), c[1], c[2])):
         if all(iou(one, other) <= 0.5 for other in kept):
             kept.append(one)
-    found = events.detect(case.found.scores, case.n_snippets, case.n_frames)
-    there = zip(*found.intervals, found.confidence, strict=True)
+    detections = events.detect(case.method.scores, case.n_snippets, case.n_frames)
+    there = zip(*detections.intervals, detections.confidence, strict=True)
     assert sorted((v, s, e, round(c, 9)) for v, s, e, c in there) == sorted((v, s, e, round(c, 9)) for v, s, e, c in kept)
 
     happened = events.runs(case.truth, case.n_frames)
@@ -250,7 +250,7 @@ def test_detected_intervals_against_a_plain_search(seed):
         right.append(hit)
         if hit:
             left.remove(best)
-    assert int(events.matched(found, happened, 0.3).sum()) == sum(right)
+    assert int(events.matched(detections, happened, 0.3).sum()) == sum(right)
 
 
 def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
@@ -259,9 +259,9 @@ def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
     happened = events.Runs(np.array([0, 0, 1]), np.array([0, 200, 0]), np.array([32, 232, 16]))
     sure = Bootstrap(2)
     sure.weights = np.ones((3, 2))
-    found = evaluate.interval_ap(detections, happened, 0.5, sure)
-    assert found["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
-    assert found["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
+    figure = evaluate.interval_ap(detections, happened, 0.5, sure)
+    assert figure["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
+    assert figure["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
 
 
 def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(monkeypatch):
@@ -278,16 +278,16 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
         truth[: n // 2, 4:8] = 1
         scores = level + 1.2 * truth.ravel() + rng.normal(0, 1, 12 * n)
         videos = [Video(f"v{i}", None, "Abuse" if i < n // 2 else "Normal", i < n // 2, 12, 192, 0) for i in range(n)]
-        found = Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
-        return found, truth.ravel().repeat(16).astype(np.uint8), n_snippets
+        method = Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
+        return method, truth.ravel().repeat(16).astype(np.uint8), n_snippets
 
     terms = evaluate.Terms(30.0, 20.0)
 
     def figures(n):
-        found, truth, n_snippets = draw(n)
+        method, truth, n_snippets = draw(n)
         sure, is_normal = Bootstrap(n), np.arange(n) >= n // 2
-        areas = sure.areas(found.scores, *evaluate.frames_of(found, truth), np.repeat(np.arange(n), n_snippets))
-        return areas["auc"], evaluate.event_figures(found, truth, terms, sure, is_normal)["detected"]
+        areas = sure.areas(method.scores, *evaluate.frames_of(method, truth), np.repeat(np.arange(n), n_snippets))
+        return areas["auc"], evaluate.event_figures(method, truth, terms, sure, is_normal)["detected"]
 
     monkeypatch.setattr(bootstrap, "N_RESAMPLES", 1)
     expected = [figure["value"] for figure in figures(6_000)]
@@ -302,9 +302,9 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
 def test_resamples_without_a_normal_video_say_nothing_of_events():
     """There is no threshold then: to take it for 0 would detect everything."""
     videos = [Video(f"v{i}", None, "Abuse", i > 0, 4, 64, 0) for i in range(4)]  # a third of all draws lack v0
-    found = Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
+    method = Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
     truth = np.r_[np.zeros(64), np.ones(192)].astype(np.uint8)
-    happened = evaluate.evaluate(found, truth, evaluate.Terms(30.0, 0.0))["events"]
+    happened = evaluate.evaluate(method, truth, evaluate.Terms(30.0, 0.0))["events"]
     assert happened["threshold"] == 0.5
     assert happened["detected"] == {"value": 0, "interval": [0, 0]}
 
@@ -312,8 +312,8 @@ def test_resamples_without_a_normal_video_say_nothing_of_events():
 def test_normal_videos_alone_have_false_alarms_and_nothing_else():
     """The delays of no events were an IndexError."""
     videos = [Video(f"v{i}", None, "Normal", False, 4, 64, 0) for i in range(3)]
-    found = Scores(videos, np.linspace(0, 1, 12), np.tile(np.arange(4) + 1, 3), 0)
-    results = evaluate.evaluate(found, np.zeros(192, np.uint8), evaluate.Terms(30.0, 1.0))
+    method = Scores(videos, np.linspace(0, 1, 12), np.tile(np.arange(4) + 1, 3), 0)
+    results = evaluate.evaluate(method, np.zeros(192, np.uint8), evaluate.Terms(30.0, 1.0))
     happened = results["events"]
     assert results["far"]["value"] == 0.5 and happened["false_alarms_per_hour"]["value"] == 0
     nothing = [results["auc"], happened["detected"], happened["delay_median"], *happened["ap_iou"].values()]
@@ -321,8 +321,8 @@ def test_normal_videos_alone_have_false_alarms_and_nothing_else():
 
 
 def test_one_video_has_no_interval():
-    found = Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
-    results = evaluate.evaluate(found, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), evaluate.Terms(30.0, 1.0))
+    method = Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
+    results = evaluate.evaluate(method, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), evaluate.Terms(30.0, 1.0))
     assert results["auc"] == {"value": 1.0, "interval": None}
     assert "100.00 [-]" in tables.text({"": results})
 
@@ -333,9 +333,9 @@ def test_look_ahead_and_what_was_seen_follow_from_each_other(scored):
     later = np.minimum(own + 2, np.repeat(content["n_snippets"], content["n_snippets"]))
     for stated, seen, look_ahead in (({"look_ahead": 2}, later, 2), ({"seen": later}, later, 2), ({}, own, None)):
         command(**stated)
-        found = read_scores(path / "s.npz")
-        assert found.seen.tolist() == seen.tolist() and found.look_ahead == look_ahead
-        results = evaluate.evaluate(found, np.load(path / "gt.npy"), evaluate.Terms(30.0, 1.0))
+        method = read_scores(path / "s.npz")
+        assert method.seen.tolist() == seen.tolist() and method.look_ahead == look_ahead
+        results = evaluate.evaluate(method, np.load(path / "gt.npy"), evaluate.Terms(30.0, 1.0))
         assert ("do not state" in tables.text({"": results})) == (not stated)
 
 
@@ -371,8 +371,8 @@ def test_the_threshold_of_the_best_f1_has_the_best_f1(rows):
 
 def test_a_videos_score_as_in_training_is_the_mean_of_its_largest():
     videos = [Video("a", None, "Abuse", True, 20, 320, 0), Video("b", None, "Normal", False, 4, 64, 0)]
-    found = Scores(videos, np.r_[np.arange(20) / 20, 0.1, 0.4, 0.2, 0.3], np.ones(24, int), 0)
-    assert evaluate.top_k_means(found).tolist() == pytest.approx([(0.95 + 0.9) / 2, 0.4])
+    method = Scores(videos, np.r_[np.arange(20) / 20, 0.1, 0.4, 0.2, 0.3], np.ones(24, int), 0)
+    assert evaluate.top_k_means(method).tolist() == pytest.approx([(0.95 + 0.9) / 2, 0.4])
 
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 18 of the 290 UCF-Crime test videos as PEL4VAD scores them
@@ -385,7 +385,7 @@ def test_another_methods_scores_give_what_scikit_learn_gives_of_their_frames(tmp
     np.savez(tmp_path / "other.npz", **content)
     done = run("metrics.py", tmp_path / "other.npz", "--gt-path", tmp_path / "gt.npy")
     assert done.code == 0, done.err
-    found = json.loads((tmp_path / "other.json").read_text())
+    results = json.loads((tmp_path / "other.json").read_text())
     truth, frames = np.load(tmp_path / "gt.npy"), content["scores"].astype(float).repeat(16)
     of_video = np.repeat(np.arange(len(content["video"])), 16 * content["n_snippets"])
     anomalous = np.isin(of_video, of_video[truth == 1])
@@ -397,9 +397,9 @@ def test_another_methods_scores_give_what_scikit_learn_gives_of_their_frames(tmp
         "auc_anomalous": roc_auc_score(truth[anomalous], frames[anomalous]),
         "far": (frames[~anomalous] > 0.5).mean(),
     }
-    assert {name: found[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-9)
-    assert all(found[n]["interval"][0] <= found[n]["value"] <= found[n]["interval"][1] for n in expected)
-    assert "Shoplifting" in found["classes"] and "AUC, Shoplifting" in done.out
+    assert {name: results[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert all(results[n]["interval"][0] <= results[n]["value"] <= results[n]["interval"][1] for n in expected)
+    assert "Shoplifting" in results["classes"] and "AUC, Shoplifting" in done.out
 
 
 @pytest.fixture
@@ -530,14 +530,14 @@ def test_the_ap_of_intervals_does_not_depend_on_the_videos_order():
     rng = np.random.default_rng(0)
     rows = [rng.choice((0.1, 0.9), 9) for _ in range(12)]
     truths = [np.repeat(rng.integers(0, 2, 9), 16) * (i % 3 > 0) for i in range(12)]
-    found = set()
+    figures = set()
     for seed in range(4):
         order = np.random.default_rng(seed).permutation(12)
         n = np.full(12, 9)
         scores, truth = np.concatenate([rows[i] for i in order]), np.concatenate([truths[i] for i in order])
         detections, happened = events.detect(scores, n, 16 * n), events.runs(truth, 16 * n)
-        found.add(round(evaluate.interval_ap(detections, happened, 0.5, Bootstrap(12))["value"], 12))
-    assert len(found) == 1
+        figures.add(round(evaluate.interval_ap(detections, happened, 0.5, Bootstrap(12))["value"], 12))
+    assert len(figures) == 1
 
 
 def test_the_f1_threshold_comes_from_other_videos(scored, run):
@@ -566,7 +566,7 @@ def test_scores_of_the_future_say_so_and_raise_alarms_late():
     options = {"smooth": "slide", "smooth_width": 8, "smooth_pad": "edge", "attn_window": 4}
     slide, causal = (from_logits(videos, logits, options, smooth) for smooth in (None, "causal"))
     terms = evaluate.Terms(16.0, 1.0)
-    late, honest = (evaluate.evaluate(found, truth, terms) for found in (slide, causal))
+    late, honest = (evaluate.evaluate(scores, truth, terms) for scores in (slide, causal))
     assert (late["look_ahead"], honest["look_ahead"]) == (7, 0)
     assert "7 snippets (112 frames, 7.0 s)" in tables.text({"slide 8": late, "causal 8": honest})
     # slide: snippet 8 is above at once, and known once snippet 15's clip is complete: 16 snippets, 8 after the start
