@@ -107,8 +107,8 @@ FLAGS = {
         Flag("feature_root", str, None, "folder in which alone the lists' paths are looked for (by their longest tail that "
              "exists)"),
         Flag("zero_non_finite", SWITCH, None, "set NaN and infinite features to zero instead of stopping", False),
-        Flag("hold_last", SWITCH, None, "features may lack a video's last, partial snippet: its last score holds to the "
-             "video's end", False),
+        Flag("hold_last", SWITCH, None, "features may lack a video's last snippet, as where it was rounded down: its "
+             "last score holds to the video's end", False),
         Flag("allow_test_in_training", SWITCH, None, "train: go on where test videos are in the training list, by name or "
              "content", False),
     ),

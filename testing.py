@@ -210,6 +210,7 @@ def test(options: Namespace) -> None:
     device = choose_device(options.device)
     if options.model_path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
+    folder.require_free(options.out_dir)
     lshma, options, loaded = load_model(options.model_path, options)
     note_differences(options, loaded.options)
     videos, truth = read_test_set(options, f"{options.model_path} was trained on this width")

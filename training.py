@@ -90,8 +90,15 @@ class Run:
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
-    """Each video's loss: (N, T) logits -> (V,) binary cross entropy of the mean of its k = floor(L / 16) + 1 largest scores."""
-    return F.binary_cross_entropy(video_scores(logits, batch), batch.anomalous, reduction="none")
+    """Each video's loss: (N, T) logits -> (V,) binary cross entropy of the mean of its k = floor(L / 16) + 1 largest scores.
+
+    Raises ValueError that names the video whose loss is not finite.
+    """
+    scores = video_scores(logits, batch)
+    for name, finite in zip(batch.names, scores.isfinite().tolist(), strict=True):
+        if not finite:
+            raise ValueError(f"the loss of {name} is not finite: lower --lr or look at its features")
+    return F.binary_cross_entropy(scores, batch.anomalous, reduction="none")
 
 
 def video_scores(logits: Tensor, batch: Batch) -> Tensor:
@@ -137,18 +144,11 @@ def train_epoch(run: Run) -> None:
 
 
 def train_batch(run: Run, batch: Batch) -> float:
-    """One optimiser step; returns its loss. Raises ValueError where that is not finite, before the weights change."""
+    """One optimiser step; returns its loss. Raises ValueError where a loss is not finite, before the weights change."""
     began, progress = time.perf_counter(), run.progress
     with testing.autocast(run.options, run.device):
         out = run.model(batch.clips, batch.starts, key_clips=run.options.keyclip_train, scales=model.FUSE)
     losses = loss_of(out.logits, batch)
-    values = losses.tolist()
-    for name, value in zip(batch.names, values, strict=True):
-        if not np.isfinite(value):
-            raise ValueError(
-                f"the loss of {name} is not finite (epoch {progress.epoch + 1}, step {progress.step + 1}): lower --lr or look "
-                f"at its features; the weights before this step are kept"
-            )
 
     run.optimizer.zero_grad()
     losses.mean().backward()
@@ -157,9 +157,9 @@ def train_batch(run: Run, batch: Batch) -> float:
     run.optimizer.step()
 
     progress.batch, progress.step = progress.batch + 1, progress.step + 1
-    progress.losses += values
+    progress.losses += losses.tolist()
     progress.seconds += time.perf_counter() - began
-    return sum(values) / len(values)
+    return float(losses.detach().mean())
 
 
 def entry_of(progress: Progress, losses: list[float]) -> dict:
@@ -335,13 +335,16 @@ def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
     device = choose_device(options.device)
     loaded = resume.begin(options)
+    going_on = loaded is not None and loaded.run is not None
+    if options.out_dir and not going_on:
+        resume.paths_of(options, None, Path(options.out_dir))
+        folder.require_free(options.out_dir)
     resolve_variant(options)
     torch.manual_seed(options.seed)
     lshma = model.build(options)
     if loaded is not None:
         checkpoint.load_weights(lshma, loaded, options)
     data = read_data(options)
-    going_on = loaded is not None and loaded.run is not None
     if going_on:
         resume.require_same(options, data.digests, loaded.run)
     paths = resume.claim(options, loaded.run if going_on else None)

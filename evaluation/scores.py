@@ -126,7 +126,7 @@ def read_scores(path: str | Path, list_path: str | None = None, *, hold_last: bo
 def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None, *, hold_last: bool) -> Scores:
     """The scores in the arrays of a file; with a list of its videos, labels and frames are the list's.
 
-    With `hold_last` the scores may lack a video's last, partial snippet.
+    With `hold_last` the scores may lack a video's last snippet.
     Raises ValueError that names what is wrong, and where.
     """
     missing = [name for name in ("video", "n_snippets", "scores") if name not in content]

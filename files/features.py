@@ -85,11 +85,9 @@ def checksum(features: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(features))
 
 
-def fits(n_frames: int | np.ndarray, n_snippets: int | np.ndarray, hold_last: bool) -> bool | np.ndarray:
-    """Whether videos of so many frames have so many snippets: the last one perhaps not full, or, with `hold_last`, left out."""
-    whole = n_frames // FRAMES_PER_SNIPPET
-    fit = whole + (n_frames % FRAMES_PER_SNIPPET > 0) == n_snippets
-    return fit | (whole == n_snippets) if hold_last else fit
+def fits(n_frames: int, n_snippets: int, hold_last: bool) -> bool:
+    """Whether a video of so many frames has so many snippets: the last one perhaps not full, or, with `hold_last`, left out."""
+    return -(-n_frames // FRAMES_PER_SNIPPET) - n_snippets in ((0, 1) if hold_last else (0,))
 
 
 def misfit(n_frames: int, n_snippets: int, hold_last: bool) -> str | None:
@@ -99,5 +97,5 @@ def misfit(n_frames: int, n_snippets: int, hold_last: bool) -> str | None:
     low, high = FRAMES_PER_SNIPPET * (n_snippets - 1) + 1, FRAMES_PER_SNIPPET * n_snippets
     remedy = ""
     if fits(n_frames, n_snippets, True):
-        remedy = "; if the last, partial snippet was dropped, --hold-last lets the last score hold to the video's end"
+        remedy = "; if the last snippet was dropped, --hold-last lets the last score hold to the video's end"
     return f"{n_snippets} snippets are {low} to {high} frames, not {n_frames}{remedy}"

@@ -35,6 +35,12 @@ def claim(options: Namespace) -> Path:
     return out_dir
 
 
+def require_free(out_dir: str | Path | None) -> None:
+    """Raise ValueError where this is the folder of a run."""
+    if out_dir and Path(out_dir, "options.json").exists():
+        raise ValueError(f"--out-dir {out_dir} is the folder of another run (its options.json is there); choose another one")
+
+
 @contextmanager
 def claimed(options: Namespace) -> Iterator[Path]:
     """`claim` for as long as the block takes: where it fails, the folder is free again."""
@@ -91,7 +97,7 @@ def read_options(out_dir: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there; give the folder of a test or of a training")
     options = read_json(path)
-    if options.get("format") != FORMAT:
+    if not isinstance(options, dict) or options.get("format") != FORMAT:
         raise ValueError(f"{path}: not the options of a run of this version ({FORMAT}); run it again")
     return options
 

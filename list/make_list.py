@@ -232,7 +232,7 @@ parser.add_argument("--frames", type=Path, help="CSV with the columns video,fram
 parser.add_argument("--test-crop", type=int, choices=range(N_CROPS), metavar="N", help="the crop that is tested (None = where "
                     "each video has one crop, that one; else 5 of UCF-Crime, 0 of others)")  # fmt: skip
 parser.add_argument("--hold-last", action=argparse.BooleanOptionalAction, default=False, help="features may lack a video's "
-                    "last, partial snippet: its last score holds to the video's end")  # fmt: skip
+                    "last snippet, as where it was rounded down: its last score holds to the video's end")  # fmt: skip
 parser.add_argument("--out", type=Path, default=Path("list"), help="folder to write to")
 parser.add_argument(
     "--allow-missing", action=argparse.BooleanOptionalAction, default=False, help="leave out what does not match"

@@ -46,10 +46,9 @@ class Signals:
             raise KeyboardInterrupt
 
     def ignore(self) -> None:
-        """From here to the end of the process none of them stops anything: the run is being saved."""
+        """From here to the end of the block none of them stops anything: the run is being saved."""
         for number in self.before:
             signal.signal(number, signal.SIG_IGN)
-        self.before = {}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from files import checkpoint, folder
 from files.checkpoint import Checkpoint
 from files.videos import Video
-from option import flag_of
+from option import MODEL, flag_of
 from running.loading import take_options
 
 FREE = {
@@ -37,7 +37,7 @@ def begin(options: Namespace) -> Checkpoint | None:
     loaded = checkpoint.load(options.checkpoint_path)
     if loaded.options is not None and loaded.run is None:
         raise ValueError(f"{loaded.path} holds the best weights alone; go on from the last.pt of its run")
-    take_options(options, loaded, (set(vars(options)) - OWN) & set(loaded.options or ()))
+    take_options(options, loaded, (set(vars(options)) - OWN) & {*MODEL, *(loaded.options or ())})
     return loaded
 
 

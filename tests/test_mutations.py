@@ -111,12 +111,12 @@ def test_damaged_checkpoints(tmp_path):
     options = types.SimpleNamespace(visual_layers=1, attn_window=4, visual_width=WIDTH)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     path = tmp_path / "x.pt"
-    checkpoint.save(path, {key: {} for key in checkpoint.CONTENT} | {"model": before, "options": vars(options)})
+    checkpoint.save(path, {"model": before, "options": vars(options)})
 
     def read():
-        weights, found = checkpoint.weights_of(checkpoint.load(path), path)
-        checkpoint.load_weights(model, weights, options, path)
-        return found
+        loaded = checkpoint.load(path)
+        checkpoint.load_weights(model, loaded, options)
+        return loaded.options
 
     def judge(found):
         assert found == vars(options)

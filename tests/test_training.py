@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 
@@ -128,7 +129,9 @@ def test_a_run_writes_its_log_results_and_figure(toy, run):
     assert [entry["step"] for entry in log] == [3, 6, 8, 11, 14, 16, 19, 22, 24]
     assert [entry["epoch"] for entry in log] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert [entry["lr"] for entry in log] == pytest.approx([2e-5] * 6 + [2e-6] * 3)
-    assert set(log[0]) == {"epoch", "step", "loss", "auc", "ap", "ap_trapezoid", "lr", "videos_per_second"}
+    assert set(log[0]) == {"epoch", "step", "loss", "auc", "ap", "ap_trapezoid", "smoothings", "lr", "videos_per_second"}
+    assert list(log[0]["smoothings"]) == ["slide 8", "causal 8", "unsmoothed"]
+    assert done.out.count("; unsmoothed: AUC ") == 9 + 2
     results = json.loads((toy.out / "results.json").read_text())
     assert results["best"]["auc"] == max(entry["auc"] for entry in log) and results["last"]["auc"] == log[-1]["auc"]
     assert (toy.out / "training.png").read_bytes().startswith(b"\x89PNG")
@@ -192,9 +195,9 @@ def test_released_weights_are_a_starting_point(toy, run, tmp_path):
     config = {"seed": 1, "visual_layers": 2, "attn_window": 4, "classifier_bias": 0.0}
     state = golden.released_state(config)
     torch.save({"model_state_dict": state}, tmp_path / "released.pth")
-    for path, _ in toy.rows:
+    for path, _ in [*toy.rows, *toy.test_rows]:
         file = toy.path / "features" / path
-        np.save(file, walk(len(np.load(file)), 512))
+        np.save(file, walk(len(np.load(file)), 512, seed=zlib.crc32(path.encode())))
     flags = [*toy.flags, "--visual-width", 512, "--use-checkpoint", "--checkpoint-path", tmp_path / "released.pth"]
     done = run(TRAIN, *flags, "--max-epoch", 1, "--batch-size", 16, "--lr", 1e-9, "--out-dir", toy.out)
     assert done.code == 0, done.err
