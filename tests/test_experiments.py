@@ -104,11 +104,6 @@ def test_only_what_a_grid_began_and_cannot_go_on_with_is_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"lock", "results.json"}
 
 
-@pytest.mark.parametrize("script", ["ablate.py", "benchmark.py", "demo.py"])
-def test_the_scripts_run_without_docstrings(script):
-    finished([sys.executable, "-OO", str(ROOT / script), "--help"])
-
-
 def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values(toy, run):
     flags = [
         "ucf_train",

@@ -31,7 +31,8 @@ def test_another_ending_is_refused_with_those_there_are(tmp_path, name):
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "TkAgg", ""])
 def test_the_users_backend_does_not_matter(tmp_path, backend):
     """Every notebook exports one that a command line may not have: it ended a training at its first evaluation."""
-    code = f"from evaluation import figures; import os, sys; from pathlib import Path; figures.class_bars(Path('x.png'), {RESULTS}); "
+    code = "import os, sys; from pathlib import Path; from evaluation import figures; "
+    code += f"figures.class_bars(Path('x.png'), {RESULTS}); "
     code += f"assert os.environ['MPLBACKEND'] == {backend!r} and 'matplotlib.pyplot' not in sys.modules"
     (tmp_path / "img").mkdir()
     overview = tmp_path / "img" / "overview.py"

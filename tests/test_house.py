@@ -12,64 +12,57 @@ from conftest import ROOT
 import ucf_option
 import xd_option
 
-READERS = ("engine", "resume", "scores", "scoring", "training", "option")  # of the options
+# from the ground up: a module may import what stands below it, and its own folder
+RANKS = (
+    "files option ucf_option xd_option kcg hma smoothing",
+    "evaluation model",
+    "running",
+    "dataset",
+    "testing",
+    "training experiments",
+    "xd_train ucf_train xd_test ucf_test longterm_test metrics report ablate benchmark demo list",
+)
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
+FOLDERS = ("files", "evaluation", "running", "experiments", "list")
+MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
 SCRIPTS = ("xd_train", "ucf_train", "xd_test", "ucf_test", "longterm_test")
-IMPORTS = {  # what each module imports of ours: the picture of the house
-    "atomic": set(),
-    "kcg": set(),
-    "hma": set(),
-    "smoothing": set(),
-    "curves": set(),
-    "option": set(),
-    "checkpoint": {"atomic"},
-    "npy": set(),
-    "interrupt": set(),
-    "videos": {"npy"},
-    "events": {"curves", "videos"},
-    "scores": {"smoothing", "videos"},
-    "bootstrap": {"curves"},
-    "tables": {"videos"},
-    "metrics": {"atomic", "bootstrap", "curves", "events", "option", "scores", "tables", "videos"},
-    "figures": {"atomic", "curves", "videos"},
-    "report": {"atomic", "events", "figures", "metrics", "option", "scores", "smoothing", "tables", "videos"},
-    "dataset": {"videos"},
-    "model": {"kcg", "hma"},
-    "scoring": {"atomic", "curves", "dataset", "metrics", "model", "scores", "videos"},
-    "engine": {
-        *("atomic", "checkpoint", "figures", "metrics", "model"),
-        *("option", "report", "scores", "scoring", "tables", "videos"),
-    },
-    "resume": {"checkpoint", "option", "videos"},
-    "training": {
-        *("atomic", "checkpoint", "dataset", "engine", "figures", "interrupt"),
-        *("model", "option", "resume", "scoring", "videos"),
-    },
-    "ucf_option": {"option"},
-    "xd_option": {"option"},
-    "ucf_train": {"engine", "training", "ucf_option"},
-    "xd_train": {"engine", "training", "xd_option"},
-    "ucf_test": {"engine", "ucf_option"},
-    "xd_test": {"engine", "xd_option"},
-    "longterm_test": {"engine", "ucf_option"},
-    "grid": {"atomic", "option", "ucf_option", "xd_option"},
-    "compare": {"bootstrap", "curves", "figures", "grid", "metrics", "scores"},
-    "ablate": {"atomic", "grid", "option", "compare"},
-    "demo": {"atomic", "option"},
-    "benchmark": {"engine", "kcg", "option", "scoring", "training", "ucf_option"},
-}
 
 
-def test_imports_point_one_way():
-    modules = {path.stem for path in ROOT.glob("*.py")}
-    assert modules == set(IMPORTS)
-    for name, allowed in IMPORTS.items():
-        found = set()
-        for node in ast.walk(ast.parse((ROOT / f"{name}.py").read_text())):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                found.add(node.module.split(".")[0])
-        assert found & modules == allowed, name
+def imports_of(path):
+    """The modules of ours that a file imports, as `room.module`, or `module` of the top level."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if (ROOT / f"{name.replace('.', '/')}.py").exists() else node.module for name in names}
+    return {name for name in found if name.split(".")[0] in RANK}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def test_every_file_has_its_place():
+    assert {name_of(path).split(".")[0] for path in MODULES} == set(RANK)
+
+
+def test_imports_point_one_way_between_rooms():
+    for path in MODULES:
+        room = name_of(path).split(".")[0]
+        for other in imports_of(path):
+            there = other.split(".")[0]
+            below = RANK[there] < RANK[room] or there == room or (RANK[room] == 0 and there == "option")
+            assert below, f"{name_of(path)} imports {other}"
+
+
+def test_no_circle_within_a_room():
+    arrows = {name_of(path): imports_of(path) for path in MODULES}
+    while arrows:
+        leaves = {name for name, others in arrows.items() if not others & (arrows.keys() - {name})}
+        assert leaves, f"a circle among {sorted(arrows)}"
+        arrows = {name: others for name, others in arrows.items() if name not in leaves}
 
 
 def test_the_core_needs_no_optional_package():
@@ -80,19 +73,20 @@ def test_the_core_needs_no_optional_package():
 
 
 def test_importing_prints_nothing_and_opens_no_window_on_arguments(tmp_path):
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x', '--nonsense']; import {', '.join(IMPORTS)}"
+    names = [name_of(path) for path in MODULES if path.parent.name != "list" and path.stem != "__init__"]
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x', '--nonsense']; import {', '.join(names)}"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("option", [ucf_option, xd_option])
 def test_every_flag_is_read_has_a_help_and_a_type(option):
-    sources = "\n".join((ROOT / f"{name}.py").read_text() for name in READERS)
+    sources = "\n".join(path.read_text() for path in MODULES if path.name != "option.py")
     for action in option.parser._actions:
         if action.dest == "help":
             continue
-        read = re.search(rf"options(\.|\[\"){action.dest}\b|MODEL = \([^)]*\"{action.dest}\"", sources)
-        assert read, f"nothing reads --{action.dest}"
+        read = re.search(rf"(options|args)(\.|\[\"){action.dest}\b", sources)
+        assert read or action.dest == "variant", f"nothing reads --{action.dest}"
         assert action.help
         assert action.type is not bool
         if action.type is None and not action.choices and not isinstance(action, argparse.BooleanOptionalAction):
@@ -108,6 +102,15 @@ def test_scripts_are_wiring():
     for name in SCRIPTS:
         body = ast.parse((ROOT / f"{name}.py").read_text()).body
         assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in body)
+
+
+def test_scripts_run_from_any_folder_and_without_docstrings(tmp_path):
+    """`python -OO` leaves no docstrings: no module may ask for its own."""
+    assert not [path for path in MODULES if "__doc__" in path.read_text()]
+    for name in ("ucf_test.py", "metrics.py", "list/make_list.py", "list/split_crops.py"):
+        command = [sys.executable, "-OO", str(ROOT / name), "--help"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and "usage:" in done.stdout, f"{name}\n{done.stderr}"
 
 
 def test_ruff_is_clean():

@@ -28,9 +28,10 @@ def commands():
 def project(tmp_path_factory):
     """A copy with small defaults, the synthetic set under the real names, and a released checkpoint."""
     path = tmp_path_factory.mktemp("project")
-    for file in [*ROOT.glob("*.py"), ROOT / "report.html", ROOT / "list/make_list.py"]:
-        (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
-        shutil.copy(file, path / file.relative_to(ROOT))
+    for pattern in ("*.py", "list/*.py", *(f"{room}/*" for room in ("files", "evaluation", "running", "experiments"))):
+        for file in (file for file in ROOT.glob(pattern) if file.is_file()):
+            (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+            shutil.copy(file, path / file.relative_to(ROOT))
     for name in ("ucf_option.py", "xd_option.py"):
         text = (path / name).read_text()
         text = text.replace("visual_width=512", f"visual_width={WIDTH}").replace("max_epoch=15", "max_epoch=1")
@@ -86,5 +87,7 @@ def test_the_overview_figure_is_drawn(project):
 
 def test_the_readme_names_every_file():
     text = (ROOT / "README.md").read_text()
-    for path in ROOT.glob("*.py"):
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("list/*.py")]:
         assert path.name in text
+    for path in ROOT.glob("*/__init__.py"):
+        assert f"{path.parent.name}/" in text
