@@ -129,8 +129,9 @@ class LSHMA(nn.Module):
                 stopped = stopped.index_fill(0, going[sure], True)
                 going, x = going[~sure], x[~sure]
         last = self.head(z if fuse else self.linear(x))
-        exit_layer = exit_layer.index_fill(0, going, len(self.layers))
-        return logits.index_copy(0, going, last.to(logits.dtype)), exit_layer
+        if len(going) == len(logits):  # nobody stopped: also the way of training, whose logits keep their precision
+            return last, exit_layer
+        return logits.index_copy(0, going, last.to(logits.dtype)), exit_layer.index_fill(0, going, len(self.layers))
 
     def require_whole(self, clips: Tensor) -> None:
         """Raise ValueError where clips are not (., T, D)."""
