@@ -114,7 +114,7 @@ class LSHMA(nn.Module):
         """
         going = torch.arange(len(x), device=x.device)
         stopped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        logits, exit_layer = x.new_empty(x.shape[:2]), going.new_full((len(x),), len(self.layers))
+        logits, exit_layer = x.new_empty(x.shape[:2]), torch.empty_like(going)
         fuse = isinstance(scales, Fuse) or not self.layers
         z = self.linear(x) if fuse else None
         for i in range(len(self.layers)):
@@ -128,10 +128,10 @@ class LSHMA(nn.Module):
                 sure = is_sure(these, scales.exit_threshold)
                 stopped = stopped.index_fill(0, going[sure], True)
                 going, x = going[~sure], x[~sure]
-        last = self.head(z if fuse else self.linear(x))
-        if len(going) == len(logits):  # nobody stopped: also the way of training, whose logits keep their precision
-            return last, exit_layer
-        return logits.index_copy(0, going, last.to(logits.dtype)), exit_layer.index_fill(0, going, len(self.layers))
+        last, exit_layer = self.head(z if fuse else self.linear(x)), exit_layer.index_fill(0, going, len(self.layers))
+        if len(going) < len(logits):  # else as in training, whose logits keep the precision that their gradients are summed in
+            last = logits.index_copy(0, going, last.to(logits.dtype))
+        return last, exit_layer
 
     def require_whole(self, clips: Tensor) -> None:
         """Raise ValueError where clips are not (., T, D)."""
