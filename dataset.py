@@ -106,10 +106,14 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
     )
     with blocked():  # worker processes begin here
         batches = iter(loader)
-    for batch in batches:
-        if not isinstance(batch, Batch):
-            raise batch
-        yield batch.to(device)
+    try:
+        for batch in batches:
+            if not isinstance(batch, Batch):
+                raise batch
+            yield batch.to(device)
+    finally:
+        with blocked():  # and end here
+            del batches
 
 
 def alternate(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:

@@ -6,15 +6,13 @@ videos is a function of seed and epoch, and a checkpoint holds everything else.
 Shapes: V videos, N clips (packed over videos), T snippets per clip, L snippets of one video.
 """
 
-import json
 import shlex
 import sys
 import time
 from argparse import Namespace
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,68 +23,25 @@ from tqdm import tqdm
 import model
 import testing
 from dataset import Batch, hold_out, load, real_snippets, training_batches
-from evaluation import figures
-from files import atomic, checkpoint, folder
-from files.checkpoint import Checkpoint
+from files import checkpoint, folder
 from files.progress import SECONDS, bar
-from files.videos import Video, require_both_classes, require_unseen
+from files.videos import require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
 from running import resume
-from running.interrupt import Signals
 from running.loading import choose_device
-from running.resume import Paths
-
-
-class Data(NamedTuple):
-    """What a run trains, selects and reports on."""
-
-    train: list[Video]
-    validation: list[Video]  # empty without --val-share
-    test: list[Video]
-    truth: np.ndarray  # (F,) uint8 of the test videos' frames
-    digests: dict[str, str]  # of the lists and the ground truth, to notice a change before a resumption
-
-
-@dataclass
-class Progress:
-    """How far a run is. A checkpoint holds it."""
-
-    epoch: int = 0  # epochs done
-    batch: int = 0  # batches done of the next one
-    step: int = 0  # in all
-    losses: list[float] = field(default_factory=list)  # of each video since the last evaluation
-    noted: int = 0  # how many of them the log has
-    seconds: float = 0.0  # of training since the last evaluation
-    lr: float = 0.0  # of the last step
-    due: bool = False  # an evaluation comes before the next step
-    log: list[dict] = field(default_factory=list)  # losses, and evaluations: the entries with an AUC
-    best: dict | None = None  # the evaluation that is selected, with all its results
-    last: dict | None = None  # the last one
-
-    @property
-    def history(self) -> list[dict]:
-        return [entry for entry in self.log if "auc" in entry]
-
-
-@dataclass
-class Run:
-    """A training, with all it works on."""
-
-    model: LSHMA
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    options: Namespace
-    data: Data
-    paths: Paths
-    device: torch.device
-    signals: Signals = field(default_factory=Signals)
-    progress: Progress = field(default_factory=Progress)
-
-    @property
-    def selected_by(self) -> str:
-        """The name of the metric by which the best weights are chosen."""
-        return ("val_" if self.data.validation else "") + self.options.select_by
+from running.record import (
+    Data,
+    Progress,
+    Run,
+    choices,
+    content_of,
+    restore,
+    save,
+    weights_of,
+    write_log,
+    write_results,
+)
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
@@ -207,43 +162,6 @@ def evaluate(run: Run) -> None:
         tqdm.write(f"epoch {entry['epoch']}, step {after.step}: {summary_of(after.last)}{' (best)' * is_best}")
 
 
-def weights_of(run: Run, evaluation: dict) -> dict:
-    """What `best.pt` holds: all that a test needs."""
-    options = vars(run.options) | {"given": sorted(run.options.given)}
-    return {"model": run.model.state_dict(), "options": options, "video_threshold": evaluation.get("val_threshold")}
-
-
-def content_of(run: Run, progress: Progress) -> dict:
-    """What `last.pt` holds: everything that the run needs to go on as if it had not stopped."""
-    cuda = [torch.cuda.get_rng_state(run.device)] if run.device.type == "cuda" else []
-    return weights_of(run, progress.last or {}) | {
-        "digests": run.data.digests,
-        "optimizer": run.optimizer.state_dict(),
-        "scheduler": run.scheduler.state_dict(),
-        "random": [torch.get_rng_state(), *cuda],
-        "progress": asdict(progress),
-    }
-
-
-def restore(run: Run, loaded: Checkpoint) -> None:
-    """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
-    try:
-        run.progress = Progress(**loaded.run["progress"])
-        run.optimizer.load_state_dict(loaded.run["optimizer"])
-        run.scheduler.load_state_dict(loaded.run["scheduler"])
-        cpu, *cuda = loaded.run["random"]
-        torch.set_rng_state(cpu)
-        if cuda and run.device.type == "cuda":
-            torch.cuda.set_rng_state(cuda[0], run.device)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{loaded.path}: of another version: no run can go on from it ({error})") from error
-
-
-def save(run: Run) -> None:
-    """Replace the checkpoint that --use-checkpoint goes on from."""
-    checkpoint.save(run.paths.last, content_of(run, run.progress))
-
-
 def go_on(run: Run) -> None:
     """Train to the last epoch. Stopped by Ctrl-C, SIGTERM, SIGHUP or bad input, save and say how to go on."""
     with run.signals:
@@ -262,32 +180,6 @@ def go_on(run: Run) -> None:
             if isinstance(stop, KeyboardInterrupt):
                 raise KeyboardInterrupt(f"stopped after {run.progress.step} steps and saved; {remedy}") from None
             raise type(stop)(f"{stop}\nmend it and {remedy}") from stop
-
-
-def choices(run: Run, progress: Progress) -> dict[str, dict]:
-    """The evaluations to report, by the way they are chosen; best on test is what the literature reports."""
-    metric = run.options.select_by
-    validated = {f"selected by {run.selected_by}": progress.best} if run.data.validation else {}
-    best_on_test = max(progress.history, key=lambda entry: entry[metric])
-    return validated | {f"best on test by {metric}": best_on_test, "last": progress.last}
-
-
-def write_log(out_dir: Path, progress: Progress) -> None:
-    """`log.jsonl`, an entry a line."""
-    atomic.write_text(out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.log))
-
-
-def write_results(run: Run, progress: Progress) -> None:
-    """`results.json` and `training.png`, as far as the run is."""
-    results = {
-        "selected_by": run.selected_by,
-        "best": progress.best,
-        "best_on_test": choices(run, progress)[f"best on test by {run.options.select_by}"],
-        "last": progress.last,
-        "checkpoint": str(run.paths.best),
-    }
-    atomic.write_text(run.paths.out_dir / "results.json", folder.to_json(results))
-    figures.training_curves(run.paths.out_dir / "training.png", progress.history)
 
 
 def summary_of(evaluation: dict) -> str:
@@ -316,7 +208,7 @@ def read_data(options: Namespace) -> Data:
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
     test, truth = testing.read_test_set(options, why)
     require_unseen(options.train_list, videos, test, options.allow_test_in_training)
-    return Data(train, validation, test, truth, resume.digests(videos, test, truth))
+    return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
 
 
 def describe(run: Run) -> str:
@@ -325,6 +217,7 @@ def describe(run: Run) -> str:
     n_anomalous, n_used = sum(video.anomalous for video in data.train), sum(map(len, rows))
     balanced = f", {n_used // 2} of each kind, in turn" if n_used < len(data.train) else ""
     held = f"; {len(data.validation)} held out to validate" if data.validation else ""
+    held += f", {data.n_left_out:,} other crops and copies of them left out" if data.n_left_out else ""
     return (
         f"{len(data.train):,} training videos, {n_anomalous:,} anomalous{held}; {len(data.test)} test videos\n"
         f"an epoch takes {n_used:,} of the training videos{balanced}, in {len(rows):,} steps, on {run.device}"
@@ -348,17 +241,16 @@ def train(options: Namespace) -> None:
     if going_on:
         resume.require_same(options, data.digests, loaded.run)
     paths = resume.claim(options, loaded.run if going_on else None)
-    lock = folder.hold(paths.out_dir)
-
-    optimizer = make_optimizer(lshma.to(device), options)
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-    run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-    if going_on:
-        restore(run, loaded)
-    print(f"{describe(run)}; writing to {paths.out_dir}", flush=True)
-    go_on(run)
-    for name, evaluation in choices(run, run.progress).items():
-        print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
-    testing.warn_of_smoothing(run.progress.last)
-    print(f"checkpoints, log, results and figures in {paths.out_dir}")
-    lock.close()
+    with folder.held(paths.out_dir):
+        folder.write_options(paths.out_dir, options)
+        optimizer = make_optimizer(lshma.to(device), options)
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
+        if going_on:
+            restore(run, loaded)
+        print(f"{describe(run)}; writing to {paths.out_dir}", flush=True)
+        go_on(run)
+        for name, evaluation in choices(run, run.progress).items():
+            print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
+        testing.warn_of_smoothing(run.progress.last)
+        print(f"checkpoints, log, results and figures in {paths.out_dir}")

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from files import atomic
 
@@ -68,22 +68,25 @@ def take(out_dir: Path) -> bool:
     return True
 
 
-def hold(out_dir: Path) -> BinaryIO:
-    """Keep other processes from going on with the run for as long as this one lives and has the result.
+@contextmanager
+def held(out_dir: Path) -> Iterator[None]:
+    """Keep other processes from going on with the run while the block lasts; a killed process keeps nobody off.
 
     Raises ValueError where another process does already. Where the system has no such locks, nobody is kept off.
     """
-    file = open(out_dir / ".lock", "wb")  # noqa: SIM115, open until the process ends
-    try:
-        import fcntl
+    with open(out_dir / ".lock", "wb") as file:
+        try:
+            import fcntl
 
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise ValueError(f"{out_dir}: another process is going on with this run; wait for its end, or stop it") from None
-    return file
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise ValueError(
+                    f"{out_dir}: another process is going on with this run; wait for its end, or stop it"
+                ) from None
+        yield
 
 
 def write_options(out_dir: Path, options: Namespace) -> None:

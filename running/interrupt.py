@@ -26,9 +26,10 @@ class Signals:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self.before[number] = signal.signal(number, self.handle)
 
-    def __exit__(self, *_) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if kind is not KeyboardInterrupt:  # then the process ends, and a second signal must not disturb that
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
     def handle(self, *_) -> None:
         again, self.asked = self.asked, True
@@ -47,8 +48,7 @@ class Signals:
 
     def ignore(self) -> None:
         """From here to the end of the block none of them stops anything: the run is being saved."""
-        for number in self.before:
-            signal.signal(number, signal.SIG_IGN)
+        self.asked = True
 
 
 @contextmanager

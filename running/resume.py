@@ -106,10 +106,7 @@ def claim(options: Namespace, content: dict | None) -> Paths:
     if options.out_dir:
         paths = paths_of(options, content, Path(options.out_dir))
         folder.require_writable([*(paths.out_dir / name for name in outputs), paths.last, paths.best])
-    if content is None:
-        return paths_of(options, content, folder.claim(options))
-    folder.write_options(paths.out_dir, options)
-    return paths
+    return paths_of(options, content, folder.claim(options)) if content is None else paths
 
 
 def out_dir_of(options: Namespace, content: dict) -> Path:

@@ -20,7 +20,7 @@ from evaluation.scores import read_scores
 from files import checkpoint, folder
 from files.labels import label_of
 from model import FUSE
-from running.interrupt import Signals
+from running.interrupt import STOPS, Signals
 from running.loading import load_model
 from testing import warn_of_smoothing
 
@@ -82,7 +82,7 @@ def test_a_folder_belongs_to_one_run(tmp_path, monkeypatch):
 
 
 def test_two_processes_do_not_go_on_with_one_run(trained, run):
-    script = "import sys, time; from pathlib import Path; from files import folder; lock = folder.hold(Path(sys.argv[1])); "
+    script = "import sys, time; from pathlib import Path; from files import folder\nwith folder.held(Path(sys.argv[1])): "
     script += "print('held', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", script, trained.path / "run"], cwd=ROOT, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"held\n"
@@ -232,15 +232,19 @@ def test_a_signal_that_was_ignored_stays_ignored():
 
 
 def test_a_signal_waits_for_what_is_held_and_comes_once():
-    signals, done = Signals(), []
+    signals, done, before = Signals(), [], {number: signal.getsignal(number) for number in STOPS}
     with signals, pytest.raises(KeyboardInterrupt):
         with signals.held():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("held")
         done.append("never")
     assert done == ["held"]
-    with signals:
-        os.kill(os.getpid(), signal.SIGTERM)  # asked already: the run is on its way out
+    with pytest.raises(KeyboardInterrupt), signals:
+        os.kill(os.getpid(), signal.SIGTERM)  # asked already: the run is being saved
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGTERM)  # and ends: nothing disturbs that
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_a_log_file_gets_a_line_every_half_minute(toy, monkeypatch):

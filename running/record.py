@@ -1,0 +1,133 @@
+"""How far a training is, and what it writes of that: checkpoints, log, results and a figure."""
+
+import json
+from argparse import Namespace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from evaluation import figures
+from files import atomic, checkpoint, folder
+from files.checkpoint import Checkpoint
+from files.videos import Video
+from model import LSHMA
+from running.interrupt import Signals
+from running.resume import Paths
+
+
+class Data(NamedTuple):
+    """What a run trains, selects and reports on."""
+
+    train: list[Video]
+    validation: list[Video]  # empty without --val-share
+    n_left_out: int  # other crops of the validation videos, and videos with their content
+    test: list[Video]
+    truth: np.ndarray  # (F,) uint8 of the test videos' frames
+    digests: dict[str, str]  # of the lists and the ground truth, to notice a change before a resumption
+
+
+@dataclass
+class Progress:
+    """How far a run is. A checkpoint holds it."""
+
+    epoch: int = 0  # epochs done
+    batch: int = 0  # batches done of the next one
+    step: int = 0  # in all
+    losses: list[float] = field(default_factory=list)  # of each video since the last evaluation
+    noted: int = 0  # how many of them the log has
+    seconds: float = 0.0  # of training since the last evaluation
+    lr: float = 0.0  # of the last step
+    due: bool = False  # an evaluation comes before the next step
+    log: list[dict] = field(default_factory=list)  # losses, and evaluations: the entries with an AUC
+    best: dict | None = None  # the evaluation that is selected, with all its results
+    last: dict | None = None  # the last one
+
+    @property
+    def history(self) -> list[dict]:
+        return [entry for entry in self.log if "auc" in entry]
+
+
+@dataclass
+class Run:
+    """A training, with all it works on."""
+
+    model: LSHMA
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    options: Namespace
+    data: Data
+    paths: Paths
+    device: torch.device
+    signals: Signals = field(default_factory=Signals)
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def selected_by(self) -> str:
+        """The name of the metric by which the best weights are chosen."""
+        return ("val_" if self.data.validation else "") + self.options.select_by
+
+
+def weights_of(run: Run, evaluation: dict) -> dict:
+    """What `best.pt` holds: all that a test needs."""
+    options = vars(run.options) | {"given": sorted(run.options.given)}
+    return {"model": run.model.state_dict(), "options": options, "video_threshold": evaluation.get("val_threshold")}
+
+
+def content_of(run: Run, progress: Progress) -> dict:
+    """What `last.pt` holds: everything that the run needs to go on as if it had not stopped."""
+    cuda = [torch.cuda.get_rng_state(run.device)] if run.device.type == "cuda" else []
+    return weights_of(run, progress.last or {}) | {
+        "digests": run.data.digests,
+        "optimizer": run.optimizer.state_dict(),
+        "scheduler": run.scheduler.state_dict(),
+        "random": [torch.get_rng_state(), *cuda],
+        "progress": asdict(progress),
+    }
+
+
+def restore(run: Run, loaded: Checkpoint) -> None:
+    """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
+    try:
+        run.progress = Progress(**loaded.run["progress"])
+        run.optimizer.load_state_dict(loaded.run["optimizer"])
+        run.scheduler.load_state_dict(loaded.run["scheduler"])
+        cpu, *cuda = loaded.run["random"]
+        torch.set_rng_state(cpu)
+        if cuda and run.device.type == "cuda":
+            torch.cuda.set_rng_state(cuda[0], run.device)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{loaded.path}: of another version: no run can go on from it ({error})") from error
+
+
+def save(run: Run) -> None:
+    """Replace the checkpoint that --use-checkpoint goes on from."""
+    checkpoint.save(run.paths.last, content_of(run, run.progress))
+
+
+def choices(run: Run, progress: Progress) -> dict[str, dict]:
+    """The evaluations to report, by the way they are chosen; best on test is what the literature reports."""
+    metric = run.options.select_by
+    validated = {f"selected by {run.selected_by}": progress.best} if run.data.validation else {}
+    best_on_test = max(progress.history, key=lambda entry: entry[metric])
+    return validated | {f"best on test by {metric}": best_on_test, "last": progress.last}
+
+
+def write_log(out_dir: Path, progress: Progress) -> None:
+    """`log.jsonl`, an entry a line."""
+    atomic.write_text(out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.log))
+
+
+def write_results(run: Run, progress: Progress) -> None:
+    """`results.json` and `training.png`, as far as the run is."""
+    results = {
+        "selected_by": run.selected_by,
+        "best": progress.best,
+        "best_on_test": choices(run, progress)[f"best on test by {run.options.select_by}"],
+        "last": progress.last,
+        "checkpoint": str(run.paths.best),
+    }
+    atomic.write_text(run.paths.out_dir / "results.json", folder.to_json(results))
+    figures.training_curves(run.paths.out_dir / "training.png", progress.history)
