@@ -16,7 +16,7 @@ import option
 from experiments import compare
 from experiments.grid import PARSERS, ROWS, Grid
 from files import atomic
-from running.interrupt import Signals
+from running.interrupt import SIGNALS
 
 
 def assignment(text: str) -> tuple[str, list[str]]:
@@ -46,7 +46,7 @@ def main() -> None:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
     args, flags = parser.parse_args(given[:cut]), given[cut + 1 :]
-    with option.exit_codes(), Signals():
+    with option.exit_codes(), SIGNALS:
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from files.features import checksum, load_features
 from files.videos import Video
-from running.interrupt import blocked, obey_parent_alone
+from running.interrupt import SIGNALS, blocked, obey_parent_alone
 
 CLIPS_PER_TEST_BATCH = {"cpu": 512, "cuda": 8192}  # what fits the caches of the one and fills the other
 
@@ -104,7 +104,7 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
         worker_init_fn=obey_parent_alone,
         pin_memory=device.type == "cuda",
     )
-    with blocked():  # worker processes begin here
+    with SIGNALS.held(), blocked():  # worker processes begin here
         batches = iter(loader)
     try:
         for batch in batches:
@@ -112,7 +112,7 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
                 raise batch
             yield batch.to(device)
     finally:
-        with blocked():  # and end here
+        with SIGNALS.held():  # and end here
             del batches
 
 

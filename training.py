@@ -29,6 +29,7 @@ from files.videos import require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
 from running import resume
+from running.interrupt import SIGNALS
 from running.loading import choose_device
 from running.record import (
     Data,
@@ -79,23 +80,22 @@ def train_epoch(run: Run) -> None:
     what = f"epoch {progress.epoch + 1}/{options.max_epoch}"
     with closing(loader) as data, bar(None, what, len(rows), initial=progress.batch, unit="step") as line:
         for batch in data:
-            with run.signals.held():
+            with SIGNALS.held():
                 line.set_postfix_str(f"step {progress.step + 1}, loss {train_batch(run, batch):.3f}", refresh=False)
                 line.update()
-                progress.due = progress.batch == len(rows) or passes(
-                    options.eval_every, progress.batch, size=options.batch_size
-                )
-                if progress.batch == len(rows):
+                at_end = progress.batch == len(rows)
+                progress.due = at_end or passes(options.eval_every, progress.batch, size=options.batch_size)
+                if at_end:
                     progress.epoch, progress.batch = progress.epoch + 1, 0
                     run.scheduler.step()
-                if time.monotonic() - noted > SECONDS and not progress.due:
+                if progress.due:
+                    break
+                if time.monotonic() - noted > SECONDS:
                     note_loss(run)
                     noted = time.monotonic()
-                if time.monotonic() - saved > 60 * options.save_minutes and not progress.due:
+                if time.monotonic() - saved > 60 * options.save_minutes:
                     save(run)
                     saved = time.monotonic()
-            if progress.due:
-                break
 
 
 def train_batch(run: Run, batch: Batch) -> float:
@@ -150,7 +150,7 @@ def evaluate(run: Run) -> None:
     after = replace(progress, log=[*progress.log, entry], losses=[], noted=0, seconds=0.0, due=False)
     after.last = entry | tested.results
     is_best = progress.best is None or entry[run.selected_by] > progress.best[run.selected_by]
-    with run.signals.held():
+    with SIGNALS.held():
         if is_best:
             after.best = after.last
             testing.write_scores(run.paths.out_dir / "scores.npz", tested)
@@ -164,15 +164,15 @@ def evaluate(run: Run) -> None:
 
 def go_on(run: Run) -> None:
     """Train to the last epoch. Stopped by Ctrl-C, SIGTERM, SIGHUP or bad input, save and say how to go on."""
-    with run.signals:
+    with SIGNALS:
         try:
             if not run.paths.last.exists():
-                with run.signals.held():
+                with SIGNALS.held():
                     save(run)
             while run.progress.due or run.progress.epoch < run.options.max_epoch:
                 evaluate(run) if run.progress.due else train_epoch(run)
         except (KeyboardInterrupt, ValueError, OSError) as stop:
-            run.signals.ignore()
+            SIGNALS.ignore()
             with suppress(OSError):  # a full disk: the checkpoint from before stands
                 save(run)
             command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]

@@ -22,6 +22,7 @@ class Signals:
         self.before: dict[int, object] = {}
 
     def __enter__(self) -> None:
+        self.holding = self.asked = False
         for number in STOPS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self.before[number] = signal.signal(number, self.handle)
@@ -38,17 +39,20 @@ class Signals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        self.holding = True
+        outer, self.holding = self.holding, True
         try:
             yield
         finally:
-            self.holding = False
-        if self.asked:
+            self.holding = outer
+        if self.asked and not outer:
             raise KeyboardInterrupt
 
     def ignore(self) -> None:
         """From here to the end of the block none of them stops anything: the run is being saved."""
         self.asked = True
+
+
+SIGNALS = Signals()  # a process has one set of handlers; who holds or asks anywhere means these
 
 
 @contextmanager

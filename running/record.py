@@ -14,7 +14,6 @@ from files import atomic, checkpoint, folder
 from files.checkpoint import Checkpoint
 from files.videos import Video
 from model import LSHMA
-from running.interrupt import Signals
 from running.resume import Paths
 
 
@@ -61,7 +60,6 @@ class Run:
     data: Data
     paths: Paths
     device: torch.device
-    signals: Signals = field(default_factory=Signals)
     progress: Progress = field(default_factory=Progress)
 
     @property
