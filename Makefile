@@ -1,6 +1,7 @@
 # make demo   see the whole project work on a synthetic set
 # make test   run the tests
-# Both make .venv and install into it, unless a virtual environment is active: then that one is used as it is.
+# make lint   check the code's form
+# Each makes .venv and install into it, unless a virtual environment is active: then that one is used as it is.
 
 PYTHON ?= $(if $(VIRTUAL_ENV)$(CONDA_PREFIX),python,.venv/bin/python)
 READY = $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
@@ -8,7 +9,7 @@ READY = $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)
 UCF = --feature-root demo/UCFClipFeatures --test-list demo/list/ucf_CLIP_rgbtest.csv --gt-path demo/list/gt_ucf.npy
 LONG = --feature-root demo/LongTermFeatures --test-list demo/list/lt_CLIP_test.csv --gt-path demo/list/gt_lt.npy
 
-.PHONY: demo test
+.PHONY: demo test lint
 
 demo: $(READY)
 	rm -rf demo
@@ -19,6 +20,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(PYTHON) -m pytest -q
+
+lint: $(READY)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 
 .venv/installed: requirements.txt tests/requirements.txt
 	python3 -m venv .venv
