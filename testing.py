@@ -134,7 +134,7 @@ def results_of(prediction: Prediction, columns: dict[str, Scores], truth: np.nda
     n_snippets, n_key = len(smoothed.scores), prediction.key_exits.sum()
     return {
         **next(iter(areas.values()))._asdict(),
-        "smoothings": {name: {"auc": found.auc, "ap": found.ap} for name, found in areas.items()},
+        "smoothings": {name: {"auc": area.auc, "ap": area.ap} for name, area in areas.items()},
         **{name: None if np.isnan(value) else value for name, value in of_videos.items()},  # NaN is no JSON
         "n_videos": len(smoothed.videos),
         "n_snippets": n_snippets,

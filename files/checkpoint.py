@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from files import atomic
+from option import flag_of
 
 FORMAT = "lshma 1"
 WRAPPED = re.compile(r"^(module\.|_orig_mod\.|model\.)+")  # of DataParallel, torch.compile and Lightning
@@ -132,12 +133,12 @@ def require_weight(name: Any, value: Any, path: str | Path) -> Tensor:
 def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -> None:
     """Put weights into a model built with `options`. Raises ValueError that says which option disagrees, with both values."""
     weights, path = checkpoint.weights, checkpoint.path
-    found = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
-    if "position" in weights and weights["position"].dim() == 2:
-        found["attn_window"], found["visual_width"] = weights["position"].shape
-    for name, value in found.items():
+    trained = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
+    if weights["position"].dim() == 2:
+        trained["attn_window"], trained["visual_width"] = weights["position"].shape
+    for name, value in trained.items():
         if value != getattr(options, name):
-            flag = "--" + name.replace("_", "-")
+            flag = flag_of(name)
             raise ValueError(
                 f"{path}: trained with {flag} {value}, but {flag} is {getattr(options, name)}; pass {flag} {value}, "
                 f"or use the scripts of the data set it was trained on"

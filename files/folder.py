@@ -23,9 +23,7 @@ def claim(options: Namespace) -> Path:
     if options.out_dir:
         out_dir = Path(options.out_dir)
         if not take(out_dir):
-            raise ValueError(
-                f"--out-dir {out_dir} is the folder of another run (its options.json is there); choose another one"
-            )
+            raise taken(out_dir)
     else:
         name = f"runs/{options.data_set}-{time.strftime('%Y%m%d-%H%M%S')}"
         names = (Path(name + (f"-{n}" if n > 1 else "")) for n in range(1, 10**6))
@@ -38,7 +36,11 @@ def claim(options: Namespace) -> Path:
 def require_free(out_dir: str | Path | None) -> None:
     """Raise ValueError where this is the folder of a run."""
     if out_dir and Path(out_dir, "options.json").exists():
-        raise ValueError(f"--out-dir {out_dir} is the folder of another run (its options.json is there); choose another one")
+        raise taken(out_dir)
+
+
+def taken(out_dir: str | Path) -> ValueError:
+    return ValueError(f"--out-dir {out_dir} is the folder of another run (its options.json is there); choose another one")
 
 
 @contextmanager
