@@ -1,7 +1,7 @@
 # make demo   see the whole project work on a synthetic set
 # make test   run the tests
 # make lint   check the code's form
-# Each makes .venv and install into it, unless a virtual environment is active: then that one is used as it is.
+# Each makes .venv and installs into it, unless a virtual environment is active: then that one is used as it is.
 
 PYTHON ?= $(if $(VIRTUAL_ENV)$(CONDA_PREFIX),python,.venv/bin/python)
 READY = $(if $(filter .venv/bin/python,$(PYTHON)),.venv/installed)

@@ -16,7 +16,7 @@ import option
 from experiments import compare
 from experiments.grid import PARSERS, ROWS, Grid
 from files import atomic
-from running.interrupt import SIGNALS
+from files.interrupt import SIGNALS
 
 
 def assignment(text: str) -> tuple[str, list[str]]:
@@ -28,18 +28,18 @@ def assignment(text: str) -> tuple[str, list[str]]:
 
 
 parser = option.Parser("Rows of options x seeds, each a run; then one table and one figure of them all.")
-flag = parser.add_argument
-flag("script", choices=tuple(PARSERS), help="what is run")
-flag("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")
-flag("--vary", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="a row for each value; where what "
+add = parser.add_argument
+add("script", choices=tuple(PARSERS), help="what is run")
+add("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")
+add("--vary", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="a row for each value; where what "
      "follows -- has {OPTION}, the value is put there")  # fmt: skip
-flag("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="choose for each row the value that "
+add("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="choose for each row the value that "
      "validates best with the first seed")  # fmt: skip
-flag("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
-flag("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
-flag("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
-flag("--metric", choices=tuple(compare.METRICS), default="auc", help="what the figure shows, and the table first")
-flag("--out-dir", required=True, type=Path, help="folder for all runs, and for table.md, cells.csv and figure.png")
+add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
+add("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
+add("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
+add("--metric", choices=tuple(compare.METRICS), default="auc", help="what the figure shows, and the table first")
+add("--out-dir", required=True, type=Path, help="folder for all runs, and for table.md, cells.csv and figure.png")
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
         table = compare.to_markdown(lines, args.metric)
         atomic.write_text(args.out_dir / "table.md", table)
         compare.draw(grid, lines, args.out_dir / "figure.png")
-    print(f"{table}table, cells, figure and all runs in {args.out_dir}")
+        print(f"{table}table, cells, figure and all runs in {args.out_dir}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how
 def main(options: Namespace) -> None:
     resolve_variant(options)
     device = choose_device(options.device)
-    videos = testing.videos_of(options.train_list, options, "--visual-width says the width")
+    videos = testing.videos_of(options.train_list, options)
     lshma = model.build(options).to(device)
     data = testing.packed(videos, options)
     rows = range(min(N_VIDEOS, len(videos)))
@@ -79,7 +79,7 @@ def main(options: Namespace) -> None:
     @torch.inference_mode()
     def test(forward: Callable) -> None:
         for batch in batches:
-            forward(batch.clips, batch.starts, key_clips=options.keyclip_test, scales=testing.scales_of(options))
+            forward(batch.clips, batch.starts, key_clips=options.keyclip_test, scales=model.scales_of(options))
 
     def whole(*args, **how) -> torch.Tensor:
         return lshma(*args, **how).logits

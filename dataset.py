@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from files.features import checksum, load_features
+from files.interrupt import SIGNALS, blocked, obey_parent_alone
 from files.videos import Video
-from running.interrupt import SIGNALS, blocked, obey_parent_alone
 
 CLIPS_PER_TEST_BATCH = {"cpu": 512, "cuda": 8192}  # what fits the caches of the one and fills the other
 

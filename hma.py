@@ -163,16 +163,15 @@ class HMA(nn.Module):
             return y, memory
         strength, newest = self.strengths(entry, k, odds)
         age = torch.cat((memory.age + (memory.age >= 0), memory.age.new_zeros(len(x), 1)), 1)
-        known = memory.strength
-        keep = survivors(self.forgetting, torch.cat((known, newest.unsqueeze(1)), 1), age)  # (B, M)
+        keep = survivors(self.forgetting, torch.cat((memory.strength, newest.unsqueeze(1)), 1), age)  # (B, M)
         stream = torch.arange(len(x), device=x.device).unsqueeze(1)
         return y, Memory(
             torch.cat((memory.entries, entry.to(memory.entries).unsqueeze(1)), 1)[stream, keep],
-            torch.cat((known, strength.unsqueeze(1)), 1)[stream, keep],
+            torch.cat((memory.strength, strength.unsqueeze(1)), 1)[stream, keep],
             age[stream, keep],
         )
 
-    def compress(self, x: Tensor) -> "Compressed":
+    def compress(self, x: Tensor) -> Compressed:
         """Normalise and compress: (N, T, D) -> k (N, T, D), c (N, T, D/2), and c as it is remembered."""
         k = self.norm1(x)
         c = self.compress_memory(k)

@@ -36,10 +36,11 @@ def similarity(clips: Tensor) -> Tensor:
     The minimum over 64 channel blocks of the mean over T/2 snippet pairs of (cosine + 1) / 2; a cosine with a zero vector
     counts as 0. Always in float32: rounding to float16 flips decisions.
     """
-    return torch.cat([_similarity(chunk.float()) for chunk in clips.split(CHUNK)])
+    return torch.cat([chunk_similarity(chunk.float()) for chunk in clips.split(CHUNK)])
 
 
-def _similarity(clips: Tensor) -> Tensor:
+def chunk_similarity(clips: Tensor) -> Tensor:
+    """`similarity` of a few float32 clips at once."""
     first, second = clips.unflatten(2, (N_BLOCKS, -1)).chunk(2, dim=1)  # (N, T, D) -> 2 x (N, T/2, 64, D/64)
     dot = (first * second).sum(-1)  # (N, T/2, 64)
     cosine = dot * inverse_norm(first) * inverse_norm(second)
@@ -51,7 +52,7 @@ def inverse_norm(x: Tensor) -> Tensor:
     return x.square().sum(-1).clamp_min(1e-16).rsqrt()
 
 
-def _is_key(difference: Tensor, previous: Tensor, n: Tensor) -> Tensor:
+def is_key(difference: Tensor, previous: Tensor, n: Tensor) -> Tensor:
     """Clip n is key if |d_n| > j_n > 0, where j_n = |d_n - d_(n-1)| / 2, the deviation of its last two differences."""
     threshold = (difference - previous).abs() / 2
     return (n < N_ALWAYS_KEY) | ((threshold > 0) & (difference.abs() > threshold))
@@ -63,11 +64,11 @@ def select(clips: Tensor, starts: Tensor) -> Tensor:
     d = s - s.roll(1)  # across a video's start these are wrong, and never read: its first clips are always key
     n = torch.arange(len(s), device=s.device)
     n = n - starts[torch.searchsorted(starts, n, right=True) - 1]
-    return _is_key(d, d.roll(1), n)
+    return is_key(d, d.roll(1), n)
 
 
 def step(clips: Tensor, gate: Gate) -> tuple[Tensor, Gate]:
     """One clip of each of B streams: (B, T, D) -> (B,) bool, and the gate for the next clip."""
     s = similarity(clips).double()
     d = s - gate.similarity
-    return _is_key(d, gate.difference, gate.n_clips), Gate(s, d, gate.n_clips + 1)
+    return is_key(d, gate.difference, gate.n_clips), Gate(s, d, gate.n_clips + 1)

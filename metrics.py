@@ -2,8 +2,8 @@
 
     python metrics.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
 
-SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames; scores.py
-says what else it may hold. Prints a table and writes SCORES.json. Needs no torch.
+SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames;
+evaluation/scores.py says what else it may hold. Prints a table and writes SCORES.json. Needs no torch.
 """
 
 import json
@@ -39,8 +39,8 @@ def main() -> None:
         out = out_of(args)
         results = evaluate(scores, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, scores))
         atomic.write_text(out, json.dumps(results, indent=2) + "\n")
-    print(tables.text({Path(args.scores).name: results}))
-    print(f"figures in {out}")
+        print(tables.text({Path(args.scores).name: results}))
+        print(f"figures in {out}")
 
 
 def out_of(args: Namespace) -> Path:

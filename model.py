@@ -129,7 +129,9 @@ class LSHMA(nn.Module):
                 stopped = stopped.index_fill(0, going[sure], True)
                 going, x = going[~sure], x[~sure]
         last, exit_layer = self.head(z if fuse else self.linear(x)), exit_layer.index_fill(0, going, len(self.layers))
-        if len(going) < len(logits):  # else as in training, whose logits keep the precision that their gradients are summed in
+        if len(going) < len(
+            logits
+        ):  # else the head's own tensor goes out, in the precision in which training sums its gradients
             last = logits.index_copy(0, going, last.to(logits.dtype))
         return last, exit_layer
 
@@ -215,6 +217,11 @@ def build(options: Namespace) -> LSHMA:
         drop_attn_rate=options.drop_attn_rate,
         drop_qkv_rate=options.drop_qkv_rate,
     )
+
+
+def scales_of(options: Namespace) -> Fuse | Select:
+    """What is scored in testing."""
+    return FUSE if options.scales == "fuse" else Select(options.exit_threshold)
 
 
 def is_sure(logits: Tensor, exit_threshold: float) -> Tensor:

@@ -6,6 +6,7 @@ work, what cannot be.
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,14 +31,16 @@ class Range:
     open: str = ""  # "(" where low is not among them, ")" where high is not
 
     def __contains__(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
         above = value > self.low if "(" in self.open else value >= self.low
         below = value < self.high if ")" in self.open else value <= self.high
         return above and below and (self.multiple == 1 or value % self.multiple == 0)
 
     def __str__(self) -> str:
         multiple = f"a multiple of {self.multiple}, " if self.multiple > 1 else ""
-        low = f"{'above' if '(' in self.open else 'at least'} {self.low:g}" if self.low > -1e9 else ""
-        high = f"{'below' if ')' in self.open else 'at most'} {self.high:g}" if self.high < 1e9 else "finite"
+        low = f"{'above' if '(' in self.open else 'at least'} {self.low:g}" if self.low > -math.inf else ""
+        high = f"{'below' if ')' in self.open else 'at most'} {self.high:g}" if self.high < math.inf else "finite"
         return multiple + " and ".join(part for part in (low, high) if part)
 
 
@@ -59,7 +62,7 @@ FLAGS = {
         Flag("visual_layers", int, Range(0, 256), "HMA layers; 0 = a plain head on the features"),
         Flag("attn_window", int, Range(2, 1024, 2), "snippets per clip, even"),
         Flag("cache_keep_max_len", int, Range(1, 4096), "a layer remembers one clip less than this; 1 = no memory"),
-        Flag("p", float, Range(-1e9, 1e9), "share of plain attention added to the memory's"),
+        Flag("p", float, Range(), "share of plain attention added to the memory's"),
         Flag("variant", str, tuple(VARIANTS), "the method as the paper says, or as the released code does"),
         Flag("forgetting", str, ("ebbinghaus", "fifo", "salience", "released"), "which clip a full memory drops; None = the "
              "variant's"),
@@ -73,9 +76,9 @@ FLAGS = {
         Flag("seed", int, Range(0, 2**63, open=")"), "of the weights, the order of the videos, dropout and dropped snippets"),
         Flag("max_epoch", int, Range(1, 10**9), "epochs"),
         Flag("batch_size", int, Range(1, 10**9), "videos per optimiser step"),
-        Flag("lr", float, Range(0, 1e9, open="("), "learning rate of AdamW"),
+        Flag("lr", float, Range(0, open="("), "learning rate of AdamW"),
         Flag("weight_decay", float, COUNT, "weight decay of AdamW"),
-        Flag("scheduler_rate", float, Range(0, 1e9, open="("), "factor on the learning rate at each milestone"),
+        Flag("scheduler_rate", float, Range(0, open="("), "factor on the learning rate at each milestone"),
         Flag("scheduler_milestones", int, Range(1, 10**9), "epochs after which the learning rate drops", many=True),
         Flag("keyclip_train", SWITCH, None, "train on key clips only (KCG)"),
         Flag("eval_every", int, COUNT, "videos between evaluations within an epoch; 0 = at each epoch's end only"),
@@ -104,8 +107,8 @@ FLAGS = {
         Flag("train_list", str, None, "CSV with the header path,label"),
         Flag("test_list", str, None, "CSV with the header path,label or path,label,frames"),
         Flag("gt_path", str, None, "ground truth of the test list's frames, 0 or 1 (.npy)"),
-        Flag("feature_root", str, None, "folder in which alone the lists' paths are looked for (by their longest tail that "
-             "exists)"),
+        Flag("feature_root", str, None, "the only folder in which listed files are looked for, by the longest tail of "
+             "their paths that exists"),
         Flag("zero_non_finite", SWITCH, None, "set NaN and infinite features to zero instead of stopping", False),
         Flag("hold_last", SWITCH, None, "features may lack a video's last snippet, as where it was rounded down: its "
              "last score holds to the video's end", False),
@@ -225,9 +228,13 @@ def resolve_variant(options: argparse.Namespace) -> None:
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """What the user gave wrongly ends as one message and exit code 2, a stop by the user as 130."""
+    """Bad input ends as one message and exit code 2, a stop by the user as 130."""
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

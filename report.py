@@ -18,7 +18,7 @@ def main() -> None:
     args = parser.parse_args()
     with exit_codes():
         path = page.write(args.run_dir)
-    print(f"report in {path}, its figures in {args.run_dir / 'figures'}")
+        print(f"report in {path}, its figures in {args.run_dir / 'figures'}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import model
 from dataset import PackedVideos, load, real_snippets, test_batches
 from evaluation import curves, evaluate, figures, page, scores, tables
 from evaluation.scores import Scores, columns_of
@@ -22,9 +21,9 @@ from files import atomic, folder
 from files.progress import bar
 from files.truth import read_ground_truth
 from files.videos import Video, read_videos, require_distinct
-from model import LSHMA
+from model import LSHMA, scales_of
 from option import MODEL, TESTING, flag_of
-from running.loading import choose_device, load_model
+from running.loading import autocast, choose_device, load_model
 
 FAR_BETTER = 0.02  # unsmoothed, in AUC or AP: then the smoothing averages short events away
 
@@ -51,16 +50,6 @@ class Tested(NamedTuple):
     @property
     def scores(self) -> Scores:
         return next(iter(self.columns.values()))
-
-
-def autocast(options: Namespace, device: torch.device) -> torch.autocast:
-    """The context in which matrix products have the precision of --precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
-
-
-def scales_of(options: Namespace) -> model.Fuse | model.Select:
-    """What is scored in testing."""
-    return model.FUSE if options.scales == "fuse" else model.Select(options.exit_threshold)
 
 
 def packed(videos: Sequence[Video], options: Namespace, drop: float = 0.0) -> PackedVideos:
@@ -192,15 +181,15 @@ def note_differences(options: Namespace, trained: dict | None) -> None:
             print(f"note: {flag_of(name)[2:]} is {getattr(options, name)} here, and was {value} in the training")
 
 
-def videos_of(path: str, options: Namespace, why: str) -> list[Video]:
+def videos_of(path: str, options: Namespace, why: str = "--visual-width says the width") -> list[Video]:
     """The videos of a list, every feature file found, read and checked; `why` says who sets the features' width."""
     how = {"width": options.visual_width, "zero_non_finite": options.zero_non_finite, "hold_last": options.hold_last}
     return read_videos(path, options.feature_root, options.data_set, why=why, **how)
 
 
-def read_test_set(options: Namespace, why: str) -> tuple[list[Video], np.ndarray]:
+def read_test_set(options: Namespace, **why: str) -> tuple[list[Video], np.ndarray]:
     """The videos of --test-list and the (F,) ground truth of --gt-path, checked against each other."""
-    videos = videos_of(options.test_list, options, why)
+    videos = videos_of(options.test_list, options, **why)
     require_distinct(options.test_list, videos)
     return videos, read_ground_truth(options.gt_path, videos, options.test_list)
 
@@ -213,7 +202,7 @@ def test(options: Namespace) -> None:
     folder.require_free(options.out_dir)
     lshma, options, loaded = load_model(options.model_path, options)
     note_differences(options, loaded.options)
-    videos, truth = read_test_set(options, f"{options.model_path} was trained on this width")
+    videos, truth = read_test_set(options, why=f"{options.model_path} was trained on this width")
     outputs = ("results.json", "scores.npz", "timelines.png")
     if options.out_dir:
         folder.require_writable([Path(options.out_dir, name) for name in outputs])

@@ -24,25 +24,14 @@ import model
 import testing
 from dataset import Batch, hold_out, load, real_snippets, training_batches
 from files import checkpoint, folder
+from files.interrupt import SIGNALS
 from files.progress import SECONDS, bar
 from files.videos import require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
-from running import resume
-from running.interrupt import SIGNALS
-from running.loading import choose_device
-from running.record import (
-    Data,
-    Progress,
-    Run,
-    choices,
-    content_of,
-    restore,
-    save,
-    weights_of,
-    write_log,
-    write_results,
-)
+from running import record, resume
+from running.loading import autocast, choose_device
+from running.record import Data, Progress, Run
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
@@ -94,14 +83,14 @@ def train_epoch(run: Run) -> None:
                     note_loss(run)
                     noted = time.monotonic()
                 if time.monotonic() - saved > 60 * options.save_minutes:
-                    save(run)
+                    record.save(run)
                     saved = time.monotonic()
 
 
 def train_batch(run: Run, batch: Batch) -> float:
     """One optimiser step; returns its loss. Raises ValueError where a loss is not finite, before the weights change."""
     began, progress = time.perf_counter(), run.progress
-    with testing.autocast(run.options, run.device):
+    with autocast(run.options, run.device):
         out = run.model(batch.clips, batch.starts, key_clips=run.options.keyclip_train, scales=model.FUSE)
     losses = loss_of(out.logits, batch)
 
@@ -133,13 +122,13 @@ def note_loss(run: Run) -> None:
     progress = run.progress
     progress.log.append(entry_of(progress, progress.losses[progress.noted :]))
     progress.noted = len(progress.losses)
-    write_log(run.paths.out_dir, progress)
+    record.write_log(run.paths.out_dir, progress)
 
 
 def evaluate(run: Run) -> None:
     """Score the test set, and the validation videos if there are any; log it, keep the best weights, save.
 
-    Where it cannot be written it counts as not made: it will be, after a resumption.
+    If writing fails, the progress stays as it was, and the resumed run evaluates again.
     """
     data, options, progress = run.data, run.options, run.progress
     tested = testing.score(run.model, data.test, data.truth, options, run.device)
@@ -154,10 +143,10 @@ def evaluate(run: Run) -> None:
         if is_best:
             after.best = after.last
             testing.write_scores(run.paths.out_dir / "scores.npz", tested)
-            checkpoint.save(run.paths.best, weights_of(run, after.last))
-        write_log(run.paths.out_dir, after)
-        write_results(run, after)
-        checkpoint.save(run.paths.last, content_of(run, after))
+            checkpoint.save(run.paths.best, record.weights_of(run, after.last))
+        record.write_log(run.paths.out_dir, after)
+        record.write_results(run, after)
+        checkpoint.save(run.paths.last, record.content_of(run, after))
         run.progress = after
         tqdm.write(f"epoch {entry['epoch']}, step {after.step}: {summary_of(after.last)}{' (best)' * is_best}")
 
@@ -168,13 +157,13 @@ def go_on(run: Run) -> None:
         try:
             if not run.paths.last.exists():
                 with SIGNALS.held():
-                    save(run)
+                    record.save(run)
             while run.progress.due or run.progress.epoch < run.options.max_epoch:
                 evaluate(run) if run.progress.due else train_epoch(run)
         except (KeyboardInterrupt, ValueError, OSError) as stop:
             SIGNALS.ignore()
             with suppress(OSError):  # a full disk: the checkpoint from before stands
-                save(run)
+                record.save(run)
             command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]
             remedy = f"go on with\n  {shlex.join(command)}"
             if isinstance(stop, KeyboardInterrupt):
@@ -202,11 +191,10 @@ def passes(every: int, n_batches: int, *, size: int) -> bool:
 
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
-    why = "--visual-width says the width"
-    videos = testing.videos_of(options.train_list, options, why)
+    videos = testing.videos_of(options.train_list, options)
     require_both_classes(options.train_list, videos)
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
-    test, truth = testing.read_test_set(options, why)
+    test, truth = testing.read_test_set(options)
     require_unseen(options.train_list, videos, test, options.allow_test_in_training)
     return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
 
@@ -228,29 +216,27 @@ def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
     device = choose_device(options.device)
     loaded = resume.begin(options)
-    going_on = loaded is not None and loaded.run is not None
-    if options.out_dir and not going_on:
-        resume.paths_of(options, None, Path(options.out_dir))
-        folder.require_free(options.out_dir)
+    content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
+    resume.check_paths(options, content)
     resolve_variant(options)
     torch.manual_seed(options.seed)
     lshma = model.build(options)
-    if loaded is not None:
+    if loaded:
         checkpoint.load_weights(lshma, loaded, options)
     data = read_data(options)
-    if going_on:
-        resume.require_same(options, data.digests, loaded.run)
-    paths = resume.claim(options, loaded.run if going_on else None)
+    if content:
+        resume.require_same(options, data.digests, content)
+    paths = resume.paths_of(options, content, Path(options.out_dir) if content else folder.claim(options))
     with folder.held(paths.out_dir):
         folder.write_options(paths.out_dir, options)
         optimizer = make_optimizer(lshma.to(device), options)
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
         run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-        if going_on:
-            restore(run, loaded)
+        if content:
+            record.restore(run, content, loaded.path)
         print(f"{describe(run)}; writing to {paths.out_dir}", flush=True)
         go_on(run)
-        for name, evaluation in choices(run, run.progress).items():
+        for name, evaluation in record.choices(run, run.progress).items():
             print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
         testing.warn_of_smoothing(run.progress.last)
         print(f"checkpoints, log, results and figures in {paths.out_dir}")

@@ -99,7 +99,10 @@ def read_record(path: str | Path) -> Record:
     arrays = read_arrays(path)
     if str(arrays.get("format")) != FORMAT:
         raise ValueError(f"{path}: not written by a test of this version; run the test again")
-    return Record(checked(arrays, path, hold_last=True), *(arrays[name] for name in Record._fields[1:]))
+    columns = (arrays[name].tolist() for name in ("video", "label", "n_snippets", "n_frames"))
+    videos = [Video(name, Path(path), label, None, n, frames, 0) for name, label, n, frames in zip(*columns, strict=True)]
+    scores = Scores(videos, arrays["scores"], arrays["seen"], int(arrays["look_ahead"]))
+    return Record(scores, *(arrays[name] for name in Record._fields[1:]))
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

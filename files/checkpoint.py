@@ -61,7 +61,7 @@ class Checkpoint(NamedTuple):
     weights: dict[str, Tensor]  # under our names, float32
     options: dict[str, Any] | None  # of the training; None = the file does not say
     released: bool  # whether the weights are under the authors' names
-    video_threshold: float | None  # of videos' largest scores, the one of the best F1 on the training's validation videos
+    video_threshold: float | None  # the one on a video's largest score with the best F1 on the validation videos
     run: dict[str, Any] | None  # all that a run of ours needs to go on; None = weights alone
 
 

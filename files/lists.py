@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,12 @@ def read_row(where: str, cells: list[str], n_columns: int, data_set: str | None)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     return Row(where, cells[0], cells[1], anomalous, int(cells[2]) if n_columns == 3 else None)
+
+
+def refuse(bad: Sequence[str], summary: str) -> None:
+    """Raise ValueError where anything is bad: with the one line, or with the summary and the first few."""
+    if bad:
+        raise ValueError(bad[0] if len(bad) == 1 else several(summary, bad))
 
 
 def several(summary: str, lines: Iterable[str]) -> str:

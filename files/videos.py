@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from files.features import FRAMES_PER_SNIPPET, checksum, find_file, load_features, misfit
-from files.lists import Row, read_list, several
+from files.lists import Row, read_list, refuse, several
 from files.names import video_name
 from files.progress import bar
 
@@ -32,7 +32,7 @@ def read_videos(
     width: int,
     zero_non_finite: bool,
     hold_last: bool = False,
-    why: str = "--visual-width says the width",
+    why: str = "",
 ) -> list[Video]:
     """The videos of a list, every feature file found, read and checked; `why` says who sets the width.
 
@@ -59,10 +59,7 @@ def read_videos(
     with ThreadPoolExecutor(8) as pool:
         checked = list(bar(pool.map(check, rows, files), f"checking {Path(path).name}", len(rows), unit="file"))
     bad = [outcome for outcome in checked if isinstance(outcome, str)]
-    if len(bad) == 1:
-        raise ValueError(bad[0])
-    if bad:
-        raise ValueError(several(f"{len(bad)} of {len(rows)} feature files cannot be used", bad))
+    refuse(bad, f"{len(bad)} of {len(rows)} feature files cannot be used")
     return checked
 
 

@@ -25,7 +25,7 @@ from files import atomic
 from files.annotations import read_annotations, read_frames
 from files.features import FRAMES_PER_SNIPPET, misfit, open_features
 from files.layouts import NO_CROP, read_files
-from files.lists import several
+from files.lists import refuse, several
 from files.names import N_CROPS
 from files.progress import bar
 from option import Parser, exit_codes
@@ -119,8 +119,7 @@ def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
             n_snippets.append(len(open_features(root / path, None)))
         except (ValueError, OSError) as error:
             bad.append(str(error))
-    if bad:
-        raise ValueError(bad[0] if len(bad) == 1 else several(f"{len(bad)} feature files cannot be used", bad))
+    refuse(bad, f"{len(bad)} feature files cannot be used")
     return pd.Series(n_snippets, files.index)
 
 
@@ -135,8 +134,7 @@ def with_truth(tests: pd.DataFrame, root: Path, hold_last: bool) -> pd.DataFrame
         for path, n, length in zip(tests["path"], n_frames, n_snippets, strict=True)
         if (problem := misfit(n, length, hold_last))
     ]
-    if wrong:
-        raise ValueError(wrong[0] if len(wrong) == 1 else several(f"{len(wrong)} videos do not fit their frames", wrong))
+    refuse(wrong, f"{len(wrong)} videos do not fit their frames")
     truths, labels, cut = [], [], []
     for (_, video), n in zip(tests.iterrows(), n_frames, strict=True):
         truth = np.zeros(n, np.float32)  # a damaged byte of such a file is no longer 0 or 1; of single bytes it could be
@@ -154,7 +152,7 @@ def with_truth(tests: pd.DataFrame, root: Path, hold_last: bool) -> pd.DataFrame
     return tests.assign(n_frames=n_frames, label=labels, truth=truths)
 
 
-def complain(fate: pd.Series, files: pd.DataFrame, data_set: str, allowed: bool) -> None:
+def complain(fate: pd.Series, files: pd.DataFrame, allowed: bool) -> None:
     """Name every video that does not match, by what is the matter. Raises ValueError unless that is allowed."""
     kinds = {kind: list(names.index) for kind, names in fate[~fate.isin([TRAINING, TEST])].groupby(fate, sort=False)}
     trained = files[files["name"].map(fate) == TRAINING].groupby("name", sort=False)["crop"].agg(set)
@@ -180,7 +178,7 @@ def make(args: Namespace) -> None:
     annotations = read_annotations(args.annotations, data_set)
     frames = read_frames(args.frames) if args.frames else None
     videos = fates(files, annotations, frames, test_crop, data_set)
-    complain(videos["fate"], files, data_set, args.allow_missing)
+    complain(videos["fate"], files, args.allow_missing)
     require_same_class(videos)
 
     fate = files["name"].map(videos["fate"])

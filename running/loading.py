@@ -20,7 +20,8 @@ def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA
 
     What a checkpoint of ours says of its model wins, where the command line of `options` does not say otherwise; the authors'
     is of the variant `released`. Without `options` a checkpoint of ours brings its own, and the authors' has those of the data
-    set whose clips are as long. Raises FileNotFoundError, or ValueError that names what is wrong.
+    set whose clips are as long; those that are given are changed in place. Raises FileNotFoundError, or ValueError that names
+    what is wrong.
     """
     loaded = checkpoint.load(path)
     names = MODEL
@@ -57,3 +58,8 @@ def choose_device(name: str) -> torch.device:
         )
     torch.backends.cudnn.allow_tf32 = False  # cuDNN would round the compressions' inputs; --precision says what is rounded
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def autocast(options: Namespace, device: torch.device) -> torch.autocast:
+    """The context in which matrix products have the precision of --precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")

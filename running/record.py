@@ -11,7 +11,6 @@ import torch
 
 from evaluation import figures
 from files import atomic, checkpoint, folder
-from files.checkpoint import Checkpoint
 from files.videos import Video
 from model import LSHMA
 from running.resume import Paths
@@ -86,18 +85,18 @@ def content_of(run: Run, progress: Progress) -> dict:
     }
 
 
-def restore(run: Run, loaded: Checkpoint) -> None:
+def restore(run: Run, content: dict, path: str) -> None:
     """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
     try:
-        run.progress = Progress(**loaded.run["progress"])
-        run.optimizer.load_state_dict(loaded.run["optimizer"])
-        run.scheduler.load_state_dict(loaded.run["scheduler"])
-        cpu, *cuda = loaded.run["random"]
+        run.progress = Progress(**content["progress"])
+        run.optimizer.load_state_dict(content["optimizer"])
+        run.scheduler.load_state_dict(content["scheduler"])
+        cpu, *cuda = content["random"]
         torch.set_rng_state(cpu)
         if cuda and run.device.type == "cuda":
             torch.cuda.set_rng_state(cuda[0], run.device)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{loaded.path}: of another version: no run can go on from it ({error})") from error
+        raise ValueError(f"{path}: of another version: no run can go on from it ({error})") from error
 
 
 def save(run: Run) -> None:

@@ -19,14 +19,14 @@ from running.loading import take_options
 
 FREE = {
     *("given", "use_checkpoint", "checkpoint_path", "model_path", "out_dir", "max_epoch", "save_minutes", "workers", "device"),
-    *("fps", "false_alarms", "report", "allow_test_in_training"),
-    *("feature_root", "train_list", "test_list", "gt_path"),
+    *("fps", "false_alarms", "report", "allow_test_in_training", "feature_root", "train_list", "test_list", "gt_path"),
 }
+OUTPUTS = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
 OWN = {"given", "use_checkpoint", "checkpoint_path", "out_dir"}  # of a command line alone, never taken from a checkpoint
 
 
 def begin(options: Namespace) -> Checkpoint | None:
-    """Read the checkpoint that the options go on from, and take its options where the command line gave none; None = a new run.
+    """Read the checkpoint that the options go on or start from, if any; its options are taken where the command line gave none.
 
     Raises ValueError where it holds weights alone and is ours: then there is a last.pt to go on from.
     """
@@ -89,24 +89,25 @@ def paths_of(options: Namespace, content: dict | None, out_dir: Path) -> Paths:
         there = [path for path in (last, best) if path.exists()]
         if there:
             raise ValueError(
-                f"{there[0]} is there already: go on with that run (--use-checkpoint --checkpoint-path {out_dir / 'last.pt'}), "
-                "or choose another --out-dir"
+                f"{there[0]} is there already: go on with its run (--use-checkpoint --checkpoint-path its last.pt), or "
+                "name another file, or another --out-dir"
             )
     return Paths(out_dir, last, best)
 
 
-def claim(options: Namespace, content: dict | None) -> Paths:
-    """The paths of a run, its folder claimed, and everything shown to be writable before the work begins.
+def check_paths(options: Namespace, content: dict | None) -> None:
+    """Show, before anything is read, that a run's files can be written, and that none is another run's; take its folder's name.
 
     Raises ValueError or OSError.
     """
-    outputs = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
     if content is not None:
         options.out_dir = str(out_dir_of(options, content))
-    if options.out_dir:
-        paths = paths_of(options, content, Path(options.out_dir))
-        folder.require_writable([*(paths.out_dir / name for name in outputs), paths.last, paths.best])
-    return paths_of(options, content, folder.claim(options)) if content is None else paths
+    out_dir = Path(options.out_dir or "runs/new")  # without --out-dir the name comes when it is claimed
+    paths = paths_of(options, content, out_dir)
+    if content is None:
+        folder.require_free(options.out_dir)
+    files = [*(out_dir / name for name in OUTPUTS), paths.last, paths.best]
+    folder.require_writable([path for path in files if options.out_dir or path.parent != out_dir])
 
 
 def out_dir_of(options: Namespace, content: dict) -> Path:
