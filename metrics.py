@@ -13,7 +13,7 @@ from pathlib import Path
 from evaluation import tables
 from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
 from evaluation.scores import Scores, read_scores
-from files import atomic
+from files import atomic, folder
 from files.truth import read_ground_truth
 from option import FLAGS, Parser, add_flags, check, exit_codes
 
@@ -53,6 +53,7 @@ def out_of(args: Namespace) -> Path:
         raise ValueError(f"{out}: the figures go to a file that ends in .json")
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise ValueError(f"{out}: not a file in a folder that exists; name another with --out")
+    folder.require_writable([out], "--out")
     return out
 
 

@@ -229,6 +229,9 @@ def resolve_variant(options: argparse.Namespace) -> None:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Bad input ends as one message and exit code 2, a stop by the user as 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not end the work
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # and in a log file a line is there at once
     try:
         yield
         sys.stdout.flush()
@@ -246,7 +249,5 @@ def exit_codes() -> Iterator[None]:
 def run(work: Callable[[argparse.Namespace], None], parser: Parser, arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and do the work. Exits with 2 on bad input, 130 where the user stopped it."""
     options = parse(parser, arguments)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)  # in a log file too a line is there when it is printed
     with exit_codes():
         work(options)

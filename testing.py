@@ -18,6 +18,7 @@ from dataset import PackedVideos, load, real_snippets, test_batches
 from evaluation import curves, evaluate, figures, page, scores, tables
 from evaluation.scores import Scores, columns_of
 from files import atomic, folder
+from files.interrupt import SIGNALS
 from files.progress import bar
 from files.truth import read_ground_truth
 from files.videos import Video, read_videos, require_distinct
@@ -206,7 +207,7 @@ def test(options: Namespace) -> None:
     outputs = ("results.json", "scores.npz", "timelines.png")
     if options.out_dir:
         folder.require_writable([Path(options.out_dir, name) for name in outputs])
-    with folder.claimed(options) as out_dir:
+    with SIGNALS, folder.claimed(options) as out_dir:
         tested = score(lshma.to(device), videos, truth, options, device)
         terms = evaluate.Terms(options.fps, options.false_alarms)
         evaluations = evaluate.evaluate_all(tested.columns, truth, terms, evaluate.Thresholds(videos=loaded.video_threshold))

@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from argparse import Namespace
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,22 +153,18 @@ def evaluate(run: Run) -> None:
 
 def go_on(run: Run) -> None:
     """Train to the last epoch. Stopped by Ctrl-C, SIGTERM, SIGHUP or bad input, save and say how to go on."""
-    with SIGNALS:
-        try:
-            if not run.paths.last.exists():
-                with SIGNALS.held():
-                    record.save(run)
-            while run.progress.due or run.progress.epoch < run.options.max_epoch:
-                evaluate(run) if run.progress.due else train_epoch(run)
-        except (KeyboardInterrupt, ValueError, OSError) as stop:
-            SIGNALS.ignore()
-            with suppress(OSError):  # a full disk: the checkpoint from before stands
-                record.save(run)
-            command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]
-            remedy = f"go on with\n  {shlex.join(command)}"
-            if isinstance(stop, KeyboardInterrupt):
-                raise KeyboardInterrupt(f"stopped after {run.progress.step} steps and saved; {remedy}") from None
-            raise type(stop)(f"{stop}\nmend it and {remedy}") from stop
+    try:
+        while run.progress.due or run.progress.epoch < run.options.max_epoch:
+            evaluate(run) if run.progress.due else train_epoch(run)
+    except (KeyboardInterrupt, ValueError, OSError) as stop:
+        SIGNALS.ignore()
+        with suppress(OSError):  # a full disk: the checkpoint from before stands
+            record.save(run)
+        command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]
+        remedy = f"go on with\n  {shlex.join(command)}"
+        if isinstance(stop, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"stopped after {run.progress.step} steps and saved; {remedy}") from None
+        raise type(stop)(f"{stop}\nmend it and {remedy}") from stop
 
 
 def summary_of(evaluation: dict) -> str:
@@ -215,6 +211,7 @@ def describe(run: Run) -> str:
 def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
     device = choose_device(options.device)
+    read_at = Path(options.checkpoint_path).stat().st_mtime_ns if options.use_checkpoint and options.checkpoint_path else None
     loaded = resume.begin(options)
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
     resume.check_paths(options, content)
@@ -226,15 +223,20 @@ def train(options: Namespace) -> None:
     data = read_data(options)
     if content:
         resume.require_same(options, data.digests, content)
-    paths = resume.paths_of(options, content, Path(options.out_dir) if content else folder.claim(options))
-    with folder.held(paths.out_dir):
-        folder.write_options(paths.out_dir, options)
-        optimizer = make_optimizer(lshma.to(device), options)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-        if content:
-            record.restore(run, content, loaded.path)
-        print(f"{describe(run)}; writing to {paths.out_dir}", flush=True)
+    with SIGNALS, ExitStack() as stack:
+        with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
+            paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options)
+            stack.enter_context(folder.held(paths.out_dir))
+            if content and read_at != Path(loaded.path).stat().st_mtime_ns:
+                raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
+            folder.write_options(paths.out_dir, options)
+            optimizer = make_optimizer(lshma.to(device), options)
+            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+            run = Run(lshma, optimizer, scheduler, options, data, paths, device)
+            if content:
+                record.restore(run, content, loaded.path)
+            record.save(run)
+        print(f"{describe(run)}; writing to {paths.out_dir}")
         go_on(run)
         for name, evaluation in record.choices(run, run.progress).items():
             print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")

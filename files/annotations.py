@@ -1,5 +1,6 @@
 """What people annotate: which frames of which video are anomalous, and how many frames it has. As tables, a row per video."""
 
+import csv
 import io
 import re
 import sys
@@ -80,18 +81,19 @@ def read_line(where: str, words: list[str], values: list[int], *, n_numbers: int
 
 def read_frames(path: Path) -> pd.DataFrame:
     """The columns name and n_frames, of a CSV file with the columns video,frames. Raises FileNotFoundError or ValueError."""
-    try:
-        table = pd.read_csv(io.StringIO(read_text(path, "--frames")), dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: not a CSV file with the header video,frames ({error})") from error
-    if not {"video", "frames"} <= set(table.columns):
-        raise ValueError(f"{path}, line 1: expected a header with video and frames, found {list(table.columns)}")
-    table = table[(table != "").any(axis=1)]
-    if table.empty:
-        raise ValueError(f"{path}: no videos under the header")
     counts: dict[str, int] = {}
-    for line, video, frames in zip(table.index + 2, table["video"], table["frames"], strict=True):
-        name, text = video_name(video), frames.strip()
-        if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or counts.setdefault(name, int(text)) != int(text):
-            raise ValueError(f"{path}, line {line}: expected one number of frames for each video, found {text[:20]!r}")
+    try:
+        rows = csv.DictReader(io.StringIO(read_text(path, "--frames")))
+        if not {"video", "frames"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path}, line 1: expected a header with video and frames, found {rows.fieldnames}")
+        for row in rows:
+            name, text = video_name(row["video"]), (row["frames"] or "").strip()
+            if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or counts.setdefault(name, int(text)) != int(text):
+                raise ValueError(
+                    f"{path}, line {rows.line_num}: expected one number of frames for each video, found {text[:20]!r}"
+                )
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a CSV file with the header video,frames ({error})") from error
+    if not counts:
+        raise ValueError(f"{path}: no videos under the header")
     return pd.DataFrame({"name": list(counts), "n_frames": list(counts.values())})

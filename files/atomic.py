@@ -14,8 +14,8 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises OSError where the disk or the folder refuses; `path` is then as it was.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that killed runs leave one such file at most
+    path = Path(os.path.realpath(path))  # of a link what it points to
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

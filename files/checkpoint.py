@@ -21,7 +21,8 @@ from files import atomic
 from option import flag_of
 
 FORMAT = "lshma 1"
-WRAPPED = re.compile(r"^(module\.|_orig_mod\.|model\.)+")  # of DataParallel, torch.compile and Lightning
+CONTAINERS = ("model_state_dict", "state_dict", "model")  # where weights lie in a file
+WRAPPED = re.compile(r"^(module\.|_orig_mod\.|model\.|net\.)+")  # of DataParallel, torch.compile and Lightning
 RELEASED_NAMES = (  # the authors' name on the left (METHOD, section 5)
     (r"blocks\.(\d+)\.resblock\.ln_1\.", r"layers.\1.norm1."),
     (r"blocks\.(\d+)\.resblock\.ln_2\.", r"layers.\1.norm2."),
@@ -103,9 +104,9 @@ def interpret(content: Any, path: str | Path) -> Checkpoint:
     ours = content.get("format") == FORMAT
     if ours and not all(isinstance(content.get(name), dict) for name in ("model", "options")):
         raise ValueError(f"{path}: a checkpoint of ours, but without model or options; use another one")
-    weights = content["model"] if ours else content
-    for name in ("model_state_dict", "state_dict"):
-        weights = weights[name] if isinstance(weights.get(name), Mapping) else weights
+    weights = content
+    while inner := [name for name in CONTAINERS if isinstance(weights.get(name), Mapping)]:
+        weights = weights[inner[0]]
     named, released = {}, False
     for name, value in weights.items():
         bare = WRAPPED.sub("", str(name))
@@ -113,7 +114,11 @@ def interpret(content: Any, path: str | Path) -> Checkpoint:
             continue
         new = next((re.sub(old, new, bare) for old, new in RELEASED_NAMES if re.match(old, bare)), None)
         if new is None and not OUR_NAMES.match(bare):
-            raise ValueError(f"{path}: neither our checkpoint nor a released one: it holds {name!r}")
+            raise ValueError(f"{path}: neither our checkpoint nor a released one: it holds {name!r}; save the weights alone")
+        if (new or bare) in named:
+            raise ValueError(
+                f"{path}: holds {new or bare} twice, as {name!r} and under another prefix; save one model's weights"
+            )
         released |= new not in (None, bare)
         named[new or bare] = require_weight(name, value, path)
     if not {"position", "linear.weight", "classifier.weight"} <= named.keys():
@@ -130,13 +135,18 @@ def require_weight(name: Any, value: Any, path: str | Path) -> Tensor:
     return value.float()
 
 
+def sizes_of(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """The options that the shapes of weights tell."""
+    sizes = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
+    if weights["position"].dim() == 2:
+        sizes["attn_window"], sizes["visual_width"] = weights["position"].shape
+    return sizes
+
+
 def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -> None:
     """Put weights into a model built with `options`. Raises ValueError that says which option disagrees, with both values."""
     weights, path = checkpoint.weights, checkpoint.path
-    trained = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
-    if weights["position"].dim() == 2:
-        trained["attn_window"], trained["visual_width"] = weights["position"].shape
-    for name, value in trained.items():
+    for name, value in sizes_of(weights).items():
         if value != getattr(options, name):
             flag = flag_of(name)
             raise ValueError(

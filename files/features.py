@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from files import npy
-from files.names import N_CROPS
+from files.names import N_CROPS, is_hidden
 
 FRAMES_PER_SNIPPET = 16
 CONVERT = "list/split_crops.py turns a folder of such files into ours"
@@ -48,6 +48,8 @@ def open_features(path: Path, width: int | None, *, why: str = "") -> np.memmap:
     expected = f"a float16 or float32 array of shape (L, {width or 'D'})"
     if not path.is_file():  # a folder, or a pipe that would never end
         raise ValueError(f"{path}: expected {expected}, found no file")
+    if is_hidden(path):
+        raise ValueError(f"{path}: expected {expected}, found a hidden file, as macOS leaves beside a copy; take its row out")
     features = npy.open_array(path, expected)
     shape, remedy = features.shape, ""
     if len(shape) == 3 and N_CROPS in shape[:2]:
@@ -81,7 +83,11 @@ def load_features(path: Path, width: int, zero_non_finite: bool, *, why: str = "
 
 
 def checksum(features: np.ndarray) -> int:
-    """CRC-32 of the values."""
+    """CRC-32 of the values: the same in float32 as in float16, where that has them exactly."""
+    if features.dtype == np.float32:
+        with np.errstate(over="ignore"):
+            half = features.astype(np.float16)
+        features = half if np.array_equal(half, features) else features
     return zlib.crc32(np.ascontiguousarray(features))
 
 

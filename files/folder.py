@@ -115,17 +115,17 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to run it again") from None
 
 
-def require_writable(paths: Sequence[Path]) -> None:
-    """Make the folders of these files and show that the files can be written. Raises OSError that names one that cannot."""
+def require_writable(paths: Sequence[Path], flag: str = "--out-dir") -> None:
+    """Show that these files can be written, in folders that can be made. Raises OSError that names one that cannot."""
     for path in paths:
+        there = next(folder for folder in path.absolute().parents if folder.exists())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent):
+            with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
-            raise OSError(f"{path.parent} cannot be written ({error.strerror}); choose another --out-dir") from error
+            raise OSError(f"{path.parent} cannot be written ({error.strerror}); choose another {flag}") from error
         if path.is_dir():
-            raise OSError(f"{path} is a folder, and a file is to be written there; choose another --out-dir")
+            raise OSError(f"{path} is a folder, and a file is to be written there; choose another {flag}")
 
 
 def to_json(content: object) -> str:

@@ -38,13 +38,19 @@ class Signals:
             raise KeyboardInterrupt
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def delayed(self) -> Iterator[None]:
+        """What is asked in the block is heard by the next `held` that ends."""
         outer, self.holding = self.holding, True
         try:
             yield
         finally:
             self.holding = outer
-        if self.asked and not outer:
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self.delayed():
+            yield
+        if self.asked and not self.holding:
             raise KeyboardInterrupt
 
     def ignore(self) -> None:

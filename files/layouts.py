@@ -10,6 +10,7 @@ from files.labels import UCF_ANOMALIES, is_anomalous
 from files.names import is_hidden, name_and_crop
 
 NO_CROP = -1
+HIDDEN = "hidden files, no features"
 ENDINGS = (".npy", ".npz", ".pt", ".pth")  # what features are kept in; only the first is read
 UCF_FOLDERS = {
     **{name: name for name in UCF_ANOMALIES},
@@ -32,7 +33,7 @@ def read_files(root: Path, data_set: str) -> pd.DataFrame:
         name, crop = name_and_crop(path)
         reason, label, test = "", "", False
         if is_hidden(path):
-            reason = "hidden files, no features"
+            reason = HIDDEN
         elif not path.is_file():
             reason = "links to nothing"
         elif path.suffix.lower() != ".npy":
@@ -48,15 +49,25 @@ def read_files(root: Path, data_set: str) -> pd.DataFrame:
 
 
 def feature_files(root: Path) -> list[Path]:
-    """All files below a folder with an ending of features; links to folders are followed, but not into themselves."""
+    """All files below a folder with an ending of features, and all links to nothing; links to folders are followed, but not
+    into themselves. Raises OSError where a folder cannot be read, ValueError where a name cannot be printed.
+    """
     paths, above = [], {root: {os.path.realpath(root)}}
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         real = above.pop(Path(folder))
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in real]
         for name in folders:
             above[Path(folder, name)] = real | {os.path.realpath(os.path.join(folder, name))}
-        paths += [Path(folder, name) for name in names if name.lower().endswith(ENDINGS)]
+        here = [Path(folder, name) for name in names]
+        paths += [path for path in here if path.name.lower().endswith(ENDINGS) or not path.exists()]
+    for path in paths:
+        if not path.name.isprintable() or "\udc80" <= max(path.name) <= "\udcff":
+            raise ValueError(f"{str(path)!a}: expected a name of printable characters in UTF-8; rename the file")
     return paths
+
+
+def refuse(error: OSError) -> None:
+    raise OSError(f"{error.filename}: this folder cannot be read ({error.strerror}); mend that, or move it away") from error
 
 
 def ucf_layout(path: Path, name: str) -> tuple[str, bool]:

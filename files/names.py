@@ -5,19 +5,19 @@ import unicodedata
 from pathlib import PurePath
 
 N_CROPS = 10
-ENDINGS = re.compile(r"(?<=.)\.(npy|npz|pt|pth|mp4|avi|mkv|mov|webm|m4v|mpg|mpeg|wmv|flv)$", re.I)
+FILES = "npy|npz|pt|pth|mp4|avi|mkv|mov|webm|m4v|mpg|mpeg|mpg4|wmv|flv|ts|mts|m2ts|3gp|ogv|vob|asf"
+ENDINGS = re.compile(rf"(?<=.)(\.({FILES})|_i3d)$", re.I)  # I3D sets put _i3d behind a video's name
 CROP = re.compile(r"(?<=.)__([0-9])$")  # one digit: `cam1__20240101` is a name
 
 
 def name_and_crop(path: str | PurePath) -> tuple[str, int | None]:
     """`Abuse/Abuse001_x264.mp4__5.npy` -> ("Abuse001_x264", 5): without folder, endings and crop, in composed Unicode (NFC).
 
-    The crop is None where the file's name says none. `_i3d`, which I3D sets put behind the name, is no part of it.
+    The crop is None where the file's name says none.
     """
     name = without_endings(unicodedata.normalize("NFC", str(path)).replace("\\", "/").rstrip("/").rpartition("/")[2])
     crop = CROP.search(name)
-    name = without_endings(name[: crop.start()] if crop else name)
-    return re.sub(r"(?<=.)_i3d$", "", name), int(crop[1]) if crop else None
+    return (without_endings(name[: crop.start()]), int(crop[1])) if crop else (name, None)
 
 
 def video_name(path: str | PurePath) -> str:

@@ -35,7 +35,7 @@ def read_ground_truth(path: str | Path, videos: Sequence[Video], list_path: str 
         cause = (
             "the videos' frames were counted or rounded in another way (the list's column frames, or the array n_frames of "
             "scores, gives each video's true count)"
-            if off < FRAMES_PER_SNIPPET * len(videos)
+            if off <= FRAMES_PER_SNIPPET * len(videos)
             else "it belongs to another list or other features"
         )
         raise ValueError(

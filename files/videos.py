@@ -84,11 +84,11 @@ def require_both_classes(path: str | Path, videos: Sequence[Video]) -> None:
 
 def require_unseen(train_path: str, train: Sequence[Video], test: Sequence[Video], allowed: bool) -> None:
     """Raise ValueError, or warn where it is allowed, where test videos are trained on: of the same name or the same content."""
-    names = {video.name: video for video in test}
+    names = {video.name.casefold(): video for video in test}
     contents = {(video.checksum, video.n_snippets): video for video in test}
     seen = {}
     for video in train:
-        other = names.get(video.name) or contents.get((video.checksum, video.n_snippets))
+        other = names.get(video.name.casefold()) or contents.get((video.checksum, video.n_snippets))
         if other:
             same = other.name if other.name == video.name else f"{other.name} (in training as {video.name}, same content)"
             seen.setdefault(other.name, same)

@@ -14,17 +14,17 @@ import contextlib
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from files import atomic
+from files import atomic, folder
 from files.annotations import read_annotations, read_frames
-from files.features import FRAMES_PER_SNIPPET, misfit, open_features
-from files.layouts import NO_CROP, read_files
+from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
+from files.labels import is_anomalous
+from files.layouts import HIDDEN, NO_CROP, read_files
 from files.lists import refuse, several
 from files.names import N_CROPS
 from files.progress import bar
@@ -78,12 +78,13 @@ def fates(
     normal = joined["label"].map(lambda label: data_set == "xd" and label == "A")  # XD's annotations leave them out
     testing = annotated | joined["test"].eq(True)
     has_crop = joined["crops"].map(lambda crops: isinstance(crops, set) and (test_crop is None or test_crop in crops))
-    like = loose(joined.index)
-    lost = set(like[annotated & ~has_files])  # annotated, and nowhere under that name
+    lost = {loose(name) for name in joined.index[annotated & ~has_files]}  # annotated, and nowhere under that name
+    stems = {stem(name) for name in joined.index[testing]}
+    like = pd.Series([loose(name) in lost or bool(beginnings(name) & stems) for name in joined.index], joined.index)
     fate = pd.Series(TRAINING, joined.index)
     for reason, where in (  # the last that holds is the fate
         (TEST, testing),
-        ("training videos that may be annotated ones, written another way", has_files & ~testing & like.isin(lost)),
+        ("training videos that may be test videos, written another way", has_files & ~testing & like),
         (f"test videos without crop {test_crop}", testing & has_files & ~has_crop),
         ("test videos without annotation", testing & has_files & ~annotated & ~normal),
         ("annotated videos without features", annotated & ~has_files),
@@ -95,10 +96,20 @@ def fates(
     return joined.assign(fate=fate)
 
 
-def loose(names: Iterable[str]) -> pd.Series:
-    """Names as a person might compare them: case, signs and `_x264` aside."""
-    index = pd.Index(names)
-    return pd.Series([re.sub(r"[\W_]+", "", name.casefold().replace("_x264", "")) for name in index], index)
+def stem(name: str) -> str:
+    """A name whatever its case, and without `_x264`."""
+    return name.casefold().replace("_x264", "")
+
+
+def loose(name: str) -> str:
+    """A name as a person might remember it: case, signs and `_x264` aside."""
+    return re.sub(r"[\W_]+", "", stem(name))
+
+
+def beginnings(name: str) -> set[str]:
+    """The whole of a name and what stands before each sign in it: `abuse001 (1)` -> `abuse001 (1)`, `abuse001`, ..."""
+    name = stem(name)
+    return {name, *(name[: sign.start()] for sign in re.finditer(r"[\W_]", name))}
 
 
 def require_same_class(videos: pd.DataFrame) -> None:
@@ -112,22 +123,30 @@ def require_same_class(videos: pd.DataFrame) -> None:
 
 
 def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
-    """The snippets of each file. Raises ValueError that counts the files that cannot be used, and names the first five."""
-    n_snippets, bad = [], []
+    """The snippets of each file, by its path. Raises ValueError that counts the files that cannot be used, and names the first.
+
+    All files must have one width.
+    """
+    shapes, bad = {}, []
     for path in bar(files["path"], "reading headers", len(files), unit="file"):
         try:
-            n_snippets.append(len(open_features(root / path, None)))
+            shapes[path] = open_features(root / path, None).shape
         except (ValueError, OSError) as error:
             bad.append(str(error))
     refuse(bad, f"{len(bad)} feature files cannot be used")
-    return pd.Series(n_snippets, files.index)
+    lengths, widths = (pd.Series({path: shape[axis] for path, shape in shapes.items()}, dtype=int) for axis in (0, 1))
+    width = widths.mode().iloc[0] if len(widths) else 0
+    if widths.nunique() > 1 and lengths.nunique() == 1:
+        raise ValueError(f"{root}: the files share {lengths.iloc[0]} rows, not columns: the other way round, (D, L); {CONVERT}")
+    odd = [f"{root / path}: width {other}" for path, other in widths[widths != width].items()]
+    refuse(odd, f"{len(odd)} files have another width than {width}, which most have")
+    return lengths
 
 
-def with_truth(tests: pd.DataFrame, root: Path, hold_last: bool) -> pd.DataFrame:
+def with_truth(tests: pd.DataFrame, n_snippets: pd.Series, root: Path, hold_last: bool) -> pd.DataFrame:
     """The test videos with their true frames, label and ground truth, 1 in each interval [start, end), in columns of these
     names. Raises ValueError where frames and snippets do not fit; says which intervals are cut at the video's end.
     """
-    n_snippets = lengths_of(tests, root)
     n_frames = tests["n_frames"].fillna(FRAMES_PER_SNIPPET * n_snippets).astype(int)
     wrong = [
         f"{root / path}: {problem}"
@@ -135,29 +154,35 @@ def with_truth(tests: pd.DataFrame, root: Path, hold_last: bool) -> pd.DataFrame
         if (problem := misfit(n, length, hold_last))
     ]
     refuse(wrong, f"{len(wrong)} videos do not fit their frames")
-    truths, labels, cut = [], [], []
+    truths, labels, cut, wrong = [], [], [], []
     for (_, video), n in zip(tests.iterrows(), n_frames, strict=True):
         truth = np.zeros(n, np.float32)  # a damaged byte of such a file is no longer 0 or 1; of single bytes it could be
         intervals = video["intervals"] if isinstance(video["intervals"], list) else []
         for start, end in intervals:
             truth[start:end] = 1
-            if end > n:
-                how = f"begins after the {n} frames of" if start >= n else f"is cut to the {n} frames of"
-                cut.append(f"{video['where']}: {(start, end)} {how} {video['name']}")
+        label = video["label"] or ("Anomaly" if intervals else "Normal")
+        if is_anomalous(label, None) != truth.any():
+            what = "some are" if truth.any() else "none is"
+            wrong.append(
+                f"{video['where']}: {video['name']} is {label}, but {what} anomalous of its {n} frames, by {intervals}"
+            )
+        cut += [f"{video['where']}: {pair} is cut to the {n} frames of {video['name']}" for pair in intervals if pair[1] > n]
         truths.append(truth)
-        labels.append(video["label"] or ("Anomaly" if truth.any() else "Normal"))
+        labels.append(label)
+    refuse(wrong, f"{len(wrong)} videos contradict their annotations")
     if cut:
         what = f"warning: {len(cut)} intervals end after their video (another frame rate?)"
         print("\n  ".join([f"{what}:", *cut]), file=sys.stderr)
     return tests.assign(n_frames=n_frames, label=labels, truth=truths)
 
 
-def complain(fate: pd.Series, files: pd.DataFrame, allowed: bool) -> None:
-    """Name every video that does not match, by what is the matter. Raises ValueError unless that is allowed."""
+def complain(fate: pd.Series, files: pd.DataFrame, every: pd.DataFrame, allowed: bool) -> None:
+    """Name what does not match, by what is the matter. Raises ValueError unless that is allowed."""
     kinds = {kind: list(names.index) for kind, names in fate[~fate.isin([TRAINING, TEST])].groupby(fate, sort=False)}
     trained = files[files["name"].map(fate) == TRAINING].groupby("name", sort=False)["crop"].agg(set)
     crops = set().union(*trained) if len(trained) else set()
     kinds[f"training videos without all of their {len(crops)} crops"] = list(trained.index[trained.map(lambda of: of != crops)])
+    kinds |= {reason: list(rows["path"]) for reason, rows in every.groupby("reason", sort=False) if reason not in ("", HIDDEN)}
     kinds = {kind: names for kind, names in kinds.items() if names}
     for kind, names in kinds.items():
         print(f"{len(names)} {kind}:", *names, sep="\n  ", file=sys.stderr)
@@ -173,12 +198,14 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
 def make(args: Namespace) -> None:
     """Write the lists and the ground truth of a data set. Raises ValueError or OSError before anything is written."""
     root, data_set = args.feature_root, args.data_set
+    train_name, test_name, truth_name, left_name = (args.out / name if name else None for name in OUTPUTS[data_set])
+    folder.require_writable([path for path in (train_name, test_name, truth_name, left_name) if path], "--out")
     every = read_files(root, data_set)
     files, test_crop = with_crops(every[every["reason"] == ""], args.test_crop, data_set)
     annotations = read_annotations(args.annotations, data_set)
     frames = read_frames(args.frames) if args.frames else None
     videos = fates(files, annotations, frames, test_crop, data_set)
-    complain(videos["fate"], files, args.allow_missing)
+    complain(videos["fate"], files, every, args.allow_missing)
     require_same_class(videos)
 
     fate = files["name"].map(videos["fate"])
@@ -187,15 +214,14 @@ def make(args: Namespace) -> None:
     if tests.empty:
         raise ValueError(f"no test video of the annotations has features in {root}")
     tests = tests.join(videos[["intervals", "where", "n_frames"]]).loc[videos.index[videos["fate"] == TEST]]
-    tests = with_truth(tests.reset_index(), root, args.hold_last)
-    lengths_of(training, root)
+    lengths = lengths_of(pd.concat([training, tests]), root)
+    tests = with_truth(tests.reset_index(), tests["path"].map(lengths).reset_index(drop=True), root, args.hold_last)
     left_out = fate.mask((fate == TEST) & other, OTHER_CROP)
     left_out = pd.concat([every["reason"][every["reason"] != ""], left_out[~left_out.isin([TRAINING, TEST])]]).rename("reason")
     left_out = every[["path"]].join(left_out, how="inner")
 
     truth = np.concatenate(tests["truth"].tolist())
     columns = ["path", "label", "frames"] if args.frames else ["path", "label"]
-    train_name, test_name, truth_name, left_name = (args.out / name if name else None for name in OUTPUTS[data_set])
     outputs = {test_name: csv_bytes(tests.rename(columns={"n_frames": "frames"})[columns]), left_name: csv_bytes(left_out)}
     if train_name:
         outputs[train_name] = csv_bytes(training[["path", "label"]])

@@ -98,10 +98,8 @@ def targets(path: Path, root: Path, out: Path, n_crops: int) -> list[Path]:
 
 def split(root: Path, out: Path, width: int | None) -> None:
     """Write the crops of all files below `root` to the same folders below `out`. Raises before anything is written."""
-    if not root.is_dir() or out.resolve() == root.resolve():
-        raise ValueError(
-            f"{root}: no such folder, or the same as --out; name the folder of the features, and another to write to"
-        )
+    if not root.is_dir() or out.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{root}: no such folder, or --out {out} lies in it; write to a folder elsewhere")
     paths = sorted(feature_files(root))
     hidden = [path for path in paths if is_hidden(path)]
     paths = [path for path in paths if not is_hidden(path)]
@@ -112,7 +110,12 @@ def split(root: Path, out: Path, width: int | None) -> None:
     shapes, bad = {}, []
     for path in bar(paths, "looking", len(paths), unit="file"):
         try:
-            shapes[path] = read_array(path).shape
+            array = read_array(path)
+            if array.ndim == 3 and N_CROPS not in array.shape:
+                raise ValueError(f"{path}: expected one axis of {N_CROPS} crops, found {array.dtype} {array.shape}")
+            if array.dtype.itemsize > 4 and np.abs(array).max() > np.finfo(np.float32).max:
+                raise ValueError(f"{path}: holds values beyond float32; extract the features again")
+            shapes[path] = array.shape
         except (ValueError, OSError) as error:
             bad.append(str(error))
     width = width_of(list(shapes.values()), width) if not bad else width

@@ -26,8 +26,9 @@ def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA
     loaded = checkpoint.load(path)
     names = MODEL
     if options is None:
-        window = len(loaded.weights["position"])
-        options = parse(next((p for p in PARSERS if p.get_default("attn_window") == window), PARSERS[0]), [])
+        sizes = checkpoint.sizes_of(loaded.weights)
+        options = parse(next((p for p in PARSERS if p.get_default("attn_window") == sizes.get("attn_window")), PARSERS[0]), [])
+        vars(options).update(sizes)
         names = [name for name in loaded.options or () if hasattr(options, name) and name != "given"]
     take_options(options, loaded, names)
     resolve_variant(options)

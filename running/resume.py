@@ -110,6 +110,23 @@ def check_paths(options: Namespace, content: dict | None) -> None:
     folder.require_writable([path for path in files if options.out_dir or path.parent != out_dir])
 
 
+def claim(options: Namespace) -> Paths:
+    """The paths of a new run: its folder, and checkpoints that lie elsewhere, are taken, so that no other run can have them.
+
+    Raises ValueError where another run was first, OSError where they cannot be written.
+    """
+    out_dir = folder.claim(options)
+    paths = paths_of(options, None, out_dir)
+    for path in (paths.last, paths.best):
+        if path.parent != out_dir:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                raise ValueError(f"{path} is another run's, which has just begun; name another file") from None
+    return paths
+
+
 def out_dir_of(options: Namespace, content: dict) -> Path:
     """The folder of the run that goes on: the checkpoint's, unless that lies elsewhere. Raises ValueError for another one."""
     beside = Path(options.checkpoint_path).parent

@@ -113,8 +113,7 @@ def test_annotations_that_contradict_the_folders_are_refused(ucf, run):
         (path / "annotations.txt").write_text(text.replace(old, new))
         refused(run(MAKE, *flags), *words)
     (path / "annotations.txt").write_text(text.replace("5  10", "5000  6000"))
-    done = run(MAKE, *flags)
-    assert done.code == 0 and "warning" in done.err and "begins after the 160 frames" in done.err
+    refused(run(MAKE, *flags), "line 2", "none is anomalous of its 160 frames, by [(5000, 6000)]")
 
 
 def test_a_folder_of_test_videos_alone_is_warned_of(ucf, run):
@@ -218,7 +217,7 @@ def test_a_test_video_that_is_lost_never_trains(ucf, run):
     text = (path / "annotations.txt").read_text()
     for other in ("Abuse028", "abuse028_x264", "Abuse_028_x264"):
         (path / "annotations.txt").write_text(text.replace("Abuse028_x264", other))
-        refused(run(MAKE, *flags), "may be annotated ones, written another way:\n  Abuse028_x264")
+        refused(run(MAKE, *flags), "may be test videos, written another way:\n  Abuse028_x264")
         assert run(MAKE, *flags, "--allow-missing").code == 0
         assert not [name for name in listed(path, "ucf_CLIP_rgb.csv") if "Abuse028" in name]
     for crop in range(10):
@@ -234,9 +233,35 @@ def test_features_on_another_disk_are_found_through_links(ucf, run):
     (root / "Abuse").symlink_to(path / "disk", target_is_directory=True)
     (root / "again").symlink_to(root, target_is_directory=True)  # into itself: not followed for ever
     (root / "Arrest" / "Arrest002_x264__5.npy").symlink_to(path / "nowhere.npy")
-    done = run(MAKE, *flags)
+    refused(run(MAKE, *flags), "1 links to nothing:\n  Arrest/Arrest002_x264__5.npy")
+    done = run(MAKE, *flags, "--allow-missing")
     assert done.code == 0 and "1 links to nothing:\n  Arrest/Arrest002_x264__5.npy" in done.out
     assert len(listed(path, "ucf_CLIP_rgb.csv")) == 20 and len(listed(path, "ucf_CLIP_rgbtest.csv")) == 3
+
+
+def test_a_folder_that_leads_nowhere_is_no_empty_folder(ucf, run):
+    root, path, flags = ucf
+    (root / "Training_Normal_Videos_Anomaly").rename(path / "disk")
+    (root / "Training_Normal_Videos_Anomaly").symlink_to(path / "nowhere")
+    refused(run(MAKE, *flags), "1 links to nothing:\n  Training_Normal_Videos_Anomaly")
+
+
+@pytest.mark.parametrize("copy", ["Abuse028_x264 (1)__0", "Abuse028_x264_rgb__0", "abuse028__0", "Abuse028_x264__10"])
+def test_copies_of_a_test_video_never_train(ucf, run, copy):
+    root, path, flags = ucf
+    save(root, f"Abuse/{copy}.npy", 20)
+    refused(run(MAKE, *flags), "1 training videos that may be test videos")
+    assert run(MAKE, *flags, "--allow-missing").code == 0
+    assert not [name for name in listed(path, "ucf_CLIP_rgb.csv") if "028" in name]
+
+
+def test_one_width_the_right_way_round(ucf, run):
+    root, _, flags = ucf
+    save(root, "Abuse/Abuse001_x264__3.npy", 5, 9)
+    refused(run(MAKE, *flags), "Abuse001_x264__3.npy: width 9")
+    for file in root.rglob("*.npy"):
+        np.save(file, np.zeros((8, len(np.load(file))), np.float16))
+    refused(run(MAKE, *flags), "the other way round", "split_crops.py")
 
 
 def test_normal_xd_videos_are_never_lost(tmp_path, run):
@@ -254,6 +279,20 @@ def test_normal_xd_videos_are_never_lost(tmp_path, run):
     done = run(MAKE, *flags, "--frames", tmp_path / "frames.csv", "--allow-missing")
     assert done.code == 0 and listed(tmp_path, "xd_CLIP_rgbtest.csv") == ["XDTestClipFeatures/B__#1_label_B1-0-0__0.npy"]
     assert "C__#1_label_A__0.npy" in done.out and "D__#1_label_A__1.npy" in done.out
+
+
+def test_labels_that_contradict_the_annotations_are_refused(tmp_path, run):
+    root = tmp_path / "XD"
+    for name in ("B__#1_label_B1-0-0", "C__#1_label_A"):
+        save(root, f"XDTestClipFeatures/{name}__0.npy", 10)
+    flags = ["xd", "--feature-root", root, "--annotations", tmp_path / "annotations.txt", "--out", tmp_path / "list"]
+    for text, words in (
+        ("B__#1_label_B1-0-0 5 5\n", "none is anomalous of its 160 frames, by []"),
+        ("B__#1_label_B1-0-0 500 600\n", "none is anomalous of its 160 frames, by [(500, 600)]"),
+        ("B__#1_label_B1-0-0 5 9\nC__#1_label_A 5 9\n", "is A, but some are anomalous of its 160 frames"),
+    ):
+        (tmp_path / "annotations.txt").write_text(text)
+        refused(run(MAKE, *flags), "line ", words)
 
 
 def test_an_interval_without_frames_makes_no_anomaly(tmp_path, run):
