@@ -88,6 +88,8 @@ def held(out_dir: Path) -> Iterator[None]:
                 raise ValueError(
                     f"{out_dir}: another process is going on with this run; wait for its end, or stop it"
                 ) from None
+        for unfinished in out_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
+            unfinished.unlink()
         yield
 
 

@@ -302,6 +302,7 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy, one_threa
         resume = command(toy, out, "--use-checkpoint", "--checkpoint-path", out / "last.pt")
         done = subprocess.run(resume, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        assert not list(out.glob(".*.tmp"))
         return same_weights(out / "last.pt", whole / "last.pt"), process.returncode
 
     with ThreadPoolExecutor(2) as pool:
