@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from files import atomic
+from files.interrupt import SIGNALS
 
 FORMAT = "lshma run 1"
 
@@ -46,7 +47,8 @@ def taken(out_dir: str | Path) -> ValueError:
 @contextmanager
 def claimed(options: Namespace) -> Iterator[Path]:
     """`claim` for as long as the block takes: where it fails, the folder is free again."""
-    out_dir = claim(options)
+    with SIGNALS.delayed():
+        out_dir = claim(options)
     try:
         yield out_dir
     except BaseException:

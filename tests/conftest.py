@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import runpy
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,9 @@ from model import LSHMA
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 128
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:  # under nohup, or in the background of a script: runs would inherit that
+        signal.signal(number, handler)
 SMALL = ["--visual-width", str(WIDTH), "--workers", "0", "--device", "cpu"]
 
 
