@@ -64,7 +64,7 @@ def test_float16_features_are_compared_in_float32():
     clips, starts = pack([features], 4)
     assert clips.dtype == torch.float32
     s = kcg.chunk_similarity(clips.half()).double()
-    rounded = kcg._is_key(s.diff()[1:], s.diff()[:-1], torch.arange(2, len(s)))
+    rounded = kcg.is_key(s.diff()[1:], s.diff()[:-1], torch.arange(2, len(s)))
     assert not torch.equal(kcg.select(clips, starts)[2:], rounded)
 
 
