@@ -23,6 +23,7 @@ from files.features import checksum
 from files.interrupt import STOPS, Signals
 from files.labels import label_of
 from model import FUSE
+from running import resume
 from running.loading import load_model
 from testing import warn_of_smoothing
 
@@ -260,15 +261,16 @@ def test_a_log_file_gets_a_line_every_half_minute(toy, monkeypatch):
     assert len(log) - len(losses) == 3 and "\r" not in done.stderr
 
 
-def test_two_runs_never_share_a_checkpoint(toy, run):
+def test_two_runs_never_share_a_checkpoint(tmp_path):
     """Both would have said that the file is theirs; the first one's weights were gone."""
-    flags = [*map(str, toy.flags), "--max-epoch", "1", "--batch-size", "8", "--model-path", str(toy.path / "best.pt")]
-    commands = [[sys.executable, str(ROOT / TRAIN), *flags, "--out-dir", str(toy.path / out)] for out in "ab"]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    errors = [process.communicate()[1] for process in running]
-    codes = [process.returncode for process in running]
-    assert sorted(codes) == [0, 2], errors
-    assert "another run's" in errors[codes.index(2)] or "is there already" in errors[codes.index(2)]
+
+    def claim(out):
+        where = dict(out_dir=str(tmp_path / out), model_path=str(tmp_path / "best.pt"), checkpoint_path=None)
+        return resume.claim(Namespace(**where, use_checkpoint=False, data_set="ucf"))
+
+    assert claim("a").best == tmp_path / "best.pt" and (tmp_path / "best.pt").exists()
+    with pytest.raises(ValueError, match=r"best.pt is there already"):
+        claim("b")
 
 
 def test_a_run_that_others_went_on_with_is_not_rolled_back(trained, monkeypatch, run):

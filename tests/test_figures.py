@@ -28,7 +28,7 @@ def test_another_ending_is_refused_with_those_there_are(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", ""])
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_the_users_backend_does_not_matter(tmp_path, backend):
     """Every notebook exports one that a command line may not have: it ended a training at its first evaluation."""
     code = "import os, sys; from pathlib import Path; from evaluation import figures; "

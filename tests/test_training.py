@@ -274,9 +274,10 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread
     assert f"python {ROOT / TRAIN} --use-checkpoint --checkpoint-path {toy.out / 'last.pt'}" in errors
     n = torch.load(toy.out / "last.pt", weights_only=True)["progress"]["epoch"]
     resume = ["--use-checkpoint", "--checkpoint-path", str(toy.out / "last.pt"), "--max-epoch", str(n + 1)]
-    subprocess.run([sys.executable, str(ROOT / TRAIN), *resume], check=True, capture_output=True)
-    whole = command(toy, toy.path / "whole", "--max-epoch", n + 1)
-    subprocess.run(whole, check=True, capture_output=True)
+    commands = ([sys.executable, str(ROOT / TRAIN), *resume], command(toy, toy.path / "whole", "--max-epoch", n + 1))
+    assert [
+        p.wait() for p in [subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
+    ] == [0, 0]
     assert same_weights(toy.out / "last.pt", toy.path / "whole" / "last.pt")
 
 
