@@ -211,7 +211,6 @@ def describe(run: Run) -> str:
 def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
     device = choose_device(options.device)
-    read_at = Path(options.checkpoint_path).stat().st_mtime_ns if options.use_checkpoint and options.checkpoint_path else None
     loaded = resume.begin(options)
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
     resume.check_paths(options, content)
@@ -227,7 +226,7 @@ def train(options: Namespace) -> None:
         with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
             paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options)
             stack.enter_context(folder.held(paths.out_dir))
-            if content and read_at != Path(loaded.path).stat().st_mtime_ns:
+            if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
                 raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
             folder.write_options(paths.out_dir, options)
             optimizer = make_optimizer(lshma.to(device), options)
@@ -235,7 +234,8 @@ def train(options: Namespace) -> None:
             run = Run(lshma, optimizer, scheduler, options, data, paths, device)
             if content:
                 record.restore(run, content, loaded.path)
-            record.save(run)
+            else:
+                record.save(run)
         print(f"{describe(run)}; writing to {paths.out_dir}")
         go_on(run)
         for name, evaluation in record.choices(run, run.progress).items():

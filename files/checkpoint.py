@@ -64,6 +64,7 @@ class Checkpoint(NamedTuple):
     released: bool  # whether the weights are under the authors' names
     video_threshold: float | None  # the one on a video's largest score with the best F1 on the validation videos
     run: dict[str, Any] | None  # all that a run of ours needs to go on; None = weights alone
+    saved_at: int | None = None  # the file's time of change in nanoseconds, as it was read
 
 
 def read(path: str | Path) -> Any:
@@ -91,7 +92,8 @@ def read(path: str | Path) -> Any:
 
 def load(path: str | Path) -> Checkpoint:
     """Read a checkpoint. Raises FileNotFoundError, or ValueError that names what is wrong with it."""
-    return interpret(read(path), path)
+    saved_at = Path(path).stat().st_mtime_ns if Path(path).is_file() else None
+    return interpret(read(path), path)._replace(saved_at=saved_at)
 
 
 def interpret(content: Any, path: str | Path) -> Checkpoint:

@@ -28,7 +28,7 @@ from files.layouts import HIDDEN, NO_CROP, read_files
 from files.lists import refuse, several
 from files.names import N_CROPS
 from files.progress import bar
-from option import Parser, exit_codes
+from option import HOLD_LAST, Parser, add_flags, exit_codes
 
 OUTPUTS = {  # training list, test list, ground truth, what is left out
     "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy", "ucf_left_out.csv"),
@@ -255,8 +255,7 @@ parser.add_argument("--annotations", type=Path, required=True, help="the public 
 parser.add_argument("--frames", type=Path, help="CSV with the columns video,frames: the videos' true frame counts")
 parser.add_argument("--test-crop", type=int, choices=range(N_CROPS), metavar="N", help="the crop that is tested (None = where "
                     "each video has one crop, that one; else 5 of UCF-Crime, 0 of others)")  # fmt: skip
-parser.add_argument("--hold-last", action=argparse.BooleanOptionalAction, default=False, help="features may lack a video's "
-                    "last snippet, as where it was rounded down: its last score holds to the video's end")  # fmt: skip
+add_flags(parser.add_argument, [HOLD_LAST])
 parser.add_argument("--out", type=Path, default=Path("list"), help="folder to write to")
 parser.add_argument(
     "--allow-missing", action=argparse.BooleanOptionalAction, default=False, help="leave out what does not match"

@@ -318,3 +318,7 @@ def test_two_models_in_one_file_are_refused(tmp_path):
 def test_a_copy_in_another_precision_is_the_same_content(tmp_path):
     x = walk(9).astype(np.float16)
     assert checksum(x) == checksum(x.astype(np.float32)) != checksum(x.astype(np.float32) + 1e-6)
+
+
+def test_a_run_that_is_not_there_is_named_before_anything_else(toy, run):
+    refused(run(TRAIN, "--use-checkpoint", "--checkpoint-path", toy.path / "last.pt"), "no such checkpoint file")
