@@ -15,7 +15,7 @@ from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, e
 from evaluation.scores import Scores, read_scores
 from files import atomic, folder
 from files.truth import read_ground_truth
-from option import FLAGS, HOLD_LAST, Parser, add_flags, check, exit_codes
+from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes
 
 parser = Parser("What scores are worth: the field's figures and a live system's, each with how sure it is.")
 parser.add_argument("scores", help="scores.npz of a test, or of another method")
@@ -24,7 +24,7 @@ parser.add_argument("--test-list", help="CSV path,label or path,label,frames: th
 parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
 parser.add_argument("--val-gt-path", help="their ground truth")
 parser.add_argument("--out", help="where the figures go, a .json file (default: beside the scores)")
-add_flags(parser.add_argument, [HOLD_LAST, *FLAGS["live"]])
+add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST, *FLAGS["live"]])
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         parser.error("--val-scores and --val-gt-path belong together")
     with exit_codes():
         check(args, ["live"])
-        scores = read_scores(args.scores, args.test_list, hold_last=args.hold_last)
+        scores = read_scores(args.scores, args.test_list, hold_last=args.hold_last, normal_label=args.normal_label)
         truth = read_ground_truth(args.gt_path, scores.videos, args.test_list or args.scores)
         out = out_of(args)
         results = evaluate(scores, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, scores))

@@ -58,6 +58,7 @@ class Flag(NamedTuple):
 SHARE, COUNT = Range(0, 1, open=")"), Range(0, 10**9)
 HOLD_LAST = Flag("hold_last", SWITCH, None, "features may lack a video's last snippet, as where it was rounded down: its "
                  "last score holds to the video's end", False)  # fmt: skip
+NORMAL_LABEL = Flag("normal_label", str, None, "the label of normal videos in lists; None = the data set's")
 FLAGS = {
     "model": (  # a checkpoint carries them
         Flag("visual_width", int, Range(128, 2**14, 128), "width D of the features"),
@@ -111,6 +112,7 @@ FLAGS = {
         Flag("gt_path", str, None, "ground truth of the test list's frames, 0 or 1 (.npy)"),
         Flag("feature_root", str, None, "the only folder in which listed files are looked for, by the longest tail of "
              "their paths that exists"),
+        NORMAL_LABEL,
         Flag("zero_non_finite", SWITCH, None, "set NaN and infinite features to zero instead of stopping", False),
         HOLD_LAST,
         Flag("allow_test_in_training", SWITCH, None, "train: go on where test videos are in the training list, by name or "

@@ -185,6 +185,7 @@ def note_differences(options: Namespace, trained: dict | None) -> None:
 def videos_of(path: str, options: Namespace, why: str = "--visual-width says the width") -> list[Video]:
     """The videos of a list, every feature file found, read and checked; `why` says who sets the features' width."""
     how = {"width": options.visual_width, "zero_non_finite": options.zero_non_finite, "hold_last": options.hold_last}
+    how["normal_label"] = options.normal_label
     return read_videos(path, options.feature_root, options.data_set, why=why, **how)
 
 

@@ -13,7 +13,6 @@ from evaluation.bootstrap import Bootstrap, share_of_finite, weighted_quantile
 from evaluation.curves import resampled_areas
 from evaluation.scores import Scores
 from files.features import FRAMES_PER_SNIPPET
-from files.labels import classes_of
 
 FALSE_ALARM = 0.5  # the score above which a normal frame counts as a false alarm
 IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -67,8 +66,8 @@ def evaluate(scores: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresh
         if threshold is not None:
             results[f"f1_{name}"] = {"threshold": threshold} | f1(threshold, *counts, bootstrap)
     results["classes"] = {}
-    for name in sorted({name for v in videos for name in classes_of(v.label)}):
-        of_class = np.array([name in classes_of(v.label) for v in videos]) & ~is_normal
+    for name in sorted({name for v in videos for name in v.classes or ()}):
+        of_class = np.array([name in (v.classes or ()) for v in videos]) & ~is_normal
         if of_class.any():
             results["classes"][name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
     results["events"] = event_figures(scores, truth, terms, bootstrap, is_normal) if is_normal.any() else None
@@ -153,6 +152,12 @@ def by_video(scores: Scores, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndar
     starts = np.cumsum(scores.n_snippets) - scores.n_snippets
     is_anomalous = (np.add.reduceat(anomalous.astype(float), starts) > 0).astype(float)
     return np.maximum.reduceat(scores.scores, starts), is_anomalous, 1 - is_anomalous
+
+
+def errors_of(scores: Scores, truth: np.ndarray) -> np.ndarray:
+    """The mean distance of each video's frames' scores from their truth: (V,) in [0, 1]."""
+    anomalous, normal = frames_of(scores, truth)
+    return np.bincount(scores.video, anomalous * (1 - scores.scores) + normal * scores.scores) / scores.n_frames
 
 
 def top_k_means(scores: Scores) -> np.ndarray:

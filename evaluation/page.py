@@ -17,12 +17,11 @@ import numpy as np
 
 import smoothing
 from evaluation import events, figures, tables
-from evaluation.evaluate import Terms, evaluate_all, frames_of
+from evaluation.evaluate import Terms, errors_of, evaluate_all, frames_of
 from evaluation.scores import Scores, columns_of, read_record
 from files import atomic
 from files.features import FRAMES_PER_SNIPPET
 from files.folder import read_options
-from files.labels import classes_of
 
 TEMPLATE = Path(__file__).with_name("report.html")
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
@@ -129,16 +128,16 @@ class Card(NamedTuple):
 def worst_first(run: Run, threshold: float) -> list[Card]:
     """A timeline of every video, the one whose scores are farthest from its ground truth first."""
     n_snippets, n_frames = run.scores.n_snippets, run.scores.n_frames
-    anomalous, normal = frames_of(run.scores, run.truth)
+    errors = errors_of(run.scores, run.truth)
     ends, frame_ends = np.cumsum(n_snippets), np.cumsum(n_frames)
     raw = smoothing.sigmoid(run.logits)
     cards = []
     for i, video in enumerate(run.scores.videos):
         here = slice(ends[i] - n_snippets[i], ends[i])
         scores = run.scores.scores[here]
-        error = float((anomalous[here] * (1 - scores) + normal[here] * scores).sum() / n_frames[i])
+        error = float(errors[i])
         truth = run.truth[frame_ends[i] - n_frames[i] : frame_ends[i]]
-        kind = (" and ".join(classes_of(video.label)) or "anomalous") if truth.any() else "normal"
+        kind = (" and ".join(video.classes or ()) or "anomalous") if truth.any() else "normal"
         seconds = n_frames[i] / run.options["fps"]
         text = html.escape(f"{video.name} {kind}".lower(), quote=True)
         times = "".join(f"<span>{clock(seconds * share)}</span>" for share in (0, 0.25, 0.5, 0.75, 1))

@@ -1,14 +1,16 @@
 """`scores.npz`: a method's scores of a list of videos, written by our tests and read from anyone's.
 
-Per video `video` (its name) and `n_snippets`, per snippet `scores` in [0, 1]. Optional: per video `label` (empty = unknown) and
-`n_frames`; `seen` per snippet, how many snippets of the video must have come before the score exists; `look_ahead`, one number,
-how many snippets of the future a score waits for. Where one of the last two is missing it follows from the other. Ours hold
-more: see `Record`.
+Per video `video` (its name) and `n_snippets`, per snippet `scores` in [0, 1]. Optional: per video `label` (empty = unknown),
+`classes`, (V, any number) names of the classes of anomaly that the label says, filled up with empty texts, and `n_frames`;
+`seen` per snippet, how many snippets of the video must have come before the score exists; `look_ahead`, one number, how many
+snippets of the future a score waits for. Where one of the last two is missing it follows from the other. Ours hold more: see
+`Record`.
 
 Shapes: V videos, S snippets (of all videos).
 """
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +19,14 @@ import numpy as np
 import smoothing
 from files import atomic
 from files.features import FRAMES_PER_SNIPPET, misfit
-from files.labels import is_anomalous, label_of
+from files.labels import classes_of, label_of
 from files.lists import read_list
 from files.names import video_name
 from files.npy import NOT_NPZ
 from files.videos import Video, require_distinct
 
 FORMAT = "lshma scores 1"
+Described = tuple[str, tuple[str, ...] | None, int | None]  # a video's label, its classes, its frames; None = not said
 
 
 class Scores(NamedTuple):
@@ -85,6 +88,7 @@ def write_record(path: str | Path, record: Record) -> None:
             format=FORMAT,
             video=np.array([video.name for video in scored.videos]),
             label=np.array([video.label for video in scored.videos]),
+            classes=np.array(list(zip_longest(*(video.classes or ("",) for video in scored.videos), fillvalue=""))).T,
             n_snippets=scored.n_snippets,
             n_frames=scored.n_frames,
             scores=scored.scores,
@@ -99,8 +103,9 @@ def read_record(path: str | Path) -> Record:
     arrays = read_arrays(path)
     if str(arrays.get("format")) != FORMAT:
         raise ValueError(f"{path}: not written by a test of this version; run the test again")
-    columns = (arrays[name].tolist() for name in ("video", "label", "n_snippets", "n_frames"))
-    videos = [Video(name, Path(path), label, None, n, frames, 0) for name, label, n, frames in zip(*columns, strict=True)]
+    names, labels, *counts = (arrays[name].tolist() for name in ("video", "label", "n_snippets", "n_frames"))
+    columns = zip(names, labels, classes_in(arrays, path, names, labels), *counts, strict=True)
+    videos = [Video(name, Path(path), *rest, 0) for name, *rest in columns]
     scores = Scores(videos, arrays["scores"], arrays["seen"], int(arrays["look_ahead"]))
     return Record(scores, *(arrays[name] for name in Record._fields[1:]))
 
@@ -121,12 +126,21 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def read_scores(path: str | Path, list_path: str | None = None, *, hold_last: bool = False) -> Scores:
+def read_scores(
+    path: str | Path, list_path: str | None = None, *, hold_last: bool = False, normal_label: str | None = None
+) -> Scores:
     """The scores of a file, of the videos of a list if one is given. Raises FileNotFoundError, or ValueError as below."""
-    return checked(read_arrays(path), path, list_path, hold_last=hold_last)
+    return checked(read_arrays(path), path, list_path, hold_last=hold_last, normal_label=normal_label)
 
 
-def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | None = None, *, hold_last: bool) -> Scores:
+def checked(
+    content: dict[str, np.ndarray],
+    path: str | Path,
+    list_path: str | None = None,
+    *,
+    hold_last: bool,
+    normal_label: str | None = None,
+) -> Scores:
     """The scores in the arrays of a file; with a list of its videos, labels and frames are the list's.
 
     With `hold_last` the scores may lack a video's last snippet.
@@ -150,12 +164,11 @@ def checked(content: dict[str, np.ndarray], path: str | Path, list_path: str | N
     require_scores(path, names, n_snippets, scores)
     seen, look_ahead = timing_of(content, path, n_snippets)
     names = [video_name(str(name)) for name in names]
-    described = labels_of(content, path, names) if list_path is None else listed(list_path, path, names)
+    described = described_in(content, path, names) if list_path is None else listed(list_path, path, names, normal_label)
     videos = []
-    for name, (label, n_frames), n in zip(names, described, n_snippets.tolist(), strict=True):
-        anomalous = kind_of(label, f"{path}, {name}") if label else None
+    for name, (label, classes, n_frames), n in zip(names, described, n_snippets.tolist(), strict=True):
         frames = FRAMES_PER_SNIPPET * n if n_frames is None else n_frames
-        videos.append(Video(name, Path(path), label, anomalous, n, frames, 0))
+        videos.append(Video(name, Path(path), label, classes, n, frames, 0))
     require_distinct(path, videos)
     for video in videos:
         wrong = misfit(video.n_frames, video.n_snippets, hold_last)
@@ -200,8 +213,8 @@ def require_scores(path: str | Path, names: np.ndarray, n_snippets: np.ndarray, 
         )
 
 
-def labels_of(content: dict, path: str | Path, names: list[str]) -> list[tuple[str, int | None]]:
-    """Label and frames of each video as their own file has them, or as its name says."""
+def described_in(content: dict, path: str | Path, names: list[str]) -> list[Described]:
+    """The videos as their own file describes them, or as their names do."""
     labels = content.get("label", np.array([label_of(name) for name in names]))
     frames = content.get("n_frames")
     if labels.shape != (len(names),) or labels.dtype.kind != "U":
@@ -209,12 +222,22 @@ def labels_of(content: dict, path: str | Path, names: list[str]) -> list[tuple[s
     if frames is not None and (frames.shape != (len(names),) or frames.dtype.kind not in "iu"):
         raise ValueError(f"{path}: n_frames must hold a whole number for each of {len(names)} videos")
     counts = [None] * len(names) if frames is None else frames.tolist()
-    return list(zip(map(str, labels), counts, strict=True))
+    return list(zip(labels.tolist(), classes_in(content, path, names, labels.tolist()), counts, strict=True))
 
 
-def listed(list_path: str, path: str | Path, names: list[str]) -> list[tuple[str, int | None]]:
-    """Label and frames of each video as a list has them. Raises ValueError where it is not a list of these videos, in order."""
-    rows = read_list(list_path, None)
+def classes_in(content: dict, path: str | Path, names: list[str], labels: list[str]) -> list[tuple[str, ...] | None]:
+    """The classes of each video, as their own file has them, or as its label says; None of one without label."""
+    classes = content.get("classes")
+    if classes is None:
+        return [classes_said(label, f"{path}, {name}") if label else None for name, label in zip(names, labels, strict=True)]
+    if classes.ndim != 2 or len(classes) != len(names) or classes.dtype.kind != "U":
+        raise ValueError(f"{path}: classes must hold a row of texts for each of {len(names)} videos")
+    return [tuple(filter(None, row)) if label else None for row, label in zip(classes.tolist(), labels, strict=True)]
+
+
+def listed(list_path: str, path: str | Path, names: list[str], normal_label: str | None) -> list[Described]:
+    """The videos as a list describes them. Raises ValueError where it is not a list of these videos, in order."""
+    rows = read_list(list_path, None, normal_label)
     for row, name in zip(rows, [*names, *[None] * len(rows)], strict=False):
         if video_name(row.path) != name:
             there = f"{name!r} in this place" if name else f"{len(names)} videos only"
@@ -224,12 +247,12 @@ def listed(list_path: str, path: str | Path, names: list[str]) -> list[tuple[str
             )
     if len(rows) < len(names):
         raise ValueError(f"{path}: {names[len(rows)]!r} and what follows are not in {list_path}; name the list they are of")
-    return [(row.label, row.n_frames) for row in rows]
+    return [(row.label, row.classes, row.n_frames) for row in rows]
 
 
-def kind_of(label: str, where: str) -> bool:
-    """Whether a label says anomalous. Raises ValueError that begins with `where`."""
+def classes_said(label: str, where: str) -> tuple[str, ...]:
+    """The classes in a label of any data set. Raises ValueError that begins with `where`."""
     try:
-        return is_anomalous(label, None)
+        return classes_of(label, None)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None

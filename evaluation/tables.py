@@ -1,8 +1,12 @@
 """The figures of `evaluate.evaluate` as a table of text: for the terminal, and for the report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from files import atomic
 from files.features import FRAMES_PER_SNIPPET
 
 
@@ -42,6 +46,23 @@ def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
         for least in first["events"]["ap_iou"]:
             row(f"AP of intervals, IoU {least}", lambda r, n=least: r["events"]["ap_iou"][n])
     return rows
+
+
+def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write a table of text, its first row the head, as its ending says: .csv, .md or .tex. Raises ValueError for another."""
+    head, *body = rows
+    frame = pd.DataFrame(body, columns=head)
+    if path.suffix == ".csv":
+        text = frame.to_csv(index=False, lineterminator="\n")
+    elif path.suffix == ".md":
+        text = "".join(
+            f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in (head, ["---"] * len(head), *body)
+        )
+    elif path.suffix == ".tex":
+        text = frame.style.hide(axis="index").format_index(escape="latex", axis=1).format(escape="latex").to_latex(hrules=True)
+    else:
+        raise ValueError(f"{path}: a table ends in .csv, .md or .tex")
+    atomic.write_text(path, text)
 
 
 def cell(figure: dict | None, scale: float) -> str:

@@ -1,6 +1,8 @@
-"""The labels of videos: which are normal, which are anomalous, and of what class."""
+"""The labels of videos: which say normal, and which classes of anomaly the others name."""
 
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from files.names import video_name
 
@@ -9,34 +11,49 @@ UCF_ANOMALIES = (
     *("RoadAccidents", "Robbery", "Shooting", "Shoplifting", "Stealing", "Vandalism"),
 )
 XD_ANOMALIES = {"B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident", "G": "explosion"}
-# per data set: the label of normal videos, and those of anomalous ones
+
+
+class Labels(NamedTuple):
+    """How the labels of a data set are read."""
+
+    normal: str
+    classes: Mapping[str, str] | None  # the others, and the classes they name; None = any other is the name of a class
+    several: bool = False  # joined by `-`, with zeros in the places of none
+
+
 LABELS = {
-    "ucf": ("Normal", UCF_ANOMALIES),
-    "xd": ("A", tuple(XD_ANOMALIES)),
-    "longterm": ("Normal", ("Anomaly", *UCF_ANOMALIES)),
+    "ucf": Labels("Normal", {name: name for name in (*UCF_ANOMALIES, "Anomaly")}),
+    "xd": Labels("A", XD_ANOMALIES, several=True),
+    "longterm": Labels("Normal", None),
+    "own": Labels("Normal", None),
 }
 
 
-def is_anomalous(label: str, data_set: str | None) -> bool:
-    """Whether a label says anomalous. XD labels may be several, joined by `-`, with zeros as in the files' names.
+def classes_of(label: str, data_set: str | None, normal: str | None = None) -> tuple[str, ...]:
+    """The classes of anomaly that a label names, none where it says normal: `B2-G-0` of `xd` -> ("shooting", "explosion").
 
-    Raises ValueError for a label that the data set, or with None any of them, does not have.
+    data_set: None where nobody says: then as UCF-Crime or XD-Violence have it, else as an own set. normal: the label of normal
+    videos, if not the data set's usual one. Raises ValueError for a label that the data set does not have.
     """
-    parts = [part for part in label.split("-") if part != "0"]
-    for name in LABELS if data_set is None else [data_set]:
-        normal, anomalies = LABELS[name]
-        if parts == [normal] and (name == "xd" or label == normal):
-            return False
-        if parts and all(part in anomalies for part in parts) and (name == "xd" or label == parts[0]):
-            return True
-    known = [LABELS[data_set]] if data_set else [LABELS["longterm"], LABELS["xd"]]
-    expected = "; or ".join(f"{normal} (normal) or one of {', '.join(anomalies)}" for normal, anomalies in known)
-    raise ValueError(f"unknown label {label!r}; expected {expected}")
-
-
-def classes_of(label: str) -> list[str]:
-    """The classes of anomaly in a label, by name: `B2-G-0` -> ["shooting", "explosion"]; none in `A`, `Normal` or no label."""
-    return [XD_ANOMALIES.get(part, part) for part in label.split("-") if part not in ("", "0", "A", "Normal")]
+    if data_set is None and normal is None:
+        for name in ("ucf", "xd"):
+            try:
+                return classes_of(label, name)
+            except ValueError:
+                continue
+    labels = LABELS[data_set or "own"]
+    normal = normal or labels.normal
+    parts = tuple(part for part in label.split("-") if part != "0") if labels.several else (label,)
+    if parts == (normal,):
+        return ()
+    if labels.classes is None:
+        if label and label.casefold() != normal.casefold():
+            return parts
+        raise ValueError(f"label {label!r}: expected {normal} (normal; --normal-label) or the name of a class")
+    if parts and all(part in labels.classes for part in parts):
+        return tuple(labels.classes[part] for part in parts)
+    known = ", ".join(labels.classes)
+    raise ValueError(f"unknown label {label!r}; expected {normal} (normal) or one of {known}; own_train.py takes any classes")
 
 
 def label_of(name: str) -> str:

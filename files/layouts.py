@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from files.labels import UCF_ANOMALIES, is_anomalous
+from files.labels import UCF_ANOMALIES, classes_of
 from files.names import is_hidden, name_and_crop
 
 NO_CROP = -1
@@ -86,7 +86,7 @@ def xd_layout(path: Path, name: str) -> tuple[str, bool]:
         raise ValueError(f"{path}: expected {XD_TRAIN}/ or {XD_TEST}/ and a name like <title>_label_B2-0-0__0.npy")
     text = "-".join(part for part in label[1].split("-") if part != "0")
     try:
-        is_anomalous(text, "xd")
+        classes_of(text, "xd")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return text, split[-1] == XD_TEST

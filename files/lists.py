@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from files.labels import is_anomalous
+from files.labels import classes_of
 
 N_NAMED = 5  # how many of many bad rows an error names
 
@@ -15,12 +15,12 @@ class Row(NamedTuple):
     where: str  # "list.csv, line 7"
     path: str
     label: str
-    anomalous: bool
+    classes: tuple[str, ...]  # of anomaly; none = normal
     n_frames: int | None
 
 
-def read_list(path: str | Path, data_set: str | None) -> list[Row]:
-    """The rows of a list, with labels of the data set (None: of any). Raises FileNotFoundError or ValueError.
+def read_list(path: str | Path, data_set: str | None, normal_label: str | None = None) -> list[Row]:
+    """The rows of a list, with labels as `classes_of` reads them. Raises FileNotFoundError or ValueError.
 
     No feature file is touched.
     """
@@ -39,7 +39,8 @@ def read_list(path: str | Path, data_set: str | None) -> list[Row]:
                 )
             for cells in lines:
                 if cells:
-                    rows.append(read_row(f"{path}, line {lines.line_num}", [c.strip() for c in cells], len(header), data_set))
+                    how = f"{path}, line {lines.line_num}", len(header), data_set, normal_label
+                    rows.append(read_row([cell.strip() for cell in cells], *how))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); make it again with list/make_list.py") from error
     if not rows:
@@ -47,7 +48,7 @@ def read_list(path: str | Path, data_set: str | None) -> list[Row]:
     return rows
 
 
-def read_row(where: str, cells: list[str], n_columns: int, data_set: str | None) -> Row:
+def read_row(cells: list[str], where: str, n_columns: int, data_set: str | None, normal_label: str | None) -> Row:
     """One line of a list. Raises ValueError that begins with `where`."""
     if len(cells) != n_columns:
         raise ValueError(f"{where}: expected {n_columns} values as in the header, found {len(cells)}: {','.join(cells)[:80]!r}")
@@ -56,10 +57,10 @@ def read_row(where: str, cells: list[str], n_columns: int, data_set: str | None)
     if n_columns == 3 and not re.fullmatch(r"[1-9][0-9]{0,9}", cells[2]):
         raise ValueError(f"{where}: expected the video's number of frames, found {cells[2]!r}")
     try:
-        anomalous = is_anomalous(cells[1], data_set)
+        classes = classes_of(cells[1], data_set, normal_label)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    return Row(where, cells[0], cells[1], anomalous, int(cells[2]) if n_columns == 3 else None)
+    return Row(where, cells[0], cells[1], classes, int(cells[2]) if n_columns == 3 else None)
 
 
 def refuse(bad: Sequence[str], summary: str) -> None:

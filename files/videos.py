@@ -18,10 +18,15 @@ class Video(NamedTuple):
     name: str  # the file's, without folder, ending and crop
     path: Path
     label: str
-    anomalous: bool | None  # None = nobody said, as of another method's scores
+    classes: tuple[str, ...] | None  # of anomaly, none = normal; None = nobody said, as of another method's scores
     n_snippets: int
     n_frames: int
     checksum: int  # of the features, to notice a change
+
+    @property
+    def anomalous(self) -> bool | None:
+        """None = nobody said."""
+        return None if self.classes is None else bool(self.classes)
 
 
 def read_videos(
@@ -29,6 +34,7 @@ def read_videos(
     feature_root: str | None,
     data_set: str,
     *,
+    normal_label: str | None = None,
     width: int,
     zero_non_finite: bool,
     hold_last: bool = False,
@@ -38,7 +44,7 @@ def read_videos(
 
     Raises FileNotFoundError or ValueError that counts the bad rows and names the first five.
     """
-    rows = read_list(path, data_set)
+    rows = read_list(path, data_set, normal_label)
     files = [find_file(row.path, feature_root) for row in rows]
     missing = [f"{row.where}: {row.path}" for row, file in zip(rows, files, strict=True) if file is None]
     if missing:
@@ -54,7 +60,7 @@ def read_videos(
         wrong = misfit(n_frames, len(features), hold_last)
         if wrong:
             return f"{row.where}: {file}: {wrong}"
-        return Video(video_name(file), file, row.label, row.anomalous, len(features), n_frames, checksum(features))
+        return Video(video_name(file), file, row.label, row.classes, len(features), n_frames, checksum(features))
 
     with ThreadPoolExecutor(8) as pool:
         checked = list(bar(pool.map(check, rows, files), f"checking {Path(path).name}", len(rows), unit="file"))

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from files import atomic, folder
 from files.annotations import read_annotations, read_frames
 from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
-from files.labels import is_anomalous
+from files.labels import classes_of
 from files.layouts import HIDDEN, NO_CROP, read_files
 from files.lists import refuse, several
 from files.names import N_CROPS
@@ -161,7 +161,7 @@ def with_truth(tests: pd.DataFrame, n_snippets: pd.Series, root: Path, hold_last
         for start, end in intervals:
             truth[start:end] = 1
         label = video["label"] or ("Anomaly" if intervals else "Normal")
-        if is_anomalous(label, None) != truth.any():
+        if bool(classes_of(label, None)) != truth.any():
             what = "some are" if truth.any() else "none is"
             wrong.append(
                 f"{video['where']}: {video['name']} is {label}, but {what} anomalous of its {n} frames, by {intervals}"

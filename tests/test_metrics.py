@@ -66,6 +66,11 @@ def test_a_score_is_known_once_the_last_clip_it_depends_on_is_complete(x, kind, 
     assert smoothing.look_ahead(kind, width) == (width - 1 if kind in ("slide", "fixed") else 0)
 
 
+def labelled(anomalous):
+    """A video's label and classes."""
+    return ("Abuse", ("Abuse",)) if anomalous else ("Normal", ())
+
+
 class Case:
     """A small random test set: few distinct scores, so that ties abound."""
 
@@ -81,7 +86,7 @@ class Case:
         self.scores = [rng.integers(0, n_levels, n) / (n_levels - 1) for n in self.n_snippets]
         self.truth = np.concatenate(self.truths)
         self.videos = [
-            Video(f"v{i}", None, "Abuse" if t.any() else "Normal", bool(t.any()), int(n), len(t), 0)
+            Video(f"v{i}", None, *labelled(t.any()), int(n), len(t), 0)
             for i, (t, n) in enumerate(zip(self.truths, self.n_snippets, strict=True))
         ]
         seen = np.concatenate([np.arange(n) + 1 for n in self.n_snippets])
@@ -277,7 +282,7 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
         truth = np.zeros((n, 12))
         truth[: n // 2, 4:8] = 1
         scores = level + 1.2 * truth.ravel() + rng.normal(0, 1, 12 * n)
-        videos = [Video(f"v{i}", None, "Abuse" if i < n // 2 else "Normal", i < n // 2, 12, 192, 0) for i in range(n)]
+        videos = [Video(f"v{i}", None, *labelled(i < n // 2), 12, 192, 0) for i in range(n)]
         method = Scores(videos, smoothing.sigmoid(scores), np.tile(np.arange(12) + 1, n), 0)
         return method, truth.ravel().repeat(16).astype(np.uint8), n_snippets
 
@@ -301,7 +306,7 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
 
 def test_resamples_without_a_normal_video_say_nothing_of_events():
     """There is no threshold then: to take it for 0 would detect everything."""
-    videos = [Video(f"v{i}", None, "Abuse", i > 0, 4, 64, 0) for i in range(4)]  # a third of all draws lack v0
+    videos = [Video(f"v{i}", None, *labelled(i > 0), 4, 64, 0) for i in range(4)]  # a third of all draws lack v0
     method = Scores(videos, np.full(16, 0.5), np.tile(np.arange(4) + 1, 4), 0)
     truth = np.r_[np.zeros(64), np.ones(192)].astype(np.uint8)
     happened = evaluate.evaluate(method, truth, evaluate.Terms(30.0, 0.0))["events"]
@@ -311,7 +316,7 @@ def test_resamples_without_a_normal_video_say_nothing_of_events():
 
 def test_normal_videos_alone_have_false_alarms_and_nothing_else():
     """The delays of no events were an IndexError."""
-    videos = [Video(f"v{i}", None, "Normal", False, 4, 64, 0) for i in range(3)]
+    videos = [Video(f"v{i}", None, "Normal", (), 4, 64, 0) for i in range(3)]
     method = Scores(videos, np.linspace(0, 1, 12), np.tile(np.arange(4) + 1, 3), 0)
     results = evaluate.evaluate(method, np.zeros(192, np.uint8), evaluate.Terms(30.0, 1.0))
     happened = results["events"]
@@ -321,7 +326,7 @@ def test_normal_videos_alone_have_false_alarms_and_nothing_else():
 
 
 def test_one_video_has_no_interval():
-    method = Scores([Video("v", None, "Abuse", True, 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
+    method = Scores([Video("v", None, "Abuse", ("Abuse",), 4, 64, 0)], np.r_[0.1, 0.9, 0.8, 0.2], np.arange(4) + 1, 0)
     results = evaluate.evaluate(method, np.repeat([0, 1, 0, 0], 16).astype(np.uint8), evaluate.Terms(30.0, 1.0))
     assert results["auc"] == {"value": 1.0, "interval": None}
     assert "100.00 [-]" in tables.text({"": results})
@@ -370,7 +375,7 @@ def test_the_threshold_of_the_best_f1_has_the_best_f1(rows):
 
 
 def test_a_videos_score_as_in_training_is_the_mean_of_its_largest():
-    videos = [Video("a", None, "Abuse", True, 20, 320, 0), Video("b", None, "Normal", False, 4, 64, 0)]
+    videos = [Video("a", None, "Abuse", ("Abuse",), 20, 320, 0), Video("b", None, "Normal", (), 4, 64, 0)]
     method = Scores(videos, np.r_[np.arange(20) / 20, 0.1, 0.4, 0.2, 0.3], np.ones(24, int), 0)
     assert evaluate.top_k_means(method).tolist() == pytest.approx([(0.95 + 0.9) / 2, 0.4])
 
@@ -558,7 +563,7 @@ def test_the_f1_threshold_comes_from_other_videos(scored, run):
 
 
 def test_scores_of_the_future_say_so_and_raise_alarms_late():
-    videos = [Video("a", None, "Abuse", True, 20, 320, 0), Video("n", None, "Normal", False, 20, 320, 0)]
+    videos = [Video("a", None, "Abuse", ("Abuse",), 20, 320, 0), Video("n", None, "Normal", (), 20, 320, 0)]
     logits = np.full(40, -4.0)
     logits[8:12] = 8.0
     truth = np.zeros(640, np.uint8)

@@ -70,7 +70,9 @@ def test_the_order_is_a_function_of_seed_and_epoch(order):
 
 def fake_videos(n_crops=3):
     names = [f"v{i}" for i in range(20)]
-    return [Video(n, None, "", i % 2 == 1, 100 * i + 1, 0, 10 * i + c) for i, n in enumerate(names) for c in range(n_crops)]
+    return [
+        Video(n, None, "", ("x",) * (i % 2), 100 * i + 1, 0, 10 * i + c) for i, n in enumerate(names) for c in range(n_crops)
+    ]
 
 
 def test_batches_cover_the_videos():
