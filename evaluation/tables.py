@@ -55,14 +55,18 @@ def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     if path.suffix == ".csv":
         text = frame.to_csv(index=False, lineterminator="\n")
     elif path.suffix == ".md":
-        text = "".join(
-            f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |\n" for row in (head, ["---"] * len(head), *body)
-        )
+        text = markdown(rows)
     elif path.suffix == ".tex":
         text = frame.style.hide(axis="index").format_index(escape="latex", axis=1).format(escape="latex").to_latex(hrules=True)
     else:
         raise ValueError(f"{path}: a table ends in .csv, .md or .tex")
     atomic.write_text(path, text)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table of text, its first row the head, in Markdown."""
+    head, *body = ([cell.replace("|", "&#124;") for cell in row] for row in rows)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ["---"] * len(head), *body))
 
 
 def cell(figure: dict | None, scale: float) -> str:
