@@ -29,26 +29,38 @@ class Memory(NamedTuple):
         return self._replace(age=self.age.masked_fill(streams.unsqueeze(1), -1))
 
 
+class Rule(NamedTuple):
+    """A forgetting rule: how far the entries of (B, M + 1) strength s and age, as in `survivors`, have faded, and what s is."""
+
+    decay: Callable[[Tensor, Tensor], Tensor]  # -log R = t / s of each
+    by_odds: bool = False  # s is the odds that the clip is anomalous, not the sigmoid of its mean
+    backwards: bool = False  # the newest fades first, and s of a clip that joins is of the clip uncompressed
+
+
+def slots(age: Tensor) -> Tensor:
+    return torch.arange(age.shape[1], device=age.device)
+
+
+RULES = {  # option.FORGETTING says what they are
+    "ebbinghaus": Rule(lambda s, age: age.double() / age[:, :1] / s),  # t: its age as a share of the oldest's
+    "fifo": Rule(lambda s, age: age.double()),  # its age, whatever its strength
+    "salience": Rule(lambda s, age: age.double() / age[:, :1] / s, by_odds=True),
+    "released": Rule(lambda s, age: slots(age).double() / (age.shape[1] - 1) / s, backwards=True),  # its place, the oldest's 0
+}
+
+
 def survivors(rule: str, strength: Tensor, age: Tensor) -> Tensor:
     """The forgetting rule: of M + 1 slots, oldest first and the newest clip last, which M stay.
 
-    An empty slot goes first; else the entry of least retention R = exp(-t / s), the oldest of equals. The rule says what t is:
-    `ebbinghaus` and `salience`, its age as a share of the oldest's; `fifo`, its age whatever its strength; `released`, its
-    place counted from the oldest (0) to the newest (1), so that the newest fades first.
+    An empty slot goes first; else the entry of least retention R = exp(-t / s), the oldest of equals.
 
     Args:
         strength: (B, M + 1) float64, s above 0. age: (B, M + 1) int64, -1 = empty.
     Returns: (B, M) int64 slots in their order.
     """
-    slot = torch.arange(age.shape[1], device=age.device)
-    if rule in ("ebbinghaus", "salience"):
-        decay = age.double() / age[:, :1] / strength  # -log R = t / s
-    elif rule == "fifo":
-        decay = age.double()
-    else:
-        decay = slot.double() / slot[-1] / strength
-    dropped = decay.masked_fill(age < 0, torch.inf).argmax(1, keepdim=True)
-    return slot[:-1] + (slot[:-1] >= dropped)
+    dropped = RULES[rule].decay(strength, age).masked_fill(age < 0, torch.inf).argmax(1, keepdim=True)
+    stay = slots(age)[:-1]
+    return stay + (stay >= dropped)
 
 
 def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, capacity: int) -> Tensor:
@@ -63,7 +75,7 @@ def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, cap
     Returns: (N, capacity) int64 indices of clips, oldest first; -1 = empty slot, empty slots first.
     """
     table = usual(rule, segment, capacity)
-    if rule == "fifo" or capacity == 0:
+    if capacity == 0:
         return table
 
     def after(rows: Tensor, n: Tensor) -> Tensor:
@@ -80,10 +92,10 @@ def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, cap
 
 
 def usual(rule: str, segment: Tensor, capacity: int) -> Tensor:
-    """What is remembered on nearly all videos, as `remembered` returns it: the newest, or, under `released`, the first."""
+    """What is remembered on nearly all videos, as `remembered` returns it: the newest, or, where they fade first, the first."""
     n = torch.arange(len(segment))
     start = torch.searchsorted(segment, segment)
-    last = torch.minimum(n, start + capacity) if rule == "released" else n
+    last = torch.minimum(n, start + capacity) if RULES[rule].backwards else n
     table = last.unsqueeze(1) - capacity + torch.arange(capacity)  # (N, M)
     return table.masked_fill(table < start.unsqueeze(1), -1)
 
@@ -178,15 +190,15 @@ class HMA(nn.Module):
         return Compressed(k, c, c.detach())  # remembered clips are no path for gradients: a stream would never end
 
     def strengths(self, entry: Tensor, k: Tensor, odds: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(N,) float64 each: of a clip as an entry, and when it joins (`released` then looks at it uncompressed).
+        """(N,) float64 each: of a clip as an entry, and when it joins.
 
-        odds: (N,) that clips are anomalous, as the model sees them when they enter: their strength under `salience`; else None.
+        odds: (N,) that clips are anomalous, as the model sees them when they enter, where the rule asks for them; else None.
         """
-        if self.forgetting == "salience":
+        if RULES[self.forgetting].by_odds:
             strength = odds.double().clamp(1 / MOST_SALIENT, MOST_SALIENT)
             return strength, strength
         strength = sigmoid_of_mean(entry)
-        return strength, sigmoid_of_mean(k) if self.forgetting == "released" else strength
+        return strength, sigmoid_of_mean(k) if RULES[self.forgetting].backwards else strength
 
     def attend(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
         """The layer on clips k (N, T, D), c (N, T, D/2) that remember past (N, M, T, D/2) where known (N, M)."""

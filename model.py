@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import kcg
-from hma import HMA, MLP, Memory
+from hma import HMA, MLP, RULES, Memory
 
 
 class Fuse(NamedTuple):
@@ -152,10 +152,9 @@ class LSHMA(nn.Module):
     def odds(self, x: Tensor) -> Tensor | None:
         """The odds that clips are anomalous, as the model sees them between layers: (N, T, D) -> (N,), above 0, detached.
 
-        p / (1 - p) = exp(logit) of a clip's most suspicious snippet at the scale of x. `salience` remembers clips by them;
-        other rules do not ask: None.
+        p / (1 - p) = exp(logit) of a clip's most suspicious snippet at the scale of x. None where the rule does not ask.
         """
-        return self.head(self.linear(x)).float().amax(1).exp() if self.forgetting == "salience" else None
+        return self.head(self.linear(x)).float().amax(1).exp() if RULES[self.forgetting].by_odds else None
 
     def empty_memory(self, n_streams: int) -> StreamMemory:
         """The memory of streams that have seen nothing, on the model's device."""

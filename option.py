@@ -18,6 +18,13 @@ VARIANTS = {
     "paper": {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"},
     "released": {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
 }
+# which clip a full memory drops; hma.RULES says how. A rule in both is everywhere: in the flag, its tests, and ablate.py's rows
+FORGETTING = {
+    "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
+    "fifo": "the oldest",
+    "salience": "as ebbinghaus, but what looked suspicious is strong",
+    "released": "as in the released code: the newest, nearly always",
+}
 SWITCH = argparse.BooleanOptionalAction
 
 
@@ -67,8 +74,8 @@ FLAGS = {
         Flag("cache_keep_max_len", int, Range(1, 4096), "a layer remembers one clip less than this; 1 = no memory"),
         Flag("p", float, Range(), "share of plain attention added to the memory's"),
         Flag("variant", str, tuple(VARIANTS), "the method as the paper says, or as the released code does"),
-        Flag("forgetting", str, ("ebbinghaus", "fifo", "salience", "released"), "which clip a full memory drops; None = the "
-             "variant's"),
+        Flag("forgetting", str, tuple(FORGETTING), "which clip a full memory drops; None = the variant's; "
+             + "; ".join(f"{rule} = {what}" for rule, what in FORGETTING.items())),
         Flag("attn_merge", str, ("token", "interleave"), "interleave = re-read attention across snippets and channels; None = "
              "the variant's"),
         Flag("drop_rate", float, SHARE, "dropout on the outputs of attention and MLP", 0.0),

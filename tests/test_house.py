@@ -9,8 +9,12 @@ import sys
 import pytest
 from conftest import ROOT
 
+import hma
+import option
 import ucf_option
 import xd_option
+from experiments.grid import ROWS
+from option import VARIANTS
 
 # from the ground up: a module may import what stands below it, and its own folder
 RANKS = (
@@ -78,10 +82,10 @@ def test_importing_parses_prints_and_writes_nothing(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("option", [ucf_option, xd_option])
-def test_every_flag_is_read_has_a_help_and_a_type(option):
+@pytest.mark.parametrize("data_set", [ucf_option, xd_option])
+def test_every_flag_is_read_has_a_help_and_a_type(data_set):
     sources = "\n".join(path.read_text() for path in MODULES if path.name != "option.py")
-    for action in option.parser._actions:
+    for action in data_set.parser._actions:
         if action.dest == "help":
             continue
         read = re.search(rf"(options|args)(\.|\[\"){action.dest}\b", sources)
@@ -89,7 +93,17 @@ def test_every_flag_is_read_has_a_help_and_a_type(option):
         assert action.help
         assert action.type is not bool
         if action.type is None and not action.choices and not isinstance(action, argparse.BooleanOptionalAction):
-            assert isinstance(option.parser.get_default(action.dest), str | None)
+            assert isinstance(data_set.parser.get_default(action.dest), str | None)
+
+
+@pytest.mark.parametrize("rule", sorted({*option.FORGETTING, *hma.RULES}))
+def test_a_forgetting_rule_is_everywhere(rule):
+    """In hma.py, which says how it forgets; in option.py, from where flag, tests and ablate.py follow; and in the documents."""
+    assert rule in hma.RULES, f"hma.RULES lacks {rule}"
+    assert rule in option.FORGETTING, f"option.FORGETTING lacks {rule}"
+    assert f"--forgetting {rule}" in ROWS.values() or rule == VARIANTS["paper"]["forgetting"], f"no row of ablate.py has {rule}"
+    for name in ("README.md", "METHOD.md"):
+        assert re.search(rf"[`{{,]{rule}[`}},]", (ROOT / name).read_text()), f"{name} does not say what {rule} is"
 
 
 def test_both_data_sets_set_the_same_hyper_parameters():

@@ -11,10 +11,18 @@ import hma
 from dataset import pack
 from hma import remembered, survivors
 from model import FUSE, Select
+from option import FORGETTING
 
-FORGETTING = ("ebbinghaus", "fifo", "salience", "released")
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_denormal_numbers():
+    """Weights made sharp give weights of attention below 1e-308, with which a processor counts ten times as slowly."""
+    torch.set_flush_denormal(True)
+    yield
+    torch.set_flush_denormal(False)
 
 
 def videos(lengths, window, seed=0):
@@ -38,10 +46,10 @@ def gradients(model, logits):
     return {name: p.grad.clone() if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
 
 
-@settings(max_examples=60)
+@pytest.mark.parametrize("rule", FORGETTING)
+@pytest.mark.parametrize("merge", ["token", "interleave"])
+@settings(max_examples=20)
 @given(
-    rule=st.sampled_from(FORGETTING),
-    merge=st.sampled_from(("token", "interleave")),
     layers=st.integers(0, 4),
     window=st.sampled_from((2, 4, 8)),
     cache=st.integers(1, 6),
