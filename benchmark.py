@@ -62,7 +62,7 @@ def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how
 def main(options: Namespace) -> None:
     resolve_variant(options)
     device = choose_device(options.device)
-    videos = testing.videos_of(options.train_list, options)
+    videos = testing.videos_of(options.train_list, options, "file")
     lshma = model.build(options).to(device)
     data = testing.packed(videos, options)
     rows = range(min(N_VIDEOS, len(videos)))

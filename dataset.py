@@ -74,7 +74,7 @@ class PackedVideos(Dataset):
         features = []
         try:
             for video in videos:
-                loaded = load_features(video.path, self.width, self.zero_non_finite)
+                loaded = load_features(video.path, self.width, self.zero_non_finite, place=video.place)
                 if checksum(loaded) != video.checksum:
                     raise ValueError(f"{video.path}: has changed since the run began")
                 features.append(drop_snippets(loaded, self.drop, self.seed, video.name) if self.drop else loaded)

@@ -102,6 +102,8 @@ FLAGS = {
              "the maximum of all layers' features, as in training"),
         Flag("exit_threshold", float, Range(0, 1), "a clip stops at the first layer that scores a snippet above this; 1 = "
              "never"),
+        Flag("crops", str, ("one", "mean"), "what is tested of a video's crops: one = that of the list, or the first in a file "
+             "of several; mean = the mean of the scores of all, in the same file or beside it", "one"),
         Flag("smooth", str, ("slide", "fixed", "causal", "none"), "how logits are averaged over time"),
         Flag("smooth_width", int, Range(1, 4096), "snippets averaged"),
         Flag("smooth_pad", str, ("zero", "edge"), "what follows a video's last snippet; None = the variant's"),

@@ -1,10 +1,10 @@
-"""Logits averaged over time, and how far into the future that looks (METHOD, section 8). No torch.
+"""Logits averaged over time, and how far into the future that looks (METHOD, section 8); scores over crops. No torch.
 
-Shapes: L snippets of one video.
+Shapes: L snippets of one video, C crops.
 """
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, log_expit, logsumexp
 
 
 def smooth(logits: np.ndarray, kind: str, width: int, pad: str) -> np.ndarray:
@@ -49,6 +49,12 @@ def seen(length: int, kind: str, width: int, window: int) -> np.ndarray:
 def name_of(kind: str, width: int) -> str:
     """`slide 8`, or `unsmoothed`."""
     return "unsmoothed" if kind == "none" else f"{kind} {width}"
+
+
+def over_crops(logits: np.ndarray) -> np.ndarray:
+    """The logits of the mean of several crops' scores: (C, L) -> (L,) float64."""
+    logits = np.asarray(logits, np.float64)
+    return logsumexp(log_expit(logits), 0) - logsumexp(log_expit(-logits), 0)  # log p / (1 - p); both lack the same log C
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

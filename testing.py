@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
 from evaluation import curves, evaluate, figures, page, scores, tables
 from evaluation.scores import Scores, columns_of
@@ -67,12 +68,16 @@ def packed(videos: Sequence[Video], options: Namespace, drop: float = 0.0) -> Pa
 
 @torch.inference_mode()
 def predict(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> Prediction:
-    """Score whole videos, many at once. The model's mode is as before afterwards. Raises ValueError where logits overflow."""
+    """Score whole videos, many at once; of one with other crops the logits are those of the mean of all their scores.
+
+    The model's mode is as before afterwards. Raises ValueError where logits overflow.
+    """
+    crops = [crop for video in videos for crop in (video, *video.others)]
     began = time.perf_counter()
     logits, exit_layers, keys, key_exits, n_clips = [], [], [], np.zeros(options.visual_layers + 1, np.int64), 0
-    batches = test_batches(videos, options.attn_window, device)
-    data = load(packed(videos, options, options.drop_snippets), batches, options.workers, device)
-    n_snippets = sum(video.n_snippets for video in videos)
+    batches = test_batches(crops, options.attn_window, device)
+    data = load(packed(crops, options, options.drop_snippets), batches, options.workers, device)
+    n_snippets = sum(crop.n_snippets for crop in crops)
     with evaluating(lshma), bar(None, "testing", n_snippets, unit="snippet") as progress:
         for batch in data:
             with autocast(options, device):
@@ -90,7 +95,23 @@ def predict(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: t
             progress.update(len(of_batch))
     seconds = time.perf_counter() - began
     per_snippet = (np.concatenate(parts) for parts in (logits, exit_layers, keys))
-    return Prediction(*per_snippet, key_exits, n_clips, seconds)
+    return over_crops(videos, Prediction(*per_snippet, key_exits, n_clips, seconds))
+
+
+def over_crops(videos: Sequence[Video], prediction: Prediction) -> Prediction:
+    """A prediction of all crops, those of a video together, as one of the videos; layers and key clips are the first crop's."""
+    n_snippets = np.array([video.n_snippets for video in videos])
+    n_crops = np.array([1 + len(video.others) for video in videos])
+    if (n_crops == 1).all():
+        return prediction
+    blocks = np.split(prediction.logits, np.cumsum(n_crops * n_snippets)[:-1])
+    logits = [smoothing.over_crops(block.reshape(n, -1)) for block, n in zip(blocks, n_crops, strict=True)]
+    first = np.concatenate([np.arange(n * c) < n for n, c in zip(n_snippets, n_crops, strict=True)])
+    return prediction._replace(
+        logits=np.concatenate(logits).astype(np.float32),
+        exit_layer=prediction.exit_layer[first],
+        key=prediction.key[first],
+    )
 
 
 @contextmanager
@@ -182,16 +203,18 @@ def note_differences(options: Namespace, trained: dict | None) -> None:
             print(f"note: {flag_of(name)[2:]} is {getattr(options, name)} here, and was {value} in the training")
 
 
-def videos_of(path: str, options: Namespace, why: str = "--visual-width says the width") -> list[Video]:
-    """The videos of a list, every feature file found, read and checked; `why` says who sets the features' width."""
+def videos_of(path: str, options: Namespace, crops: str, why: str = "--visual-width says the width") -> list[Video]:
+    """The videos of a list, every feature file found, read and checked; `crops` count as `read_videos` is told, and `why` says
+    who sets the features' width.
+    """
     how = {"width": options.visual_width, "zero_non_finite": options.zero_non_finite, "hold_last": options.hold_last}
-    how["normal_label"] = options.normal_label
+    how |= {"normal_label": options.normal_label, "crops": crops}
     return read_videos(path, options.feature_root, options.data_set, why=why, **how)
 
 
 def read_test_set(options: Namespace, **why: str) -> tuple[list[Video], np.ndarray]:
     """The videos of --test-list and the (F,) ground truth of --gt-path, checked against each other."""
-    videos = videos_of(options.test_list, options, **why)
+    videos = videos_of(options.test_list, options, options.crops, **why)
     require_distinct(options.test_list, videos)
     return videos, read_ground_truth(options.gt_path, videos, options.test_list)
 

@@ -187,7 +187,8 @@ def passes(every: int, n_batches: int, *, size: int) -> bool:
 
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
-    videos = testing.videos_of(options.train_list, options)
+    rows = testing.videos_of(options.train_list, options, "file")
+    videos = [crop._replace(others=()) for row in rows for crop in (row, *row.others)]
     require_both_classes(options.train_list, videos)
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
     test, truth = testing.read_test_set(options)

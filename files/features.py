@@ -1,19 +1,27 @@
-"""Feature files, `(L, D)` float16 or float32 of a video or one crop of it: found, opened, read, checked.
+"""Feature files, `(L, D)` float16 or float32 of a video or one crop of it, or of several crops: found, opened, read, checked.
 
-Shapes: L snippets of one video, D width.
+Shapes: C crops, L snippets of one video, D width.
 """
 
 import unicodedata
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from files import npy
-from files.names import N_CROPS, is_hidden
+from files.names import is_hidden
 
 FRAMES_PER_SNIPPET = 16
 CONVERT = "list/split_crops.py turns a folder of such files into ours"
+
+
+class Place(NamedTuple):
+    """Where one crop is in a file of several."""
+
+    axis: int
+    number: int
 
 
 def find_file(path: str, feature_root: str | None) -> Path | None:
@@ -41,7 +49,8 @@ def is_file(path: Path) -> bool:
 
 
 def open_features(path: Path, width: int | None, *, why: str = "") -> np.memmap:
-    """The (L, width) features of a file, not yet read; `why` says who sets the width.
+    """The (L, width) features of a file, or (C, L, width) or (L, C, width) of several crops, not yet read; `why` says who sets
+    the width.
 
     Raises ValueError where they are no whole float16 or float32 array of that width with L >= 1.
     """
@@ -52,24 +61,33 @@ def open_features(path: Path, width: int | None, *, why: str = "") -> np.memmap:
         raise ValueError(f"{path}: expected {expected}, found a hidden file, as macOS leaves beside a copy; take its row out")
     features = npy.open_array(path, expected)
     shape, remedy = features.shape, ""
-    if len(shape) == 3 and N_CROPS in shape[:2]:
-        remedy = f": {N_CROPS} crops in one file; {CONVERT}"
-    elif len(shape) == 2 and width not in (None, shape[1]):
+    if len(shape) == 2 and width not in (None, shape[1]):
         remedy = f": the other way round, (D, L); {CONVERT}" if shape[0] == width else why and f"; {why}"
     elif len(shape) == 2 and features.dtype.kind == "f":
         remedy = f"; {CONVERT}"
-    if features.dtype not in (np.float16, np.float32) or len(shape) != 2 or width not in (None, shape[1]):
+    if features.dtype not in (np.float16, np.float32) or len(shape) not in (2, 3) or width not in (None, shape[-1]):
         raise ValueError(f"{path}: expected {expected}, found {features.dtype} of shape {shape}{remedy}")
-    if shape[0] < 1:
+    if 0 in shape:
         raise ValueError(
             f"{path}: expected {expected} with at least one snippet, found {shape}; leave the video out of the list"
         )
     return features
 
 
-def load_features(path: Path, width: int, zero_non_finite: bool, *, why: str = "") -> np.ndarray:
-    """The (L, width) features of a file, in its precision. Raises ValueError as `open_features`, and where not finite."""
-    features = np.array(open_features(path, width, why=why), order="C")
+def load_features(path: Path, width: int, zero_non_finite: bool, *, place: Place | None = None, why: str = "") -> np.ndarray:
+    """The (L, width) features of a file, or of the crop in that place of it, in its precision.
+
+    Raises ValueError as `open_features`, where the file holds several crops and no place is said, or the reverse, and where
+    values are not finite.
+    """
+    opened = open_features(path, width, why=why)
+    if opened.ndim != (3 if place else 2):
+        kinds = ("several crops", f"one crop, (L, {width})")
+        expected, found = kinds if place else kinds[::-1]
+        raise ValueError(
+            f"{path}: expected {expected}, as in the first file of its list, found {opened.shape}: {found}; {CONVERT}"
+        )
+    features = np.array(opened.take(place.number, place.axis) if place else opened, order="C")
     broken = ~np.isfinite(features)
     if broken.any():
         if not zero_non_finite:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from files.features import FRAMES_PER_SNIPPET, checksum, find_file, load_features, misfit
+from files.crops import copies_of
+from files.features import FRAMES_PER_SNIPPET, Place, checksum, find_file, load_features, misfit
 from files.lists import Row, read_list, refuse, several
 from files.names import video_name
 from files.progress import bar
@@ -22,6 +23,8 @@ class Video(NamedTuple):
     n_snippets: int
     n_frames: int
     checksum: int  # of the features, to notice a change
+    place: Place | None = None  # of its crop in a file of several
+    others: "tuple[Video, ...]" = ()  # its other crops, where they count too
 
     @property
     def anomalous(self) -> bool | None:
@@ -35,6 +38,7 @@ def read_videos(
     data_set: str,
     *,
     normal_label: str | None = None,
+    crops: str = "one",
     width: int,
     zero_non_finite: bool,
     hold_last: bool = False,
@@ -42,6 +46,8 @@ def read_videos(
 ) -> list[Video]:
     """The videos of a list, every feature file found, read and checked; `why` says who sets the width.
 
+    crops: `one`, that of the list, or the first in a file of several; `file`, with the others in its file; `mean`, with those
+    in files beside it too.
     Raises FileNotFoundError or ValueError that counts the bad rows and names the first five.
     """
     rows = read_list(path, data_set, normal_label)
@@ -51,19 +57,26 @@ def read_videos(
         where = f"under --feature-root {feature_root}" if feature_root is not None else "here (is --feature-root missing?)"
         raise FileNotFoundError(several(f"{len(missing)} of {len(rows)} feature files are not {where}", missing))
 
-    def check(row: Row, file: Path) -> Video | str:
-        try:
-            features = load_features(file, width, zero_non_finite, why=why)
-        except (ValueError, OSError) as error:
-            return f"{row.where}: {error}"
-        n_frames = row.n_frames or FRAMES_PER_SNIPPET * len(features)
-        wrong = misfit(n_frames, len(features), hold_last)
-        if wrong:
-            return f"{row.where}: {file}: {wrong}"
-        return Video(video_name(file), file, row.label, row.classes, len(features), n_frames, checksum(features))
+    def check(row: Row, copies: list[tuple[Path, Place | None]]) -> Video | str:
+        videos: list[Video] = []
+        for file, place in copies:
+            try:
+                features = load_features(file, width, zero_non_finite, place=place, why=why)
+            except (ValueError, OSError) as error:
+                return f"{row.where}: {error}"
+            n = len(features)
+            n_frames = row.n_frames or FRAMES_PER_SNIPPET * n
+            wrong = misfit(n_frames, n, hold_last)
+            if videos and n != videos[0].n_snippets:
+                wrong = f"{n} snippets, but another crop, {videos[0].path}, has {videos[0].n_snippets}; extract them again"
+            if wrong:
+                return f"{row.where}: {file}: {wrong}"
+            videos.append(Video(video_name(file), file, row.label, row.classes, n, n_frames, checksum(features), place))
+        return videos[0]._replace(others=tuple(videos[1:]))
 
+    copies = copies_of(files, crops, path)
     with ThreadPoolExecutor(8) as pool:
-        checked = list(bar(pool.map(check, rows, files), f"checking {Path(path).name}", len(rows), unit="file"))
+        checked = list(bar(pool.map(check, rows, copies), f"checking {Path(path).name}", len(rows), unit="file"))
     bad = [outcome for outcome in checked if isinstance(outcome, str)]
     refuse(bad, f"{len(bad)} of {len(rows)} feature files cannot be used")
     return checked

@@ -99,7 +99,7 @@ BAD_FEATURES = {
     "nan": (npy(broken(np.nan, (4, 7))), ["1 values are NaN", "snippet 4, channel 7", "--zero-non-finite"]),
     "infinity": (npy(broken(np.inf, (8, 0))), ["snippet 8, channel 0"]),
     "not an array": (b"PK\x03\x04 something", ["zip archive", "split_crops.py"]),
-    "crops": (npy(np.stack([walk(9)] * 10)), ["10 crops in one file", "split_crops.py"]),
+    "crops": (npy(np.stack([walk(9)] * 10)), ["(10, 9, 128)", "several crops", "split_crops.py"]),
     "doubles": (npy(walk(9).astype(float)), ["float64", "split_crops.py"]),
     "transposed": (npy(np.ascontiguousarray(walk(9).T)), ["the other way round", "split_crops.py"]),
 }
