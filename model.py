@@ -9,7 +9,7 @@ Shapes: B streams, N clips (packed over videos), V videos, T snippets per clip, 
 
 from argparse import Namespace
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,27 @@ class StreamMemory(NamedTuple):
     layers: tuple[Memory, ...]
     logits: Tensor  # (B, T) of the last key clip
     exit_layer: Tensor  # (B,) int64
+
+    def take(self, streams: Tensor) -> "StreamMemory":
+        """The memory of some of the streams, by their (n,) places."""
+        return of_each(lambda field: field[streams], self)
+
+    def put(self, streams: Tensor, other: "StreamMemory") -> "StreamMemory":
+        """The memory with `other` in these (n,) places."""
+        return of_each(lambda field, new: field.index_copy(0, streams, new), self, other)
+
+    def join(self, other: "StreamMemory") -> "StreamMemory":
+        """The memory of these streams, and of others behind them."""
+        return of_each(lambda *fields: torch.cat(fields), self, other)
+
+
+def of_each(work: Callable[..., Tensor], *memories: Any) -> Any:
+    """The work's results for the tensors in each place of alike nested tuples, as such a nested tuple."""
+    first = memories[0]
+    if isinstance(first, Tensor):
+        return work(*memories)
+    fields = [of_each(work, *parts) for parts in zip(*memories, strict=True)]
+    return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
 
 
 class LSHMA(nn.Module):

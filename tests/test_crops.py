@@ -64,7 +64,7 @@ def crops(trained):
         (trained.path / "features" / path).unlink()
     rows = {"beside": [(path.replace("__5", "__2"), label) for path, label in trained.test_rows]}
     in_files = [(path.replace("__5", ""), label) for path, label in trained.test_rows]
-    rows |= {kind: in_files for kind in list(kinds)[1:]}
+    rows |= {"first axis": in_files, "second axis": in_files}
 
     def test(kind, how, crop=2):
         listed = [(path.replace("__2", f"__{crop}"), label) for path, label in rows[kind]]

@@ -1,0 +1,228 @@
+"""LSHMA in a program of one's own: a whole video's scores, and those of cameras while they run.
+
+    import lshma
+
+    detector = lshma.load("runs/ucf/best.pt")  # or the authors' file
+    scores = detector.score(features)  # (L, D) of a video -> (L,)
+    cameras = detector.stream()
+    cameras.add("door")
+    for scored in cameras.push({"door": snippets}).values():  # the next (n, D), as they come
+        print(scored.first, scored.scores)
+
+Works in any folder, beside modules of the program that are called model.py or dataset.py as ours are.
+
+Shapes: L snippets of one video, n new snippets, T snippets per clip, D width.
+"""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+if not (HERE / "model.py").exists():
+    raise ImportError(f"{HERE} has lshma.py alone; install the project where it lies: pip install -e .")
+
+
+@contextmanager
+def own_modules() -> Iterator[None]:
+    """Imports in the block find this project's modules; those of the same names that the program has stay as they are."""
+
+    def named_like_ours() -> dict:
+        names = {path.stem for path in HERE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"lshma"}
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
+
+    before = named_like_ours()
+    theirs = {name for name, module in before.items() if HERE not in Path(module.__file__ or "").resolve().parents}
+    for name in theirs:
+        del sys.modules[name]
+    sys.path.insert(0, str(HERE))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(HERE))
+        for name in named_like_ours().keys() - before.keys() | theirs:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+with own_modules():
+    import smoothing
+    from dataset import pack
+    from model import LSHMA, StreamMemory, scales_of
+    from option import TESTING, check
+    from running.loading import autocast, choose_device, load_model
+
+
+def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detector":
+    """The model of a checkpoint, ours or the authors', as its options say, ready to score.
+
+    changed: other values for options of testing, such as smooth="none" or exit_threshold=0.7. Raises FileNotFoundError, or
+    ValueError that names what is wrong with the file, an option or the device.
+    """
+    if unknown := changed.keys() - set(TESTING):
+        raise ValueError(f"{min(unknown)}: no option of testing; they are {', '.join(TESTING)}")
+    where = choose_device(device)
+    model, options, _ = load_model(str(path))
+    vars(options).update(changed)
+    check(options, ["testing"])
+    return Detector(model.to(where), options, where)
+
+
+class Detector:
+    """A model that scores. One for all videos and cameras: what they remember lies elsewhere."""
+
+    def __init__(self, model: LSHMA, options: Namespace, device: torch.device):
+        self.model, self.options, self.device = model, options, device
+        self.how = {"key_clips": options.keyclip_test, "scales": scales_of(options)}
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """The scores of a whole video, smoothed as the options say: (L, D) -> (L,) float64 in [0, 1].
+
+        Raises ValueError where the features have another width or are not finite, or are so large that the logits are not.
+        """
+        features = self.checked(features)
+        if not len(features):
+            return np.empty(0)
+        clips, starts = pack([features], self.options.attn_window)
+        with torch.inference_mode(), autocast(self.options, self.device):
+            out = self.model(clips.to(self.device), starts.to(self.device), **self.how)
+        logits = finite(out.logits.float().flatten()[: len(features)].cpu().numpy(), "the video")
+        smooth, width, pad = self.options.smooth, self.options.smooth_width, self.options.smooth_pad
+        return smoothing.sigmoid(smoothing.smooth(logits, smooth, width, pad))
+
+    def stream(self) -> "Streams":
+        """Cameras that come and go, none at first."""
+        return Streams(self)
+
+    def checked(self, features: np.ndarray) -> np.ndarray:
+        """(n, D) or, of one snippet, (D,) features as (n, D) float32. Raises ValueError."""
+        width = self.options.visual_width
+        features = np.atleast_2d(np.asarray(features, np.float32))
+        if features.ndim != 2 or features.shape[1] != width:
+            raise ValueError(f"expected features of shape (snippets, {width}), found {features.shape}")
+        if not np.isfinite(features).all():
+            raise ValueError("features are NaN or infinite; a snippet that is lost can be zero")
+        return features
+
+
+def finite(logits: np.ndarray, whose: str) -> np.ndarray:
+    """The logits. Raises ValueError where they are not finite."""
+    if not np.isfinite(logits).all():
+        raise ValueError(f"logits of {whose} are not finite: its features, or the weights, are out of range")
+    return logits
+
+
+class Scored(NamedTuple):
+    """What is known of a stretch of a camera's snippets."""
+
+    first: int  # the number of the first of them, counted from the camera's start or reset
+    scores: np.ndarray  # (n,) float64 in [0, 1], smoothed without looking ahead
+    logits: np.ndarray  # (n,) float32, not smoothed
+    exit_layer: np.ndarray  # (n,) int64
+    key: np.ndarray  # (n,) bool
+
+
+@dataclass
+class Camera:
+    """What a camera has that the model does not remember."""
+
+    waiting: np.ndarray  # (fewer than T, D) snippets whose clip is not whole yet
+    n_scored: int = 0
+    last: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # logits that the next scores are smoothed with
+
+
+class Streams:
+    """Named cameras, each with a memory of its own; scores come with each camera's every T-th snippet.
+
+    Whatever cameras are beside it, and whenever it came, a camera's scores are those of its snippets as a whole video, smoothed
+    as `causal` where the options say `slide` or `fixed`.
+    """
+
+    def __init__(self, detector: Detector):
+        self.detector = detector
+        self.cameras: dict[str, Camera] = {}  # in the order of the rows of memory
+        self.memory: StreamMemory = detector.model.empty_memory(0)
+
+    def add(self, *names: str) -> None:
+        """Cameras that have seen nothing. Raises ValueError where one is there already."""
+        for name in names:
+            if name in self.cameras:
+                raise ValueError(f"{name!r} is there already; reset it, or choose another name")
+            self.cameras[name] = Camera(np.empty((0, self.detector.options.visual_width), np.float32))
+            self.memory = self.memory.join(self.detector.model.empty_memory(1))
+
+    def drop(self, *names: str) -> None:
+        """Forget cameras. Raises KeyError where one is not there."""
+        stay = [i for i, name in enumerate(self.cameras) if name not in names]
+        for name in names:
+            del self.cameras[name]
+        self.memory = self.memory.take(self.places(stay))
+
+    def reset(self, *names: str) -> None:
+        """Let cameras begin anew, as after a cut. Raises KeyError where one is not there."""
+        self.drop(*names)
+        self.add(*names)
+
+    def push(self, snippets: Mapping[str, np.ndarray]) -> dict[str, Scored]:
+        """The next (n, D) snippets of some cameras, n as they come; returns what they let know, of the cameras it is of.
+
+        Raises KeyError where a camera is not there, and ValueError where features are not as `Detector.score` needs them; then
+        nothing has changed. Raises ValueError too where logits are not finite: what such a camera remembers is then spoilt,
+        and it needs a reset.
+        """
+        new = {name: self.detector.checked(features) for name, features in snippets.items()}
+        cameras = {name: self.cameras[name] for name in new}
+        for name, camera in cameras.items():
+            camera.waiting = np.concatenate((camera.waiting, new[name]))
+        return self.advance(cameras)
+
+    def finish(self, name: str) -> Scored | None:
+        """The scores of a camera's last snippets, as if no more came, and drop it; None where all are known."""
+        camera, window = self.cameras[name], self.detector.options.attn_window
+        n = len(camera.waiting)
+        camera.waiting = np.pad(camera.waiting, ((0, -n % window), (0, 0)))
+        scored = self.advance({name: camera}).get(name)
+        self.drop(name)
+        return scored and Scored(scored.first, *(values[:n] for values in scored[1:]))
+
+    def advance(self, cameras: Mapping[str, Camera]) -> dict[str, Scored]:
+        """Score all whole clips of these cameras, the next clip of all that have one at a time."""
+        window, row = self.detector.options.attn_window, {name: i for i, name in enumerate(self.cameras)}
+        parts: dict[str, list[list[np.ndarray]]] = {}
+        while ready := [name for name, camera in cameras.items() if len(camera.waiting) >= window]:
+            clips = np.stack([cameras[name].waiting[:window] for name in ready])
+            out = self.step(torch.from_numpy(clips), [row[name] for name in ready])
+            for i, name in enumerate(ready):
+                cameras[name].waiting = cameras[name].waiting[window:]
+                parts.setdefault(name, []).append([values[i] for values in out])
+        return {name: self.scored(name, *map(np.concatenate, zip(*of, strict=True))) for name, of in parts.items()}
+
+    def step(self, clips: torch.Tensor, rows: list[int]) -> tuple[np.ndarray, ...]:
+        """One clip of each of the cameras in these rows: (B, T, D) -> logits, exit layers and key, (B, T) each."""
+        detector, everybody = self.detector, rows == list(range(len(self.cameras)))
+        places = self.places(rows)
+        with torch.inference_mode(), autocast(detector.options, detector.device):
+            past = self.memory if everybody else self.memory.take(places)
+            out, now = detector.model.step(clips.to(detector.device), past, **detector.how)
+            self.memory = now if everybody else self.memory.put(places, now)
+        logits = out.logits.float()
+        return tuple(x.cpu().numpy() for x in (logits, *(x.unsqueeze(1).expand_as(logits) for x in (out.exit_layer, out.key))))
+
+    def scored(self, name: str, logits: np.ndarray, exit_layer: np.ndarray, key: np.ndarray) -> Scored:
+        """What is known of a camera's next (n,) snippets, which it then has seen."""
+        camera = self.cameras[name]
+        smooth, width, first = self.detector.options.smooth, self.detector.options.smooth_width, camera.n_scored
+        together = np.concatenate((camera.last, finite(logits, name)))
+        smoothed = smoothing.smooth(together, "none" if smooth == "none" else "causal", width, "edge")[len(camera.last) :]
+        camera.last, camera.n_scored = together[max(0, len(together) - width + 1) :], first + len(logits)
+        return Scored(first, smoothing.sigmoid(smoothed), logits, exit_layer, key)
+
+    def places(self, rows: list[int]) -> torch.Tensor:
+        return torch.tensor(rows, dtype=torch.int64, device=self.detector.device)

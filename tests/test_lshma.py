@@ -1,0 +1,117 @@
+"""LSHMA in a program of one's own: a video, cameras that come and go, and the program's own modules beside ours."""
+
+import subprocess
+import sys
+
+import golden
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, WIDTH, make_model, walk
+
+import lshma
+from evaluation.scores import read_record
+from option import parse, resolve_variant
+from ucf_option import parser
+
+CPU = torch.device("cpu")
+
+
+def detector(smooth="causal", **changed):
+    options = parse(parser, ["--smooth", smooth, "--keyclip-test", "--exit-threshold", "0.55"])
+    options.visual_width = WIDTH
+    resolve_variant(options)
+    return lshma.Detector(make_model(**changed), options, CPU)
+
+
+def in_pieces(features, seed):
+    """The snippets in pieces of 0 to 9."""
+    rng, at = np.random.default_rng(seed), 0
+    while at < len(features):
+        n = int(rng.integers(10))
+        yield features[at : at + n]
+        at += n
+
+
+@pytest.mark.parametrize(("smooth", "forgetting"), [("causal", "ebbinghaus"), ("none", "salience"), ("causal", "released")])
+def test_cameras_that_come_late_in_pieces_score_as_their_whole_videos(smooth, forgetting):
+    model = detector(smooth, forgetting=forgetting)
+    videos = {name: walk(length, seed=i) for i, (name, length) in enumerate({"a": 90, "b": 33, "c": 7, "d": 64}.items())}
+    whole = {name: model.score(features) for name, features in videos.items()}
+    streams, found = model.stream(), {name: [] for name in videos}
+    coming = [(name, in_pieces(features, i)) for i, (name, features) in enumerate(videos.items())]
+    running = {}
+    for turn in range(100):
+        if turn % 5 == 0 and coming:
+            name, pieces = coming.pop(0)
+            streams.add(name)
+            running[name] = pieces
+        new = {name: next(pieces, None) for name, pieces in running.items()}
+        for name in [name for name, piece in new.items() if piece is None]:
+            found[name].append(streams.finish(name))
+            del running[name], new[name]
+        for name, scored in streams.push(new).items():
+            found[name].append(scored)
+    assert not coming and not running and not streams.cameras
+    for name, expected in whole.items():
+        parts = [part for part in found[name] if part]
+        assert [part.first for part in parts] == list(np.cumsum([0, *(len(part.scores) for part in parts)])[:-1])
+        np.testing.assert_allclose(np.concatenate([part.scores for part in parts]), expected, rtol=0, atol=1e-5)
+        assert len(np.concatenate([part.exit_layer for part in parts])) == len(expected)
+
+
+def test_a_camera_that_is_reset_or_dropped_forgets_and_the_others_do_not_notice():
+    model, (a, b) = detector(), (walk(40, seed=1), walk(40, seed=2))
+    streams = model.stream()
+    streams.add("a", "b", "c")
+    streams.push({"a": a[:20], "b": b[:20], "c": a})
+    streams.drop("c")
+    streams.reset("a")
+    after = streams.push({"a": b[:20], "b": b[20:]})
+    assert after["a"].first == 0 and after["b"].first == 20
+    np.testing.assert_allclose(after["a"].scores, model.score(b)[:20], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(after["b"].scores, model.score(b)[20:], rtol=0, atol=1e-5)
+
+
+def test_what_cannot_be_is_refused_and_changes_nothing():
+    model = detector()
+    streams = model.stream()
+    streams.add("a")
+    with pytest.raises(ValueError, match="there already"):
+        streams.add("a")
+    for wrong, words in ((walk(3, 64), "128"), (np.full((2, WIDTH), np.nan), "NaN")):
+        with pytest.raises(ValueError, match=words):
+            streams.push({"a": wrong})
+        with pytest.raises(ValueError, match=words):
+            model.score(wrong)
+    with pytest.raises(KeyError, match="b"):
+        streams.push({"a": walk(3), "b": walk(3)})
+    assert len(streams.cameras["a"].waiting) == 0 and len(model.score(walk(3)[:0])) == 0
+    with pytest.raises(ValueError, match="not finite"):
+        model.score(walk(9) * 1e38)
+
+
+def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
+    done = run("ucf_test.py", *trained.test_flags)
+    assert done.code == 0, done.err
+    record = read_record(trained.out / "scores.npz")
+    model = lshma.load(trained.best, device="cpu")
+    scores = [model.score(np.load(trained.path / "features" / path)) for path, _ in trained.test_rows]
+    np.testing.assert_allclose(np.concatenate(scores), record.scores.scores, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="lr: no option of testing"):
+        lshma.load(trained.best, lr=1)
+    with pytest.raises(ValueError, match="--exit-threshold must be"):
+        lshma.load(trained.best, exit_threshold=2.0)
+
+
+def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):
+    """On the authors' file, in a folder with a model.py and an option.py of its own, from before and from after the import."""
+    config = {"seed": 1, "visual_layers": 2, "attn_window": 4, "classifier_bias": 0.0}
+    torch.save({"model_state_dict": golden.released_state(config, WIDTH)}, tmp_path / "model_ucf.pth")
+    (tmp_path / "model.py").write_text("mine = 1\n")
+    (tmp_path / "option.py").write_text("mine = 2\n")
+    program = "import model, lshma, option, torch\nassert (model.mine, option.mine) == (1, 2)\n"
+    program += f"print(lshma.load('model_ucf.pth', device='cpu').score(torch.zeros(9, {WIDTH})).shape)"
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "(9,)\n", done.stderr
