@@ -76,7 +76,7 @@ class Record(NamedTuple):
     logits: np.ndarray  # (S,) float32, not smoothed
     exit_layer: np.ndarray  # (S,) int64
     key: np.ndarray  # (S,) bool, whether the snippet's clip is key
-    truth: np.ndarray  # (F,) uint8
+    truth: np.ndarray | None  # (F,) uint8; None where nobody knows
 
 
 def write_record(path: str | Path, record: Record) -> None:
@@ -94,7 +94,7 @@ def write_record(path: str | Path, record: Record) -> None:
             scores=scored.scores,
             seen=scored.seen,
             look_ahead=scored.look_ahead,
-            **{name: getattr(record, name) for name in Record._fields[1:]},
+            **{name: value for name, value in record._asdict().items() if name != "scores" and value is not None},
         )
 
 
@@ -107,7 +107,7 @@ def read_record(path: str | Path) -> Record:
     columns = zip(names, labels, classes_in(arrays, path, names, labels), *counts, strict=True)
     videos = [Video(name, Path(path), *rest, 0) for name, *rest in columns]
     scores = Scores(videos, arrays["scores"], arrays["seen"], int(arrays["look_ahead"]))
-    return Record(scores, *(arrays[name] for name in Record._fields[1:]))
+    return Record(scores, *(arrays[name] for name in ("logits", "exit_layer", "key")), arrays.get("truth"))
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

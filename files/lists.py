@@ -8,39 +8,38 @@ from typing import NamedTuple
 
 from files.labels import classes_of
 
+HEADERS = ("path,label", "path,label,frames", "path", "path,frames")  # the first two have labels
 N_NAMED = 5  # how many of many bad rows an error names
 
 
 class Row(NamedTuple):
     where: str  # "list.csv, line 7"
     path: str
-    label: str
-    classes: tuple[str, ...]  # of anomaly; none = normal
-    n_frames: int | None
+    label: str = ""
+    classes: tuple[str, ...] | None = None  # of anomaly; none = normal, None = there is no label
+    n_frames: int | None = None
 
 
-def read_list(path: str | Path, data_set: str | None, normal_label: str | None = None) -> list[Row]:
-    """The rows of a list, with labels as `classes_of` reads them. Raises FileNotFoundError or ValueError.
+def read_list(path: str | Path, data_set: str | None, normal_label: str | None = None, *, labelled: bool = True) -> list[Row]:
+    """The rows of a list, with labels as `classes_of` reads them, or perhaps without where `labelled` is false.
 
-    No feature file is touched.
+    Raises FileNotFoundError or ValueError. No feature file is touched.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path}: no such list; make it with list/make_list.py, or name yours (--train-list, --test-list)"
         )
-    rows = []
+    rows, headers = [], HEADERS[: 2 if labelled else None]
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
-            header = [cell.strip() for cell in next(lines, [])]
-            if header not in (["path", "label"], ["path", "label", "frames"]):
-                raise ValueError(
-                    f"{path}, line 1: expected the header path,label or path,label,frames, found {','.join(header)[:80]!r}"
-                )
+            header = ",".join(cell.strip() for cell in next(lines, []))
+            if header not in headers:
+                raise ValueError(f"{path}, line 1: expected the header {' or '.join(headers)}, found {header[:80]!r}")
             for cells in lines:
                 if cells:
-                    how = f"{path}, line {lines.line_num}", len(header), data_set, normal_label
-                    rows.append(read_row([cell.strip() for cell in cells], *how))
+                    where = f"{path}, line {lines.line_num}"
+                    rows.append(read_row([cell.strip() for cell in cells], where, header.split(","), data_set, normal_label))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); make it again with list/make_list.py") from error
     if not rows:
@@ -48,19 +47,24 @@ def read_list(path: str | Path, data_set: str | None, normal_label: str | None =
     return rows
 
 
-def read_row(cells: list[str], where: str, n_columns: int, data_set: str | None, normal_label: str | None) -> Row:
+def read_row(cells: list[str], where: str, header: list[str], data_set: str | None, normal_label: str | None) -> Row:
     """One line of a list. Raises ValueError that begins with `where`."""
-    if len(cells) != n_columns:
-        raise ValueError(f"{where}: expected {n_columns} values as in the header, found {len(cells)}: {','.join(cells)[:80]!r}")
-    if not cells[0] or "\0" in cells[0]:
-        raise ValueError(f"{where}: expected the path of a feature file, found {cells[0]!r}")
-    if n_columns == 3 and not re.fullmatch(r"[1-9][0-9]{0,9}", cells[2]):
-        raise ValueError(f"{where}: expected the video's number of frames, found {cells[2]!r}")
-    try:
-        classes = classes_of(cells[1], data_set, normal_label)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    return Row(where, cells[0], cells[1], classes, int(cells[2]) if n_columns == 3 else None)
+    if len(cells) != len(header):
+        raise ValueError(
+            f"{where}: expected {len(header)} values as in the header, found {len(cells)}: {','.join(cells)[:80]!r}"
+        )
+    row = dict(zip(header, cells, strict=True))
+    label, frames, classes = row.get("label"), row.get("frames"), None
+    if not row["path"] or "\0" in row["path"]:
+        raise ValueError(f"{where}: expected the path of a feature file, found {row['path']!r}")
+    if frames is not None and not re.fullmatch(r"[1-9][0-9]{0,9}", frames):
+        raise ValueError(f"{where}: expected the video's number of frames, found {frames!r}")
+    if label is not None:
+        try:
+            classes = classes_of(label, data_set, normal_label)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    return Row(where, row["path"], label or "", classes, None if frames is None else int(frames))
 
 
 def refuse(bad: Sequence[str], summary: str) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from files.crops import copies_of
 from files.features import FRAMES_PER_SNIPPET, Place, checksum, find_file, load_features, misfit
@@ -38,24 +38,43 @@ def read_videos(
     data_set: str,
     *,
     normal_label: str | None = None,
+    **how: Any,
+) -> list[Video]:
+    """The videos of a list, every feature file found, read and checked as `check_videos` is told.
+
+    Raises FileNotFoundError or ValueError that counts the bad rows and names the first five.
+    """
+    rows = read_list(path, data_set, normal_label)
+    return check_videos(path, rows, find_files(rows, feature_root), **how)
+
+
+def find_files(rows: Sequence[Row], feature_root: str | None) -> list[Path]:
+    """The feature files of a list. Raises FileNotFoundError."""
+    files = [find_file(row.path, feature_root) for row in rows]
+    missing = [f"{row.where}: {row.path}" for row, file in zip(rows, files, strict=True) if file is None]
+    if missing:
+        where = f"under --feature-root {feature_root}" if feature_root is not None else "here (is --feature-root missing?)"
+        raise FileNotFoundError(several(f"{len(missing)} of {len(rows)} feature files are not {where}", missing))
+    return files
+
+
+def check_videos(
+    path: str | Path,
+    rows: Sequence[Row],
+    files: Sequence[Path],
+    *,
     crops: str = "one",
     width: int,
     zero_non_finite: bool,
     hold_last: bool = False,
     why: str = "",
 ) -> list[Video]:
-    """The videos of a list, every feature file found, read and checked; `why` says who sets the width.
+    """The videos of rows that `path` lists, each with its feature file, read and checked; `why` says who sets the width.
 
     crops: `one`, that of the list, or the first in a file of several; `file`, with the others in its file; `mean`, with those
     in files beside it too.
-    Raises FileNotFoundError or ValueError that counts the bad rows and names the first five.
+    Raises ValueError that counts the bad rows and names the first five.
     """
-    rows = read_list(path, data_set, normal_label)
-    files = [find_file(row.path, feature_root) for row in rows]
-    missing = [f"{row.where}: {row.path}" for row, file in zip(rows, files, strict=True) if file is None]
-    if missing:
-        where = f"under --feature-root {feature_root}" if feature_root is not None else "here (is --feature-root missing?)"
-        raise FileNotFoundError(several(f"{len(missing)} of {len(rows)} feature files are not {where}", missing))
 
     def check(row: Row, copies: list[tuple[Path, Place | None]]) -> Video | str:
         videos: list[Video] = []
@@ -88,7 +107,7 @@ def require_distinct(path: str | Path, videos: Sequence[Video]) -> None:
     for row, video in enumerate(videos, 1):
         if video.name in seen:
             raise ValueError(
-                f"{path}, video {row}: {video.name} is already video {seen[video.name]}; test one crop of each video"
+                f"{path}, video {row}: {video.name} is already video {seen[video.name]}; name each video once, by one crop"
             )
         seen[video.name] = row
 

@@ -1,0 +1,76 @@
+"""Scores without ground truth: of a file, a folder, a list with or without labels."""
+
+import csv
+
+import numpy as np
+from conftest import refused, write_list
+
+import lshma
+from evaluation.scores import read_record, read_scores
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_a_list_and_a_file_score_as_the_detector_does(trained, run):
+    paths = [trained.path / "features" / path for path, _ in trained.test_rows]
+    folder = trained.path / "new" / "of today"
+    folder.mkdir(parents=True)
+    for path in paths[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "notes.txt.npz").write_text("")
+    listed = [(path, 16 * len(np.load(file)) - 5) for (path, _), file in zip(trained.test_rows[3:5], paths[3:5], strict=True)]
+    write_list(trained.path / "new.csv", listed, ("path", "frames"))
+    flags = ["--feature-root", trained.path / "features", "--model-path", trained.best, "--workers", 0, "--smooth", "causal"]
+    done = run("predict.py", folder, trained.path / "new.csv", paths[5], *flags, "--fps", 10, "--out-dir", trained.out)
+    assert done.code == 0 and "6 videos" in done.out and "causal 8" in done.out and "notes.txt.npz" in done.err, done
+    detector = lshma.load(trained.best, device="cpu", smooth="causal")
+    scored = read_scores(trained.out / "scores.npz")
+    assert [video.classes for video in scored.videos] == [None] * 6 and read_record(trained.out / "scores.npz").truth is None
+    for path in paths[:6]:
+        name, expected = path.name.removesuffix("__5.npy"), detector.score(np.load(path))
+        rows = read(trained.out / f"{name}.csv")
+        np.testing.assert_allclose([float(row["score"]) for row in rows], expected, rtol=0, atol=1e-5)
+        cut = 0.5 if path in paths[3:5] else 0
+        assert float(rows[0]["start"]) == 0 and abs(float(rows[-1]["end"]) - (1.6 * len(rows) - cut)) < 1e-6
+        assert (trained.out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"{name}: {expected.max():.2f} at " in done.out
+
+
+def test_of_several_crops_the_first_or_all_count(trained, run):
+    for crop in (3, 7):
+        for path, _ in trained.test_rows[:2]:
+            file = trained.path / "features" / path
+            (trained.path / "crops").mkdir(exist_ok=True)
+            np.save(trained.path / "crops" / file.name.replace("__5", f"__{crop}"), np.load(file) + (crop == 7))
+    flags = ["--model-path", trained.best, "--workers", 0, "--smooth", "none", "--format", "svg"]
+    scores = []
+    for how in ("one", "mean"):
+        done = run("predict.py", trained.path / "crops", *flags, "--crops", how, "--out-dir", trained.path / how)
+        assert done.code == 0 and "2 videos" in done.out and "up to 2 crops" in done.out, done
+        scores.append(read_record(trained.path / how / "scores.npz"))
+    assert "the mean over 2 crops" in done.out and len(list((trained.path / "one").glob("*.svg"))) == 2
+    assert not np.allclose(scores[0].scores.scores, scores[1].scores.scores)
+    alone = run("predict.py", *sorted((trained.path / "crops").glob("*__3.npy")), *flags, "--out-dir", trained.path / "alone")
+    assert alone.code == 0
+    assert np.array_equal(read_record(trained.path / "alone" / "scores.npz").logits, scores[0].logits)
+
+
+def test_what_cannot_be_scored_is_named_and_nothing_written(trained, run):
+    good = trained.path / "features" / trained.test_rows[0][0]
+    (trained.path / "empty").mkdir()
+    np.save(trained.path / "narrow.npy", np.zeros((3, 64), np.float32))
+    where = ["--model-path", trained.best, "--workers", 0, "--out-dir", trained.out]
+    for sources, words in (
+        (["nowhere"], ["nowhere", "no such file or folder"]),
+        ([trained.path / "empty"], ["no .npy files"]),
+        ([trained.path / "narrow.npy"], ["narrow.npy", "(3, 64)", "best.pt was trained on this width"]),
+        ([good, good], ["already video 1"]),
+    ):
+        refused(run("predict.py", *sources, *where), *words)
+    refused(run("predict.py", good), "--model-path is missing")
+    refused(run("predict.py", good, *where, "--exit-threshold", 3), "--exit-threshold must be")
+    refused(run("predict.py", good, "--model-path", trained.best, "--out-dir", trained.path / "run"), "folder of another run")
+    assert not trained.out.exists()
