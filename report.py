@@ -9,6 +9,7 @@ RUN_DIR is the folder of a test or of a training; SCORES.npz is of any method, a
 """
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from evaluation import figures, page, source, tables
@@ -38,15 +39,11 @@ def main() -> None:
         check(args, ["live"])
         if args.width not in WIDTHS:
             raise ValueError(f"--width must be {WIDTHS}, not {args.width:g}")
-        of_run = args.source.is_dir()
-        out_dir = args.out_dir or (args.source if of_run else args.source.with_name(f"{args.source.stem}-report"))
-        if out_dir.resolve() != args.source.resolve():
-            folder.require_free(out_dir)
-        inputs = (args.source, args.gt_path, args.test_list, out_dir / "videos.csv", out_dir / "snippets.csv")
-        table = args.table and tables.output(args.table, tables.ENDINGS, inputs, "--table")
+        out_dir = out_dir_of(args)
+        others = (args.source, args.gt_path, args.test_list, *(out_dir / name for name in page.OUTPUTS))
+        table = args.table and tables.output(args.table, tables.ENDINGS, others, "--table")
         read = source.read(args.source, args)
         shown = source.places_of(args.videos, read.scores.videos)
-        folder.require_writable([out_dir / "report.html", out_dir / "figures" / f"curves.{args.format}"])
         for line in source.left_out(read):
             print(f"note: {line}", file=sys.stderr)
         evaluations = evaluate_all(read.columns, read.truth, read.terms)
@@ -55,6 +52,19 @@ def main() -> None:
         if table:
             tables.write(table, tables.rows_of(evaluations))
         print(f"report in {path}, its figures in {out_dir / 'figures'}" + (f", table in {table}" if table else ""))
+
+
+def out_dir_of(args: Namespace) -> Path:
+    """Where the report goes. Raises ValueError or OSError where that is another run's folder, or anybody's files lie there."""
+    of_run = args.source.is_dir()
+    out_dir = args.out_dir or (args.source if of_run else args.source.with_name(f"{args.source.stem}-report"))
+    if not (of_run and out_dir.resolve() == args.source.resolve()):
+        folder.require_free(out_dir)
+        there = [out_dir / name for name in page.OUTPUTS if (out_dir / name).exists()]
+        if there and out_dir / "report.html" not in there:
+            raise ValueError(f"{there[0]} is there already, and not of a whole report; delete it, or choose another --out-dir")
+    folder.require_writable([out_dir / "report.html", out_dir / "figures" / f"curves.{args.format}"])
+    return out_dir
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from evaluation.source import Ours, Source, read_run
 from files import atomic
 from files.features import FRAMES_PER_SNIPPET
 
+OUTPUTS = ("report.html", "videos.csv", "snippets.csv", "figures")
 TEMPLATE = Path(__file__).with_name("report.html")
 LAYERS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # exit layers, first to last, told apart in grey too
 

@@ -60,7 +60,7 @@ def output(path: str | Path, endings: Sequence[str], inputs: Iterable[str | Path
     """A file that is to be written. Raises ValueError or OSError where it has another ending, is an input, or cannot be."""
     path = Path(path)
     if path.resolve() in [Path(other).resolve() for other in inputs if other]:
-        raise ValueError(f"{path}: it would replace an input; name another file with {flag}")
+        raise ValueError(f"{path}: it would replace an input, or another output; name another file with {flag}")
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path}: expected a file that ends in {' or '.join(endings)}; name another with {flag}")
     if path.is_dir() or not path.resolve().parent.is_dir():
