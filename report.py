@@ -17,7 +17,7 @@ from evaluation.evaluate import evaluate_all
 from files import folder
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes
 
-FORMATS, WIDTHS = ("png", "pdf", "svg"), Range(2, 40)
+FORMATS, WIDTHS = ("png", "pdf", "svg"), Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
 add = parser.add_argument
 add("source", type=Path, help="folder of a test or of a training; or scores.npz of any method")

@@ -54,12 +54,12 @@ def drawing(path: Path, size: tuple[float, float], points: float = 10.0) -> Iter
 @contextmanager
 def two_panels(path: Path, width: float) -> Iterator[tuple]:
     """A figure of two panels: the one beside the other, or above it where there is no room."""
-    beside = width >= 5
-    with drawing(path, (width, 0.42 * width if beside else 1.5 * width), POINTS) as figure:
+    beside = width >= 6
+    with drawing(path, (width, 0.42 * width if beside else min(6, 1.5 * width)), POINTS) as figure:
         yield tuple(figure.subplots(*((1, 2) if beside else (2, 1))))
 
 
-def training_curves(path: Path, history: Sequence[dict], width: float = 10.0) -> None:
+def training_curves(path: Path, history: Sequence[dict], width: float = WIDTH) -> None:
     """Draw loss and metrics of each evaluation over the optimiser steps."""
     with two_panels(path, width) as (left, right):
         steps = [entry["step"] for entry in history]
@@ -71,7 +71,7 @@ def training_curves(path: Path, history: Sequence[dict], width: float = 10.0) ->
             if name in history[0]:
                 right.plot(steps, [100 * entry[name] for entry in history], style, color=colour, label=label, markersize=4)
         right.set(title="Evaluations", xlabel="optimiser steps", ylabel="%")
-        right.legend(frameon=False)
+        right.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.25))
         for axis in (left, right):
             axis.xaxis.get_major_locator().set_params(integer=True)
 

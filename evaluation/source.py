@@ -90,7 +90,9 @@ def left_out(source: Source) -> list[str]:
         lines.append(f"{len(unknown)} of {len(videos)} videos, {unknown[0]} the first, have no label and are in no class; "
                      "--test-list says labels")  # fmt: skip
     if not source.ours:
-        lines.append(f"{source.name} has scores alone: without their smoothings, key clips, exit layers and training curves")
+        lines.append(
+            f"{source.name} has scores alone: no other smoothings, key clips, exit layers and training curves are shown"
+        )
     return lines
 
 

@@ -119,7 +119,7 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
         (["--gt-path"], ["without ground truth", "--gt-path"]),
         (["--table", "t.txt"], ["t.txt", ".csv or .md or .tex", "--table"]),
         (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
-        (["--width", "1"], ["--width must be at least 2"]),
+        (["--width", "1"], ["--width must be at least 3"]),
         (["--videos", "Arson16_x264"], ["Arson16_x264", "19 videos", "Arson011_x264"]),
         (["--out-dir", "run"], ["folder of another run"]),
         (["--out-dir", "mine"], ["videos.csv is there already", "--out-dir"]),
