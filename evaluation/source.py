@@ -72,11 +72,14 @@ def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None]) -
     """Read a file of scores; ours has its truth inside. Raises FileNotFoundError or ValueError."""
     content = read_arrays(path)
     scores = checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
+    truth = content.get("truth") if str(content.get("format")) == FORMAT else None
     if given.gt_path:
         truth = read_ground_truth(given.gt_path, scores.videos, given.test_list or path)
-    elif str(content.get("format")) != FORMAT:
-        raise ValueError(f"{path}: not of a test of ours, so without ground truth; name the file that has it with --gt-path")
-    elif len(truth := content["truth"]) != scores.n_frames.sum():
+    elif truth is None:
+        raise ValueError(
+            f"{path}: no ground truth in it, as a test of ours writes it; name the file that has it with --gt-path"
+        )
+    elif len(truth) != scores.n_frames.sum():
         raise ValueError(f"{given.test_list}: {scores.n_frames.sum()} frames, but the truth in {path} has {len(truth)}")
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
     return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual))

@@ -116,7 +116,7 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--gt-path"], ["without ground truth", "--gt-path"]),
+        (["--gt-path"], ["no ground truth", "--gt-path"]),
         (["--table", "t.txt"], ["t.txt", ".csv or .md or .tex", "--table"]),
         (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
         (["--width", "1"], ["--width must be at least 3"]),
