@@ -3,7 +3,8 @@
     python metrics.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
 
 SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames;
-evaluation/scores.py says what else it may hold. Prints a table and writes SCORES.json. Needs no torch.
+evaluation/scores.py says what else it may hold. Prints a table and writes SCORES.json, and with --table the table as CSV,
+Markdown or LaTeX. Needs no torch.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from evaluation import tables
 from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
 from evaluation.scores import Scores, read_scores
-from files import atomic, folder
+from files import atomic
 from files.truth import read_ground_truth
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes
 
@@ -24,6 +25,7 @@ parser.add_argument("--test-list", help="CSV path,label or path,label,frames: th
 parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
 parser.add_argument("--val-gt-path", help="their ground truth")
 parser.add_argument("--out", help="where the figures go, a .json file (default: beside the scores)")
+parser.add_argument("--table", help="also write the table, to a .csv, .md or .tex file (LaTeX, with booktabs)")
 add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST, *FLAGS["live"]])
 
 
@@ -35,25 +37,16 @@ def main() -> None:
         check(args, ["live"])
         scores = read_scores(args.scores, args.test_list, hold_last=args.hold_last, normal_label=args.normal_label)
         truth = read_ground_truth(args.gt_path, scores.videos, args.test_list or args.scores)
-        out = out_of(args)
+        inputs = (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path)
+        out = tables.output(args.out or Path(args.scores).with_suffix(".json"), [".json"], inputs, "--out")
+        table = args.table and tables.output(args.table, tables.ENDINGS, inputs, "--table")
         results = evaluate(scores, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, scores))
+        columns = {Path(args.scores).name: results}
         atomic.write_text(out, json.dumps(results, indent=2) + "\n")
-        print(tables.text({Path(args.scores).name: results}))
-        print(f"figures in {out}")
-
-
-def out_of(args: Namespace) -> Path:
-    """Where the figures go. Raises ValueError where that is an input, or cannot be a JSON file."""
-    out = Path(args.out or Path(args.scores).with_suffix(".json"))
-    inputs = [path for path in (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path) if path]
-    if out.resolve() in [Path(path).resolve() for path in inputs]:
-        raise ValueError(f"{out}: the figures would replace an input; name another file with --out")
-    if out.suffix.lower() != ".json":
-        raise ValueError(f"{out}: the figures go to a file that ends in .json")
-    if out.is_dir() or not out.resolve().parent.is_dir():
-        raise ValueError(f"{out}: not a file in a folder that exists; name another with --out")
-    folder.require_writable([out], "--out")
-    return out
+        if table:
+            tables.write(table, tables.rows_of(columns))
+        print(tables.text(columns))
+        print(f"figures in {out}" + (f", table in {table}" if table else ""))
 
 
 def thresholds_of(args: Namespace, scores: Scores) -> Thresholds:

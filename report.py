@@ -1,24 +1,70 @@
-"""The report of a run: one HTML page with everything in it, and its figures as PNG files beside it.
+"""The report of a run, or of any method's scores: one HTML page with everything in it; its figures and tables beside it.
 
     python report.py RUN_DIR
+    python report.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
 
-RUN_DIR is the folder of a test or of a training.
+RUN_DIR is the folder of a test or of a training; SCORES.npz is of any method, as metrics.py takes it. For a paper:
+
+    python report.py SOURCE ... --format pdf --width 3.4 --videos NAME NAME --table figures.tex
 """
 
+import sys
+from argparse import Namespace
 from pathlib import Path
 
-from evaluation import page
-from option import Parser, exit_codes
+from evaluation import figures, page, source, tables
+from evaluation.evaluate import evaluate_all
+from files import folder
+from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes
 
-parser = Parser("The report of a run: one HTML page with everything in it, and its figures as PNG files beside it.")
-parser.add_argument("run_dir", type=Path, help="folder of a test or of a training")
+FORMATS, WIDTHS = ("png", "pdf", "svg"), Range(3, 40)
+parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
+add = parser.add_argument
+add("source", type=Path, help="folder of a test or of a training; or scores.npz of any method")
+add("--gt-path", help="scores: ground truth of the frames, 0 or 1 (.npy); ours have it inside")
+add("--test-list", help="scores: CSV path,label or path,label,frames: the videos' labels and true frames")
+add("--out-dir", type=Path, help="where the report goes (None = the run's folder; of scores.npz the folder scores-report)")
+add("--format", choices=FORMATS, default="png", help="of the figures; the page has PNG in any case")
+add("--width", type=float, default=figures.WIDTH, help=f"of the figures, in inches ({WIDTHS}); 3.4 = a column of a paper")
+add("--videos", nargs="+", default=[], metavar="NAME", help="also draw the timelines of these alone, as a figure")
+add("--table", help="also write the table of figures, to a .csv, .md or .tex file (LaTeX, with booktabs)")
+add_flags(add, [NORMAL_LABEL, HOLD_LAST])
+for flag in FLAGS["live"]:
+    add_flags(add, [flag._replace(default=None, help=f"{flag.help}; None = the run's, or {flag.default:g}")])
 
 
 def main() -> None:
     args = parser.parse_args()
     with exit_codes():
-        path = page.write(args.run_dir)
-        print(f"report in {path}, its figures in {args.run_dir / 'figures'}")
+        check(args, ["live"])
+        if args.width not in WIDTHS:
+            raise ValueError(f"--width must be {WIDTHS}, not {args.width:g}")
+        out_dir = out_dir_of(args)
+        others = (args.source, args.gt_path, args.test_list, *(out_dir / name for name in page.OUTPUTS))
+        table = args.table and tables.output(args.table, tables.ENDINGS, others, "--table")
+        read = source.read(args.source, args)
+        shown = source.places_of(args.videos, read.scores.videos)
+        for line in source.left_out(read):
+            print(f"note: {line}", file=sys.stderr)
+        evaluations = evaluate_all(read.columns, read.truth, read.terms)
+        how = {"format": args.format, "width": args.width, "shown": shown}
+        path = page.write_report(out_dir, read, evaluations, **how)
+        if table:
+            tables.write(table, tables.rows_of(evaluations))
+        print(f"report in {path}, its figures in {out_dir / 'figures'}" + (f", table in {table}" if table else ""))
+
+
+def out_dir_of(args: Namespace) -> Path:
+    """Where the report goes. Raises ValueError or OSError where that is another run's folder, or anybody's files lie there."""
+    of_run = args.source.is_dir()
+    out_dir = args.out_dir or (args.source if of_run else args.source.with_name(f"{args.source.stem}-report"))
+    if not (of_run and out_dir.resolve() == args.source.resolve()):
+        folder.require_free(out_dir)
+        there = [out_dir / name for name in page.OUTPUTS if (out_dir / name).exists()]
+        if there and out_dir / "report.html" not in there:
+            raise ValueError(f"{there[0]} is there already, and not of a whole report; delete it, or choose another --out-dir")
+    folder.require_writable([out_dir / "report.html", out_dir / "figures" / f"curves.{args.format}"])
+    return out_dir
 
 
 if __name__ == "__main__":

@@ -1,13 +1,21 @@
-"""The figures of `evaluate.evaluate` as a table of text: for the terminal, and for the report."""
+"""Tables: the figures of `evaluate.evaluate` as text, for the terminal, the report and papers; and what each video got."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from files import atomic
+from evaluation import curves, events
+from evaluation.evaluate import errors_of, frames_of
+from evaluation.scores import Record, Scores
+from files import atomic, folder
 from files.features import FRAMES_PER_SNIPPET
+
+ENDINGS = (".csv", ".md", ".tex")
+LATEX = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^":
+                       r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"})  # fmt: skip
 
 
 def text(columns: Mapping[str, dict[str, Any]]) -> str:
@@ -19,9 +27,9 @@ def text(columns: Mapping[str, dict[str, Any]]) -> str:
 
 
 def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
-    """The cells of that table, a row for each figure, in percent unless its name says what; first the columns' names."""
+    """The cells of that table, a row for each figure, in percent unless it says what; first the columns' names."""
     first = next(iter(columns.values()))
-    rows = [["", *columns], ["look-ahead", *(look_ahead(results) for results in columns.values())]]
+    rows = [["%", *columns], ["look-ahead", *(look_ahead(results) for results in columns.values())]]
 
     def row(name: str, of: Callable[[dict], dict | None], scale: float = 100.0) -> None:
         rows.append([name, *(cell(of(results), scale) for results in columns.values())])
@@ -36,7 +44,7 @@ def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
         what = f"F1 of {name.removeprefix('f1_')} at {first[name]['threshold']:.3f}, best on other videos"
         row(what, lambda r, n=name: r.get(n))
     for name, of_class in first["classes"].items():
-        row(f"AUC, {name} ({of_class['n_videos']})", lambda r, n=name: r["classes"][n]["auc"])
+        row(f"AUC, {name} ({of_class['n_videos']}) against all normal", lambda r, n=name: r["classes"][n]["auc"])
     if first["events"]:
         row(f"events detected, of {first['events']['n_events']}", lambda r: r["events"]["detected"])
         row("  delay, median (s)", lambda r: r["events"]["delay_median"], 1)
@@ -48,19 +56,47 @@ def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def output(path: str | Path, endings: Sequence[str], inputs: Iterable[str | Path | None], flag: str) -> Path:
+    """A file that is to be written. Raises ValueError or OSError where it has another ending, is an input, or cannot be."""
+    path = Path(path)
+    if path.resolve() in [Path(other).resolve() for other in inputs if other]:
+        raise ValueError(f"{path}: it would replace an input, or another output; name another file with {flag}")
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path}: expected a file that ends in {' or '.join(endings)}; name another with {flag}")
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise ValueError(f"{path}: not a file in a folder that exists; name another with {flag}")
+    folder.require_writable([path], flag)
+    return path
+
+
 def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """Write a table of text, its first row the head, as its ending says: .csv, .md or .tex. Raises ValueError for another."""
     head, *body = rows
-    frame = pd.DataFrame(body, columns=head)
-    if path.suffix == ".csv":
-        text = frame.to_csv(index=False, lineterminator="\n")
-    elif path.suffix == ".md":
-        text = markdown(rows)
-    elif path.suffix == ".tex":
-        text = frame.style.hide(axis="index").format_index(escape="latex", axis=1).format(escape="latex").to_latex(hrules=True)
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        write_csv(path, pd.DataFrame(body, columns=head))
+    elif ending in ENDINGS:
+        atomic.write_text(path, (markdown if ending == ".md" else latex)(rows))
     else:
-        raise ValueError(f"{path}: a table ends in .csv, .md or .tex")
-    atomic.write_text(path, text)
+        raise ValueError(f"{path}: a table ends in {' or '.join(ENDINGS)}")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table of numbers."""
+    atomic.write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.8g"))
+
+
+def latex(rows: Sequence[Sequence[str]]) -> str:
+    """A table of text, its first row the head, in LaTeX with the package booktabs."""
+    lines = [" & ".join(latex_cell(cell) for cell in row) + r" \\" for row in rows]
+    lines = [rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def latex_cell(cell: str) -> str:
+    """`  F1 [%]` -> `\\quad F1 [\\%]`; one that begins with a bracket is kept from the line break before it."""
+    text = cell.strip().translate(LATEX)
+    return (r"\quad " if cell.startswith(" ") else "") + ("{}" if text.startswith("[") else "") + text
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -100,3 +136,54 @@ def remark(results: dict[str, Any]) -> str:
         if results["look_ahead"] is None:
             alarms += "\nThe scores do not state their look-ahead: delays are as if there was none."
     return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"
+
+
+def of_videos(scores: Scores, truth: np.ndarray, fps: float, threshold: float) -> pd.DataFrame:
+    """A row for each video: what it is, its scores, and its events above a threshold.
+
+    Means are over frames, times in seconds; `auc` is that within the video, none where all its frames are of a kind;
+    `first_delay` is of the first event that is detected.
+    """
+    anomalous, normal = frames_of(scores, truth)
+    n_videos, ends = len(scores.videos), np.cumsum(scores.n_snippets)[:-1]
+    per_video = list(zip(*(np.split(of, ends) for of in (scores.scores, anomalous, normal)), strict=True))
+    happened = events.runs(truth, scores.n_frames)
+    delays = events.delays(happened, scores.scores > threshold, scores.n_snippets, scores.seen, scores.n_frames) / fps
+    found = np.isfinite(delays)
+    first = pd.Series(delays[found]).groupby(happened.video[found]).first()
+    return pd.DataFrame({
+        "video": [video.name for video in scores.videos],
+        "label": [video.label for video in scores.videos],
+        "classes": ["; ".join(video.classes or ()) for video in scores.videos],
+        "snippets": scores.n_snippets,
+        "frames": scores.n_frames,
+        "seconds": scores.n_frames / fps,
+        "anomalous_frames": np.bincount(scores.video, anomalous).astype(int),
+        "largest_score": [of_video.max() for of_video, *_ in per_video],
+        "mean_score": np.bincount(scores.video, (anomalous + normal) * scores.scores) / scores.n_frames,
+        "error": errors_of(scores, truth),
+        "auc": [curves.areas(*of_video).auc for of_video in per_video],
+        "events": np.bincount(happened.video, minlength=n_videos),
+        "events_detected": np.bincount(happened.video[found], minlength=n_videos),
+        "first_delay": first.reindex(range(n_videos)),
+    })  # fmt: skip
+
+
+def of_snippets(scores: Scores, truth: np.ndarray, fps: float, record: Record | None) -> pd.DataFrame:
+    """A row for each snippet: its video, where it lies in seconds, its score, the share of its frames that are anomalous, and
+    what a test of ours says beside.
+    """
+    n_snippets, (anomalous, normal) = scores.n_snippets, frames_of(scores, truth)
+    snippet = np.concatenate([np.arange(n) for n in n_snippets])
+    start = FRAMES_PER_SNIPPET * snippet
+    columns = {
+        "video": np.array([video.name for video in scores.videos])[scores.video],
+        "snippet": snippet,
+        "start": start / fps,
+        "end": (start + anomalous + normal) / fps,
+        "score": scores.scores,
+        "anomalous": anomalous / (anomalous + normal),
+    }
+    if record:
+        columns |= {"logit": record.logits, "exit_layer": record.exit_layer, "key": record.key.astype(int)}
+    return pd.DataFrame(columns)

@@ -1,0 +1,116 @@
+"""What a report is made of: the folder of a run of ours, or any method's scores and their ground truth.
+
+Shapes: S snippets and F frames of all videos.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evaluation.evaluate import Terms
+from evaluation.scores import FORMAT, Record, Scores, checked, columns_of, read_arrays, read_record
+from files.folder import read_options
+from files.names import video_name
+from files.truth import read_ground_truth
+from files.videos import Video
+from option import FLAGS, flag_of
+
+OF_FILES = ("gt_path", "test_list", "normal_label", "hold_last")  # what a file of scores may need said, and a run says itself
+
+
+class Ours(NamedTuple):
+    """What only a run of ours has."""
+
+    record: Record  # its logits, exit layers and key clips are shown
+    options: dict[str, Any]
+    history: list[dict]  # the evaluations of a training
+
+
+class Source(NamedTuple):
+    """A method's scores, and what they are compared with."""
+
+    name: str
+    columns: dict[str, Scores]  # smoothed in each way that is reported; the first is drawn
+    truth: np.ndarray  # (F,)
+    terms: Terms
+    ours: Ours | None = None  # None of another method
+
+    @property
+    def scores(self) -> Scores:
+        return next(iter(self.columns.values()))
+
+
+def read(path: Path, given: Namespace) -> Source:
+    """The source at a path, a folder or a file. Raises ValueError or OSError that says what is wrong with it."""
+    terms = {name: getattr(given, name) for name in Terms._fields}
+    if not path.is_dir():
+        return read_file(path, given, terms)
+    flags = [flag_of(name) for name in OF_FILES if getattr(given, name)]
+    if flags:
+        raise ValueError(
+            f"{path} is a folder, of a run that has its own labels and ground truth: {', '.join(flags)} would be ignored; "
+            f"leave that out, or name {path / 'scores.npz'} in the folder's place"
+        )
+    return read_run(path, terms)
+
+
+def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
+    """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
+    options, log = read_options(folder), folder / "log.jsonl"
+    entries = map(json.loads, log.read_text().splitlines() if log.exists() else [])
+    ours = Ours(read_record(folder / "scores.npz"), options, [entry for entry in entries if "auc" in entry])
+    columns = columns_of(ours.record.scores.videos, ours.record.logits, options)
+    return Source(str(folder), columns, ours.record.truth, terms_of(terms or {}, options), ours)
+
+
+def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None]) -> Source:
+    """Read a file of scores; ours has its truth inside. Raises FileNotFoundError or ValueError."""
+    content = read_arrays(path)
+    scores = checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
+    truth = content.get("truth") if str(content.get("format")) == FORMAT else None
+    if given.gt_path:
+        truth = read_ground_truth(given.gt_path, scores.videos, given.test_list or path)
+    elif truth is None:
+        raise ValueError(
+            f"{path}: no ground truth in it, as a test of ours writes it; name the file that has it with --gt-path"
+        )
+    elif len(truth) != scores.n_frames.sum():
+        raise ValueError(f"{given.test_list}: {scores.n_frames.sum()} frames, but the truth in {path} has {len(truth)}")
+    usual = {flag.name: flag.default for flag in FLAGS["live"]}
+    return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual))
+
+
+def left_out(source: Source) -> list[str]:
+    """What the report of a source lacks, and why, a line each."""
+    videos, lines = source.scores.videos, []
+    unknown = [video.name for video in videos if video.classes is None]
+    if unknown:
+        lines.append(f"{len(unknown)} of {len(videos)} videos, {unknown[0]} the first, have no label and are in no class; "
+                     "--test-list says labels")  # fmt: skip
+    if not source.ours:
+        lines.append(
+            f"{source.name} has scores alone: no other smoothings, key clips, exit layers and training curves are shown"
+        )
+    return lines
+
+
+def terms_of(given: Mapping[str, float | None], else_: Mapping[str, Any]) -> Terms:
+    """What the figures of a live system depend on: as given, else as these options have it."""
+    return Terms(**{name: else_[name] if given.get(name) is None else given[name] for name in Terms._fields})
+
+
+def places_of(names: Iterable[str], videos: Sequence[Video]) -> list[int]:
+    """The indices of the videos of these names. Raises ValueError for another name, with those that are like it."""
+    places = {video.name: i for i, video in enumerate(videos)}
+    names = list(dict.fromkeys(map(video_name, names)))
+    for name in names:
+        if name not in places:
+            near = get_close_matches(name, places, n=5)
+            like = f"those most like it: {', '.join(near)}" if near else f"the first is {videos[0].name}"
+            raise ValueError(f"--videos {name}: not among the {len(videos)} videos; {like}")
+    return [places[name] for name in names]

@@ -1,0 +1,189 @@
+"""The report of any method's scores, its figures and tables for a paper."""
+
+import re
+from argparse import Namespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, call, refused, write_list
+from sklearn.metrics import roc_auc_score
+
+from evaluation import figures, source, tables
+from evaluation.evaluate import Terms, evaluate
+from evaluation.scores import Record, Scores, read_scores, write_record
+from files.videos import Video
+
+SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 19 of the 290 UCF-Crime test videos as PEL4VAD scores them
+
+
+def write_other(path):
+    """Another method's scores, and their ground truth beside them: the path of the scores, and the flag of the truth."""
+    content = dict(np.load(SLICE))
+    np.save(path / "gt.npy", content.pop("gt"))
+    np.savez(path / "other.npz", **content)
+    return path / "other.npz", ["--gt-path", path / "gt.npy"]
+
+
+@pytest.fixture
+def other(tmp_path):
+    return write_other(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """Those scores with their report: the path of the scores, what the script said, the folder of the report."""
+    path, truth = write_other(tmp_path_factory.mktemp("other"))
+    more = ["--format", "pdf", "--videos", "Arson011_x264", "Normal_Videos_889_x264.mp4", "--table", path.with_name("t.tex")]
+    return path, call("report.py", path, *truth, *more, "--fps", 25), path.with_name("other-report")
+
+
+def test_another_methods_scores_have_a_report_that_says_nothing_of_a_model(reported):
+    """A report wanted logits, exit layers and options, so that a comparison with others was drawn by hand."""
+    path, done, out = reported
+    assert done.code == 0 and "has scores alone" in done.err, done
+    html = (out / "report.html").read_text().partition("<body>")[2]
+    for word in ("variant", "data set", "key clips", "layer", "not smoothed", "unsmoothed", 'class="raw"', 'class="bands"'):
+        assert word not in html, word
+    assert "19 videos" in html and "25 frames a second" in html and html.count("<article") == 19 and html.count("<img") == 4
+    names = {f"{name}.{ending}" for name in ("curves", "classes", "scores", "timelines") for ending in ("png", "pdf")}
+    assert {file.name for file in (out / "figures").iterdir()} == names
+    assert b"/FontFile2" in (out / "figures/timelines.pdf").read_bytes()  # TrueType, as publishers want it
+    assert "AUC, Arson (1) against all normal & " in path.with_name("t.tex").read_text()
+
+
+def test_the_tables_of_videos_and_snippets_are_those_of_the_scores(reported):
+    path, _, out = reported
+    videos, snippets = (pd.read_csv(out / f"{name}.csv") for name in ("videos", "snippets"))
+    content, gt = np.load(path), np.load(path.with_name("gt.npy"))
+    assert snippets["score"].to_numpy() == pytest.approx(content["scores"], rel=1e-6)
+    assert snippets["anomalous"].to_numpy() == pytest.approx(gt.reshape(-1, 16).mean(1))
+    assert (snippets["end"] - snippets["start"]).to_numpy() == pytest.approx(16 / 25)
+    threshold = evaluate(read_scores(path), gt, Terms(25.0, 1.0))["events"]["threshold"]
+    end, kinds = 0, set()
+    for row, name, n in zip(videos.itertuples(), content["video"], content["n_snippets"].tolist(), strict=True):
+        scores, of_frames = content["scores"][end : end + n].astype(float), gt[16 * end : 16 * (end + n)]
+        frames, end = scores.repeat(16), end + n
+        assert (row.video, row.snippets, row.frames, row.anomalous_frames) == (name, n, 16 * n, of_frames.sum())
+        assert (row.seconds, row.largest_score, row.mean_score) == pytest.approx((16 * n / 25, scores.max(), scores.mean()))
+        assert row.error == pytest.approx(np.abs(of_frames - frames).mean())
+        starts = np.flatnonzero(np.diff(of_frames.astype(int), prepend=0) == 1)
+        assert row.events == len(starts)
+        if len(starts):
+            assert row.auc == pytest.approx(roc_auc_score(of_frames, frames)) and row.label == row.classes == name[:-8]
+            kinds.add(bool(row.events_detected))
+        else:
+            assert np.isnan(row.auc) and np.isnan(row.classes) and row.label == "Normal"
+        if len(starts) == 1 and row.events_detected:
+            alarm = next(f for f in range(starts[0], 16 * n) if frames[f] > threshold)
+            assert row.first_delay == pytest.approx((16 * (alarm // 16 + 1) - starts[0]) / 25)  # when its snippet is complete
+    assert kinds == {True, False}
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """A scores.npz as a test of ours writes it, by hand."""
+    videos = [Video("Abuse001_x264", None, "Abuse", ("Abuse",), 4, 60, 0), Video("Normal_1", None, "Normal", (), 2, 32, 0)]
+    scores = Scores(videos, np.linspace(0, 1, 6), np.r_[1:5, 1:3], 0)
+    truth = np.r_[np.zeros(20), np.ones(20), np.zeros(52)].astype(np.uint8)
+    layers = np.ones(6, int)
+    write_record(tmp_path / "scores.npz", Record(scores, np.zeros(6, np.float32), layers, layers > 0, truth))
+    return tmp_path / "scores.npz"
+
+
+def test_scores_of_ours_carry_their_truth(ours, run):
+    done = run("report.py", ours)
+    assert done.code == 0, done.err
+    videos = pd.read_csv(ours.with_name("scores-report") / "videos.csv")
+    assert videos["frames"].tolist() == [60, 32] and videos["anomalous_frames"].tolist() == [20, 0]
+    rows = [("Abuse001_x264.npy", "Abuse", 61), ("Normal_1.npy", "Normal", 32)]
+    write_list(ours.with_name("list.csv"), rows, ("path", "label", "frames"))
+    refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "list.csv: 93 frames", "has 92")
+
+
+def test_videos_without_labels_are_named_and_in_no_class(other):
+    path, (_, truth) = other
+    content = dict(np.load(path))
+    content["video"] = np.array([f"v{i}" if i < 2 else name for i, name in enumerate(content["video"])])
+    np.savez(path, **content)
+    given = Namespace(gt_path=truth, test_list=None, hold_last=False, normal_label=None, fps=None, false_alarms=None)
+    read = source.read(path, given)
+    note, _ = source.left_out(read)
+    assert "2 of 19 videos, v0 the first, have no label" in note and "--test-list" in note
+    assert read.terms == Terms(30.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--gt-path"], ["no ground truth", "--gt-path"]),
+        (["--table", "t.txt"], ["t.txt", ".csv or .md or .tex", "--table"]),
+        (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
+        (["--width", "1"], ["--width must be at least 3"]),
+        (["--videos", "Arson16_x264"], ["Arson16_x264", "19 videos", "Arson011_x264"]),
+        (["--out-dir", "run"], ["folder of another run"]),
+        (["--out-dir", "mine"], ["videos.csv is there already", "--out-dir"]),
+        (["--out-dir", "gt.npy"], ["gt.npy", "--out-dir"]),
+        (["--fps", "0"], ["--fps must be"]),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_written(other, run, monkeypatch, flags, words):
+    path, truth = other
+    monkeypatch.chdir(path.parent)
+    for name in ("run/options.json", "mine/videos.csv"):
+        (path.parent / name).parent.mkdir()
+        (path.parent / name).write_text("{}")
+    before = sorted(path.parent.rglob("*"))
+    refused(run("report.py", path, *([] if flags == ["--gt-path"] else [*truth, *flags])), *words)
+    assert sorted(path.parent.rglob("*")) == before
+
+
+def test_a_run_has_its_own_truth_and_other_formats_are_refused(other, run):
+    path, truth = other
+    refused(run("report.py", path.parent, *truth, "--hold-last"), "--gt-path, --hold-last", "scores.npz")
+    done = run("report.py", path, *truth, "--format", "gif")
+    assert done.code == 2 and "invalid choice" in done.err and not path.with_name("other-report").exists()
+
+
+def drawn(path, *of, **how):
+    """The texts of the timelines, as an SVG file has them."""
+    figures.timelines(path / "x.svg", *of, **how)
+    return re.findall(r"<text[^>]*>([^<]*)</text>", (path / "x.svg").read_text())
+
+
+def test_timelines_show_the_chosen_videos_with_or_without_truth(tmp_path):
+    videos = [Video(f"v{i}", None, "", None, 188, 3000, 0) for i in range(14)]
+    scores, truth = np.linspace(0, 1, 14 * 188), np.zeros(42_000, np.uint8)
+    truth[3100:3200] = 1
+    texts = drawn(tmp_path, videos, scores, truth, shown=[1, 5], threshold=0.25, fps=25.0, width=7.0)
+    assert {"v1", "v5", "score", "ground truth", "threshold 0.250", "0:30", "2:00"} <= set(texts)
+    assert not {"v0", "frame"} & set(texts) and not any("of 14" in text for text in texts)
+    texts = drawn(tmp_path, videos, scores, truth)  # as a test draws them
+    assert {"v0", "v1", "v11", "frame", "2000", "Scores of 12 of 14 videos", "ground truth"} <= set(texts)
+    assert "v12" not in texts
+    texts = drawn(tmp_path, videos[:1], scores[:188], None, fps=25.0)
+    assert {"v0", "score", "1:00"} <= set(texts) and "ground truth" not in texts
+
+
+def test_names_of_videos_are_those_of_their_files(other):
+    videos = [Video(name, None, "", None, 1, 16, 0) for name in ("a", "b")]
+    assert source.places_of(["b", "x/a__3.npy", "b"], videos) == [1, 0]
+    with pytest.raises(ValueError, match="the first is a"):
+        source.places_of(["elsewhere"], videos)
+
+
+def test_a_table_in_latex_keeps_what_would_be_commands_as_text(tmp_path):
+    rows = [["%", "a_b & c#1"], ["[x] \\{y}~^<>$", "1.0 ± 0.4 [1, 2]"], ["  delay", "-"]]
+    tables.write(tmp_path / "t.tex", rows)
+    text = (tmp_path / "t.tex").read_text()
+    assert r"\% & a\_b \& c\#1 \\" in text and r"\quad delay & - \\" in text and text.count(r"\\") == 3
+    assert "\n" + r"{}[x] \textbackslash{}\{y\}\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}\$ & 1.0 ±" in text
+
+
+def test_the_metrics_table_goes_to_a_file_too(other, run):
+    path, truth = other
+    done = run("metrics.py", path, *truth, "--table", path.with_name("t.md"))
+    assert done.code == 0 and "t.md" in done.out, done
+    lines = path.with_name("t.md").read_text().splitlines()
+    assert lines[0] == "| % | other.npz |" and any(line.startswith("| AUC, Arson (1) against all normal | ") for line in lines)
+    refused(run("metrics.py", path, *truth, "--table", path.with_name("t.docx")), ".csv or .md or .tex")
