@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     clips: Tensor  # (N, T, D) float32
     starts: Tensor  # (V,) int64, first clip of each video
     n_snippets: Tensor  # (V,) int64, without the padding
-    anomalous: Tensor  # (V,) float32, the label
+    anomalous: Tensor  # (V,) float32, the label; NaN where there is none
     names: list[str]
 
     def to(self, device: torch.device) -> "Batch":
@@ -85,7 +85,7 @@ class PackedVideos(Dataset):
             clips,
             starts,
             torch.tensor([video.n_snippets for video in videos]),
-            torch.tensor([float(video.anomalous) for video in videos]),
+            torch.tensor([np.nan if video.anomalous is None else float(video.anomalous) for video in videos]),
             [video.name for video in videos],
         )
 

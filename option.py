@@ -66,6 +66,7 @@ SHARE, COUNT = Range(0, 1, open=")"), Range(0, 10**9)
 HOLD_LAST = Flag("hold_last", SWITCH, None, "features may lack a video's last snippet, as where it was rounded down: its "
                  "last score holds to the video's end", False)  # fmt: skip
 NORMAL_LABEL = Flag("normal_label", str, None, "the label of normal videos in lists; None = the data set's")
+FIGURE_FORMAT = Flag("format", str, ("png", "pdf", "svg"), "of the figures", "png")
 FLAGS = {
     "model": (  # a checkpoint carries them
         Flag("visual_width", int, Range(128, 2**14, 128), "width D of the features"),

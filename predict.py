@@ -2,29 +2,25 @@
 
     python predict.py FEATURES --model-path CHECKPOINT
 
-FEATURES are .npy files, folders of them, or lists, with labels or without. Writes for each video a CSV file of its snippets and a
-picture, and scores.npz of all; prints each video's highest moments.
+FEATURES are .npy files, folders of them, or lists, with labels or without. Writes for each video a CSV file of its snippets and
+a picture, and scores.npz of all; prints each video's highest moments.
 """
 
-import csv
-import io
 from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 
 import smoothing
 import testing
-from evaluation import figures, scores
-from evaluation.page import clock
-from evaluation.scores import Scores
-from files import atomic, folder
+from evaluation import figures, scores, tables
+from evaluation.figures import clock
+from files import folder
 from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
 from files.progress import bar
 from files.sources import rows_of
-from files.videos import Video, check_videos, require_distinct
-from option import FLAGS, Parser, add_flags, check, exit_codes
+from files.videos import check_videos, require_distinct
+from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes
 from running.loading import choose_device, load_model
 
 N_MOMENTS = 3
@@ -36,8 +32,7 @@ ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FL
 parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
 parser.add_argument("sources", nargs="+", metavar="FEATURES", help=".npy files, folders of them, or lists: CSV files with the "
                     "header path, path,frames, path,label or path,label,frames")  # fmt: skip
-add_flags(parser.add_argument, [flag._replace(default=None) for flag in ASKED])
-figures.add_format(parser.add_argument)
+add_flags(parser.add_argument, [*(flag._replace(default=None) for flag in ASKED), FIGURE_FORMAT])
 
 
 def main() -> None:
@@ -72,29 +67,19 @@ def predict(args: Namespace) -> None:
         prediction = testing.predict(lshma.to(device), videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
         record = scores.Record(scored, prediction.logits, prediction.exit_layer, prediction.key, None)
-        cuts = np.cumsum(scored.n_snippets)[:-1]
-        of_videos = zip(*(np.split(values, cuts) for values in (scored.scores, *record[1:4])), strict=True)
-        for video, columns in zip(bar(videos, "writing", len(videos), unit="video"), of_videos, strict=True):
-            atomic.write_text(out_dir / f"{video.name}.csv", table_of(video, options.fps, *columns))
-            figures.timelines(out_dir / f"{video.name}.{args.format}", [video], columns[0], None, fps=options.fps)
-            print(f"{video.name}: {moments(video, columns[0], options)}")
+        of_videos = tables.of_snippets(scored, None, options.fps, record).groupby("video", sort=False)
+        for video, (name, rows) in zip(bar(videos, "writing", len(videos), unit="video"), of_videos, strict=True):
+            tables.write_csv(out_dir / f"{name}.csv", rows.drop(columns="video"))
+            values = rows["score"].to_numpy()
+            figures.timelines(out_dir / f"{name}.{args.format}", [video], values, None, fps=options.fps, width=figures.WIDTH)
+            print(f"{name}: {moments(values, options)}")
         scores.write_record(out_dir / "scores.npz", record)
-    print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothing.name_of(options.smooth, options.smooth_width)}; a "
-          f"CSV file and a picture of each, and scores.npz, in {out_dir}")  # fmt: skip
+    smoothed = smoothing.name_of(options.smooth, options.smooth_width)
+    print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothed}")
+    print(f"a CSV file and a picture of each, and scores.npz, in {out_dir}")
 
 
-def table_of(video: Video, fps: float, *columns: np.ndarray) -> str:
-    """A CSV file of a video's snippets: when they are, in seconds, and their score, logit, layer, and whether their clip is key."""
-    edges = np.minimum(FRAMES_PER_SNIPPET * np.arange(video.n_snippets + 1), video.n_frames) / fps
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("snippet", "start", "end", "score", "logit", "exit_layer", "key"))
-    for n, (score, logit, layer, key) in enumerate(zip(*columns, strict=True)):
-        lines.writerow((n, f"{edges[n]:.3f}", f"{edges[n + 1]:.3f}", f"{score:.6f}", f"{logit:.5f}", layer, int(key)))
-    return text.getvalue()
-
-
-def moments(video: Video, values: np.ndarray, options: Namespace) -> str:
+def moments(values: np.ndarray, options: Namespace) -> str:
     """`0.93 at 1:02, 0.71 at 3:15`: the highest scores, none within the width of the smoothing of another."""
     left, found = values.copy(), []
     while len(found) < N_MOMENTS and (left >= 0).any():

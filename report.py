@@ -15,20 +15,19 @@ from pathlib import Path
 from evaluation import figures, page, source, tables
 from evaluation.evaluate import evaluate_all
 from files import folder
-from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes
+from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes
 
-FORMATS, WIDTHS = ("png", "pdf", "svg"), Range(3, 40)
+WIDTHS = Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
 add = parser.add_argument
 add("source", type=Path, help="folder of a test or of a training; or scores.npz of any method")
 add("--gt-path", help="scores: ground truth of the frames, 0 or 1 (.npy); ours have it inside")
 add("--test-list", help="scores: CSV path,label or path,label,frames: the videos' labels and true frames")
 add("--out-dir", type=Path, help="where the report goes (None = the run's folder; of scores.npz the folder scores-report)")
-add("--format", choices=FORMATS, default="png", help="of the figures; the page has PNG in any case")
 add("--width", type=float, default=figures.WIDTH, help=f"of the figures, in inches ({WIDTHS}); 3.4 = a column of a paper")
 add("--videos", nargs="+", default=[], metavar="NAME", help="also draw the timelines of these alone, as a figure")
 add("--table", help="also write the table of figures, to a .csv, .md or .tex file (LaTeX, with booktabs)")
-add_flags(add, [NORMAL_LABEL, HOLD_LAST])
+add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST])
 for flag in FLAGS["live"]:
     add_flags(add, [flag._replace(default=None, help=f"{flag.help}; None = the run's, or {flag.default:g}")])
 

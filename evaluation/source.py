@@ -64,6 +64,10 @@ def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> S
     options, log = read_options(folder), folder / "log.jsonl"
     entries = map(json.loads, log.read_text().splitlines() if log.exists() else [])
     ours = Ours(read_record(folder / "scores.npz"), options, [entry for entry in entries if "auc" in entry])
+    if ours.record.truth is None:
+        raise ValueError(
+            f"{folder}: scores of videos without ground truth; with one, name {folder / 'scores.npz'} and --gt-path"
+        )
     columns = columns_of(ours.record.scores.videos, ours.record.logits, options)
     return Source(str(folder), columns, ours.record.truth, terms_of(terms or {}, options), ours)
 

@@ -169,11 +169,12 @@ def of_videos(scores: Scores, truth: np.ndarray, fps: float, threshold: float) -
     })  # fmt: skip
 
 
-def of_snippets(scores: Scores, truth: np.ndarray, fps: float, record: Record | None) -> pd.DataFrame:
-    """A row for each snippet: its video, where it lies in seconds, its score, the share of its frames that are anomalous, and
-    what a test of ours says beside.
+def of_snippets(scores: Scores, truth: np.ndarray | None, fps: float, record: Record | None) -> pd.DataFrame:
+    """A row for each snippet: its video, where it lies in seconds, its score, the share of its frames that are anomalous where
+    there is a truth, and what a test of ours says beside.
     """
-    n_snippets, (anomalous, normal) = scores.n_snippets, frames_of(scores, truth)
+    n_snippets = scores.n_snippets
+    anomalous, normal = frames_of(scores, np.zeros(scores.n_frames.sum()) if truth is None else truth)
     snippet = np.concatenate([np.arange(n) for n in n_snippets])
     start = FRAMES_PER_SNIPPET * snippet
     columns = {
@@ -182,8 +183,9 @@ def of_snippets(scores: Scores, truth: np.ndarray, fps: float, record: Record | 
         "start": start / fps,
         "end": (start + anomalous + normal) / fps,
         "score": scores.scores,
-        "anomalous": anomalous / (anomalous + normal),
     }
+    if truth is not None:
+        columns["anomalous"] = anomalous / (anomalous + normal)
     if record:
         columns |= {"logit": record.logits, "exit_layer": record.exit_layer, "key": record.key.astype(int)}
     return pd.DataFrame(columns)

@@ -24,7 +24,7 @@ RANKS = (
     "running",
     "testing",
     "training experiments",
-    "lshma xd_train ucf_train xd_test ucf_test longterm_test metrics report ablate benchmark demo list img",
+    "lshma predict xd_train ucf_train xd_test ucf_test longterm_test metrics report ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "list", "img")
