@@ -20,7 +20,7 @@ RANKS = (
     "running",
     "testing",
     "training experiments",
-    "xd_train ucf_train xd_test ucf_test longterm_test metrics report ablate benchmark demo list img",
+    "xd_train ucf_train xd_test ucf_test longterm_test metrics report ablate compare benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "list", "img")
