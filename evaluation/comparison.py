@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
     """What came of it; the first method is what the others are compared with."""
 
     figures: dict[str, dict[str, Any]]  # by method, as `evaluate.evaluate` has them; of several seeds with "std"
-    differences: dict[str, dict[str, Any]]  # by method less the first
+    differences: dict[str, dict[str, Any]]  # to the first, by method
     videos: list[tuple[str, str]]  # (V,) name and class, those that differ most first
     errors: dict[str, np.ndarray]  # by method: (V,) in their order
     n_seeds: dict[str, int]  # by method
@@ -45,7 +45,7 @@ class Comparison(NamedTuple):
 def compare(methods: Sequence[Method], terms: Terms) -> Comparison:
     """Compare methods that were judged on the same videos, as `shared` leaves them."""
     trees = {method.name: nested(np.stack, *(resampled(*run, terms) for run in method.runs)) for method in methods}
-    (first, ours), *others = trees.items()
+    (_, ours), *others = trees.items()
     errors = np.stack([np.mean([errors_of(*run) for run in method.runs], 0) for method in methods])  # (methods, V)
     order = np.argsort(-np.abs(errors - errors[0]).max(0), kind="stable")
     scores, truth = methods[0].runs[0]
@@ -53,7 +53,7 @@ def compare(methods: Sequence[Method], terms: Terms) -> Comparison:
     videos = [(video.name, kind_of(video.classes, part)) for video, part in zip(scores.videos, of_videos, strict=True)]
     return Comparison(
         {name: nested(lambda seeds: summary(seeds[0]), tree) for name, tree in trees.items()},
-        {f"{name} less {first}": nested(lambda pair: figure_of(difference(*pair)), tree, ours) for name, tree in others},
+        {name: nested(lambda pair: figure_of(difference(*pair)), tree, ours) for name, tree in others},
         [videos[i] for i in order],
         {method.name: of_method[order] for method, of_method in zip(methods, errors, strict=True)},
         {method.name: len(method.runs) for method in methods},
@@ -100,8 +100,9 @@ def signed(cell: str) -> str:
 
 def rows_of(compared: Comparison) -> tuple[list[list[str]], list[list[str]]]:
     """Two tables of text: the methods' figures, and their differences."""
-    head, _, *body = tables.rows_of(compared.differences)  # without the look-ahead
-    return tables.rows_of(compared.figures), [head, *([name, *map(signed, cells)] for name, *cells in body)]
+    figures, (_, _, *body) = tables.rows_of(compared.figures), tables.rows_of(compared.differences)  # without look-aheads
+    head = [f"less {figures[0][1]}", *compared.differences]
+    return figures, [head, *([name, *map(signed, cells)] for name, *cells in body)]
 
 
 def video_rows(compared: Comparison) -> list[list[str]]:

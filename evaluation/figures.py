@@ -5,6 +5,7 @@ The ending of a figure's path decides its format: .png, .pdf, .svg and what else
 
 import itertools
 import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,7 +209,7 @@ def comparison(path: Path, differences: Mapping[str, Mapping], videos: Sequence[
         left.axvline(0, color=GREY, linewidth=0.8, zorder=0)
         left.set_yticks(range(len(names)), names, fontsize=9)
         left.set(ylim=(len(names) - 0.5, -0.5), xlabel="percentage points (more is better), with 95 % intervals over videos")
-        left.set_title(f"Difference to {next(iter(errors))}", fontsize=10)
+        left.set_title(textwrap.fill(f"Difference to {next(iter(errors))}", 50, break_on_hyphens=False), fontsize=10)
         rows = np.arange(len(videos))
         right.hlines(rows, *(ends(list(errors.values()), 0) for ends in (np.min, np.max)), color=GREY, linewidth=1.2, zorder=0)
         for name, (colour, marker) in looks.items():
@@ -220,4 +221,6 @@ def comparison(path: Path, differences: Mapping[str, Mapping], videos: Sequence[
         right.set_title(f"The {len(videos)} videos that differ most", fontsize=10)
         for axis in (left, right):
             axis.grid(axis="y", linewidth=0.3)
-        figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside lower center", ncols=4)
+        n_columns = max(1, 130 // (12 + max(map(len, errors))))
+        how = {"frameon": False, "fontsize": 9, "loc": "outside lower center", "ncols": n_columns}
+        figure.legend(*right.get_legend_handles_labels(), **how)
