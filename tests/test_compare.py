@@ -80,9 +80,10 @@ def test_a_difference_is_of_the_same_resampled_videos():
 
 def test_seeds_are_averaged_within_each_resample():
     seeds = [judged(seed) for seed in range(3)]
-    figure = comparison.compare([Method("a", seeds), Method("b", seeds[:1])], TERMS).figures["a"]["auc"]
+    compared = comparison.compare([Method("a", seeds), Method("b", seeds[:1])], TERMS)
     resampled = np.stack([evaluate.resampled(*run, TERMS)["auc"] for run in seeds])
-    assert figure == figure_of(resampled.mean(0)) | {"std": resampled[:, 0].std(ddof=1)}
+    assert compared.figures["a"]["auc"] == figure_of(resampled.mean(0)) | {"std": resampled[:, 0].std(ddof=1)}
+    assert compared.differences["b"]["auc"] == figure_of(resampled[0] - resampled.mean(0))
 
 
 def test_videos_are_paired_by_name_and_those_left_out_are_named():
@@ -107,6 +108,7 @@ def test_the_videos_that_differ_most_come_first():
     assert compared.videos[:2] == [("v3", "Abuse"), ("v0", "normal")]
     assert compared.errors["b"][0] == 1
     assert (compared.errors["a"] != compared.errors["b"]).sum() == 2
+    assert comparison.compare([Method("b", [other]), Method("a", [run])], TERMS).videos == compared.videos
 
 
 def test_a_comparison_of_runs_seeds_and_another_methods_file(tmp_path, run):
