@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import comparison, figures, sources, tables
+from evaluation import comparison, figures, methods, tables
 from evaluation.comparison import Comparison, Method
 from evaluation.evaluate import Terms
-from evaluation.sources import Source
+from evaluation.methods import Given
 from experiments import rows
 from files import folder
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes, flag_of
@@ -29,8 +29,9 @@ add("--gt-path", help="ground truth of the frames, 0 or 1 (.npy), for scores tha
 add("--test-list", help="their CSV path,label or path,label,frames: the videos' labels and true frames")
 add("--out-dir", type=Path, default=Path("runs/comparison"), help="folder for the tables and the figure, which are replaced")
 add("--format", choices=("png", "pdf", "svg"), default="png", help="of the figure")
-add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST, *FLAGS["live"]])
-parser.set_defaults(**dict.fromkeys(flag.name for flag in FLAGS["live"]))
+add_flags(add, [NORMAL_LABEL, HOLD_LAST])
+for flag in FLAGS["live"]:
+    add_flags(add, [flag._replace(default=None, help=f"{flag.help}; None = the runs', or {flag.default:g}")])
 
 
 def main() -> None:
@@ -42,29 +43,29 @@ def main() -> None:
         folder.require_free(args.out_dir)
         paths = [args.out_dir / name for name in ("figures.csv", "differences.csv", "videos.csv", f"comparison.{args.format}")]
         folder.require_writable(paths)
-        found = [sources.source_of(text) for text in args.methods]
-        options = [[rows.options_of(path) for path in source.folders] for source in found]
+        found = [methods.given_as(text) for text in args.methods]
+        options = [[rows.options_of(path) for path in one.folders] for one in found]
         names = names_of(found, options)
-        terms = terms_of(args, [of_run for of_source in options for of_run in of_source])
-        methods = [Method(*method) for method in zip(names, sources.read(found, args), strict=True)]
-        methods, notes = comparison.shared(methods)
+        terms = terms_of(args, [of_run for of_one in options for of_run in of_one])
+        read = methods.read(found, args)
+        shared, notes = comparison.shared([Method(*method) for method in zip(names, read, strict=True)])
         print("\n".join([*notes, ""]), end="")
         args.out_dir.mkdir(parents=True, exist_ok=True)
-        write(comparison.compare(methods, terms), paths)
+        write(comparison.compare(shared, terms), paths)
 
 
-def names_of(found: Sequence[Source], options: Sequence[list[dict[str, Any]]]) -> list[str]:
+def names_of(found: Sequence[Given], options: Sequence[list[dict[str, Any]]]) -> list[str]:
     """What each is called: as given, else by what it is; where that is the same, also by its folder. Raises ValueError."""
-    by_options = iter(rows.names_of([of_source[0] for of_source in options if of_source]))
-    names = [next(by_options) if source.folders else folder_of(source) for source in found]
-    names = [source.name or name for source, name in zip(found, names, strict=True)]
-    for source, of_source in zip(found, options, strict=True):
-        if differing := rows.differing(of_source) if of_source else []:
-            print(f"note: the runs in {source.path} differ in more than their seed: {', '.join(differing)}")
+    by_options = iter(rows.names_of([of_one[0] for of_one in options if of_one]))
+    names = [next(by_options) if one.folders else folder_of(one) for one in found]
+    names = [one.name or name for one, name in zip(found, names, strict=True)]
+    for one, of_one in zip(found, options, strict=True):
+        if differing := rows.differing(of_one) if of_one else []:
+            print(f"note: the runs in {one.path} differ in more than their seed: {', '.join(differing)}")
     several = Counter(names)
     names = [
-        name if source.name or several[name] == 1 or folder_of(source) == name else f"{name}, {folder_of(source)}"
-        for source, name in zip(found, names, strict=True)
+        name if one.name or several[name] == 1 or folder_of(one) == name else f"{name}, {folder_of(one)}"
+        for one, name in zip(found, names, strict=True)
     ]
     (name, n), *_ = Counter(names).most_common()
     if n > 1:
@@ -72,9 +73,9 @@ def names_of(found: Sequence[Source], options: Sequence[list[dict[str, Any]]]) -
     return names
 
 
-def folder_of(source: Source) -> str:
+def folder_of(one: Given) -> str:
     """The name of a file without its ending, of its folder where every file is called so, of a folder."""
-    path = source.path.resolve()
+    path = one.path.resolve()
     return path.name if path.is_dir() else path.parent.name if path.stem == "scores" else path.stem
 
 

@@ -54,9 +54,9 @@ def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the options, seed and paths aside, in which these runs differ, as far as all of them say."""
+    """The flags, seed and paths aside, in which these runs differ, as far as all of them say."""
     shared = SAID.intersection(*runs)
-    return sorted(name for name in shared if any(run[name] != runs[0][name] for run in runs))
+    return sorted(option.flag_of(name) for name in shared if any(run[name] != runs[0][name] for run in runs))
 
 
 def said(name: str, value: Any) -> str:

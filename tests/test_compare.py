@@ -125,14 +125,14 @@ def test_a_comparison_of_runs_seeds_and_another_methods_file(tmp_path, run):
     assert done.code == 0, done.err
     assert "no runs, and left out:\n  notes" in done.out and "2 seeds of paper, lr 1e-4" in done.out
     figures, differences, videos = (read(out / f"{name}.csv") for name in ("figures", "differences", "videos"))
-    assert figures[0] == ["", "paper, lr 1e-4", "released, lr 2e-4", "other"]
+    assert figures[0][1:] == ["paper, lr 1e-4", "released, lr 2e-4", "other"]
     assert differences[0] == ["less paper, lr 1e-4", "released, lr 2e-4", "other"]
     assert [row[0] for row in differences[1:]] == [row[0] for row in figures[2:]] and len(videos) == 1 + N
     assert "±" in figures[2][1] and figures[2][3] == tables_cell(judged(4))
     assert (out / "comparison.svg").read_bytes().startswith(b"<?xml")
 
     done = run("compare.py", f"mine={tmp_path}/x/seed-1/scores.npz", tmp_path / "x/seed-2", "--out-dir", out)
-    assert done.code == 0 and read(out / "figures.csv")[0] == ["", "mine", "paper"], done
+    assert done.code == 0 and read(out / "figures.csv")[0][1:] == ["mine", "paper"], done
 
 
 def tables_cell(one):
@@ -145,8 +145,8 @@ def test_seeds_that_differ_in_more_say_so_and_equal_names_take_their_folders(tmp
     for seed in (1, 2):
         write_run(tmp_path / f"x/seed-{seed}", judged(seed), "--seed", str(seed), "--batch-size", str(seed))
     done = run("compare.py", tmp_path / "x", tmp_path / "x/seed-1", "--out-dir", tmp_path / "out")
-    assert done.code == 0 and "differ in more than their seed: batch_size" in done.out, done
-    assert read(tmp_path / "out/figures.csv")[0] == ["", "paper, x", "paper, seed-1"]
+    assert done.code == 0 and "differ in more than their seed: --batch-size" in done.out, done
+    assert read(tmp_path / "out/figures.csv")[0][1:] == ["paper, x", "paper, seed-1"]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,7 @@ def test_seeds_that_differ_in_more_say_so_and_equal_names_take_their_folders(tmp
         (["a", "a"], "of these are called paper"),
         (["x=a", "x=truth"], "of these are called x"),
         (["a", "truth", "--out-dir", "a"], "is the folder of another run"),
+        (["a", "truth", "--gt-path", "gt.npy"], "--gt-path would be ignored"),
         (["a", "fast"], "different --fps: 30.0, 24.0; give it"),
         (["a", "truth", "--false-alarms", "-1"], "--false-alarms must be at least 0"),
     ],

@@ -161,6 +161,10 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     grid.args.rows, grid.args.vary = ["paper"], grid.args.vary[::-1]
     compare.draw(grid, lines[:4], tmp_path / "figure.png")
     assert {panel: list(curves) for panel, curves in drawn.items()} == {"": ["cache-keep-max-len 2", "cache-keep-max-len 8"]}
+    drawn.clear()
+    tested = [line._replace(called=f"cache {line.row.changes['cache-keep-max-len']}") for line in lines[:4]]
+    compare.draw(grid, tested, tmp_path / "figure.png")
+    assert list(drawn[""]) == ["cache 2", "cache 8"]  # by what they are, where that tells them apart
 
 
 def test_a_table_says_of_each_row_how_it_was_chosen_and_has_the_metric_first():

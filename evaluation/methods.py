@@ -15,9 +15,10 @@ from evaluation.scores import checked, read_arrays, read_record
 from files.lists import read_list, several
 from files.names import video_name
 from files.truth import read_ground_truth
+from option import flag_of
 
 
-class Source(NamedTuple):
+class Given(NamedTuple):
     """One method, as the command line names it."""
 
     name: str | None  # as given, `NAME=PATH`
@@ -25,7 +26,7 @@ class Source(NamedTuple):
     folders: list[Path]  # of the runs; none of another method's file
 
 
-def source_of(text: str) -> Source:
+def given_as(text: str) -> Given:
     """`NAME=PATH` or `PATH`. Raises FileNotFoundError, or ValueError where a folder holds no run."""
     name, equals, rest = text.partition("=")
     named = equals and not Path(text).exists()
@@ -35,40 +36,39 @@ def source_of(text: str) -> Source:
         raise FileNotFoundError(f"{path}: no such file or folder; name a scores.npz, a run's folder, or a folder of seeds")
     if not path.is_dir():
         is_run = path.name == "scores.npz" and (path.parent / "options.json").exists()
-        return Source(name, path, [path.parent] if is_run else [])
+        return Given(name, path, [path.parent] if is_run else [])
     if (path / "options.json").exists():
-        return Source(name, path, [path])
+        return Given(name, path, [path])
     inside = sorted(folder for folder in path.iterdir() if folder.is_dir())
     seeds = [folder for folder in inside if (folder / "options.json").exists()]
     if not seeds:
         raise ValueError(f"{path}: neither a run's folder (no options.json) nor one whose subfolders are runs")
     if len(seeds) < len(inside):
         print(several(f"note: in {path} these are no runs, and left out", [f.name for f in inside if f not in seeds]))
-    return Source(name, path, seeds)
+    return Given(name, path, seeds)
 
 
-def read(sources: Sequence[Source], args: Namespace) -> list[list[Judged]]:
-    """The runs of each source. Raises FileNotFoundError, or ValueError that names what is wrong."""
-    others = {source.path: read_arrays(source.path) for source in sources if not source.folders}
+def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
+    """The runs of each method. Raises FileNotFoundError, or ValueError that names what is wrong."""
+    others = {one.path: read_arrays(one.path) for one in given if not one.folders}
     others = {path: arrays for path, arrays in others.items() if "format" not in arrays}
     if others and args.gt_path is None:
         raise ValueError(f"{next(iter(others))}: holds no ground truth as ours do; give --gt-path (and --test-list)")
-    if not others and (args.gt_path or args.test_list):
-        print("note: --gt-path and --test-list are not read: all that is compared holds its own ground truth and labels")
+    told = [flag_of(name) for name in ("gt_path", "test_list", "normal_label", "hold_last") if getattr(args, name)]
+    if told and not others:
+        raise ValueError(f"all that is compared has its own labels and ground truth: {', '.join(told)} would be ignored")
     if args.test_list is None:
         require_one_order(others)
     elif others:
         names = [video_name(row.path) for row in read_list(args.test_list, None, args.normal_label)]
         others = {path: ordered(arrays, names) for path, arrays in others.items()}
     judged = {path: judge(arrays, path, args) for path, arrays in others.items()}
-    return [
-        [judged[source.path]] if source.path in judged else [read_own(path) for path in paths_of(source)] for source in sources
-    ]
+    return [[judged[one.path]] if one.path in judged else [read_own(path) for path in paths_of(one)] for one in given]
 
 
-def paths_of(source: Source) -> list[Path]:
+def paths_of(one: Given) -> list[Path]:
     """The files of its scores."""
-    return [folder / "scores.npz" for folder in source.folders] or [source.path]
+    return [folder / "scores.npz" for folder in one.folders] or [one.path]
 
 
 def read_own(path: Path) -> Judged:
