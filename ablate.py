@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 import option
+from evaluation import tables
 from experiments import compare
-from experiments.grid import PARSERS, ROWS, Grid
+from experiments.grid import PARSERS, Grid
+from experiments.rows import ROWS
 from files import atomic
 from files.interrupt import SIGNALS
 
@@ -39,7 +41,8 @@ add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run wit
 add("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
 add("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
 add("--metric", choices=tuple(compare.METRICS), default="auc", help="what the figure shows, and the table first")
-add("--out-dir", required=True, type=Path, help="folder for all runs, and for table.md, cells.csv and figure.png")
+add("--out-dir", required=True, type=Path, help="folder for all runs, and for their table, the differences to its first row, "
+    "cells.csv and figure.png")  # fmt: skip
 
 
 def main() -> None:
@@ -59,10 +62,13 @@ def main() -> None:
         cells = compare.read_cells(grid)
         lines = compare.lines_of(grid, cells)
         atomic.write_text(args.out_dir / "cells.csv", compare.to_csv(cells))
-        table = compare.to_markdown(lines, args.metric)
-        atomic.write_text(args.out_dir / "table.md", table)
+        both = dict(zip(("table", "differences"), compare.tables_of(lines, args.metric), strict=True))
+        for name, rows in both.items():
+            for ending in ("md", "csv", "tex"):
+                tables.write(args.out_dir / f"{name}.{ending}", rows)
         compare.draw(grid, lines, args.out_dir / "figure.png")
-        print(f"{table}table, cells, figure and all runs in {args.out_dir}")
+        print("\n".join(tables.markdown(rows) for rows in both.values() if len(rows) > 1), end="")
+        print(f"tables, cells, figure and all runs in {args.out_dir}")
 
 
 if __name__ == "__main__":

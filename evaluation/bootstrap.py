@@ -1,6 +1,9 @@
 """How sure a figure is: 95 % intervals by a bootstrap over videos, since the frames of a video are no independent samples.
 
-Shapes: V videos, S snippets, R resamples, E events. The first of 1 + R rows is the videos as they are.
+A figure is (1 + R,) values, the first of the videos as they are, until `figure_of` sums them up: so figures of the same videos
+can be averaged and subtracted, and the interval is that of the mean or of the difference.
+
+Shapes: V videos, S snippets, R resamples, E events.
 """
 
 from typing import Any
@@ -14,37 +17,32 @@ INTERVAL = (0.025, 0.975)  # quantiles of the resamples
 
 
 class Bootstrap:
-    """Figures with their 95 % intervals: the videos once each, then drawn 1,000 times, always the same for the same V."""
+    """The videos once each, then drawn 1,000 times, always the same for the same V; of a single video nothing is drawn."""
 
     def __init__(self, n_videos: int):
-        drawn = np.random.default_rng(0).multinomial(n_videos, np.full(n_videos, 1 / n_videos), N_RESAMPLES)
+        n_resamples = N_RESAMPLES if n_videos > 1 else 0
+        drawn = np.random.default_rng(0).multinomial(n_videos, np.full(n_videos, 1 / n_videos), n_resamples)
         self.weights = np.vstack((np.ones(n_videos), drawn))  # (1 + R, V) how often each video counts
 
-    @property
-    def resamples(self) -> np.ndarray:
-        """The weights without the first row: (R, V)."""
-        return self.weights[1:]
-
-    def figure(self, values: np.ndarray) -> dict[str, Any] | None:
-        """{"value", "interval"} of (1 + R,) values, one for each row of the weights; those not defined (NaN) do not count.
-
-        None where the value is not defined; the interval is None where nothing is, or where there is but one video to draw.
-        """
-        if np.isnan(values[0]):
-            return None
-        defined = values[1:][~np.isnan(values[1:])]
-        sure = len(defined) and self.weights.shape[1] > 1
-        return {"value": float(values[0]), "interval": np.quantile(defined, INTERVAL).tolist() if sure else None}
-
-    def ratio(self, part: np.ndarray, whole: np.ndarray) -> dict[str, Any] | None:
-        """A sum over videos by another: (V,) each."""
+    def ratio(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """A sum over videos by another: (V,) each -> (1 + R,)."""
         with np.errstate(invalid="ignore"):
-            return self.figure((self.weights @ part) / (self.weights @ whole))
+            return (self.weights @ part) / (self.weights @ whole)
 
-    def areas(self, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray) -> dict[str, dict | None]:
-        """`auc`, `ap` and `ap_trapezoid` as in curves.py: (S,) each, the frames that a score stands for and its video."""
-        areas = resampled_areas(scores, anomalous, normal, video, self.weights)
-        return {name: self.figure(values) for name, values in areas._asdict().items()}
+    def areas(self, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray) -> dict[str, np.ndarray]:
+        """`auc`, `ap` and `ap_trapezoid` as in curves.py: (S,) each, frames a score stands for, its video -> (1 + R,) each."""
+        return resampled_areas(scores, anomalous, normal, video, self.weights)._asdict()
+
+
+def figure_of(values: np.ndarray) -> dict[str, Any] | None:
+    """{"value", "interval"} of (1 + R,) values, one for each row of the weights; those not defined (NaN) do not count.
+
+    None where the value is not defined; the interval is None where nothing is.
+    """
+    if np.isnan(values[0]):
+        return None
+    defined = values[1:][~np.isnan(values[1:])]
+    return {"value": float(values[0]), "interval": np.quantile(defined, INTERVAL).tolist() if len(defined) else None}
 
 
 def share_of_finite(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation import events
-from evaluation.bootstrap import Bootstrap, share_of_finite, weighted_quantile
+from evaluation.bootstrap import Bootstrap, figure_of, share_of_finite, weighted_quantile
 from evaluation.curves import resampled_areas
 from evaluation.scores import Scores
 from files.features import FRAMES_PER_SNIPPET
@@ -40,38 +40,52 @@ def evaluate(scores: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresh
 
     A video is normal where no frame of it is anomalous.
     """
+    results = summed_up(resampled(scores, truth, terms))
+    frames, n_videos = frames_of(scores, truth), len(scores.videos)
+    counts = (scores.scores, *frames, scores.video), (*by_video(scores, frames[0]), np.arange(n_videos))
+    for name, threshold, of in zip(Thresholds._fields, thresholds, counts, strict=True):
+        if threshold is not None:
+            results[f"f1_{name}"] = {"threshold": threshold} | figure_of(f1(threshold, *of, Bootstrap(n_videos)))
+    return results
+
+
+def summed_up(figures: Any) -> Any:
+    """Nested figures with `figure_of` each in the place of its (1 + R,) values."""
+    if isinstance(figures, dict):
+        return {name: summed_up(value) for name, value in figures.items()}
+    return figure_of(figures) if isinstance(figures, np.ndarray) else figures
+
+
+def resampled(scores: Scores, truth: np.ndarray, terms: Terms) -> dict[str, Any]:
+    """All figures but those of given thresholds, each as (1 + R,) values."""
     videos, video = scores.videos, scores.video
     anomalous, normal = frames_of(scores, truth)
     is_normal = np.bincount(video, anomalous) == 0  # (V,)
     bootstrap = Bootstrap(len(videos))
     per_snippet = scores.scores, anomalous, normal, video
-    per_video = *by_video(scores, anomalous), np.arange(len(videos))
 
-    def areas_of(chosen: np.ndarray) -> dict[str, dict | None]:
+    def areas_of(chosen: np.ndarray) -> dict[str, np.ndarray]:
         return bootstrap.areas(*(column[chosen[video]] for column in per_snippet))
 
     false_alarms = np.bincount(video, normal * (scores.scores > FALSE_ALARM)) * is_normal  # (V,) frames
-    results: dict[str, Any] = {
+    classes = {}
+    for name in sorted({name for v in videos for name in v.classes or ()}):
+        of_class = np.array([name in (v.classes or ()) for v in videos]) & ~is_normal
+        if of_class.any():
+            classes[name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
+    return {
         "look_ahead": scores.look_ahead,
         "fps": terms.fps,
         "n_videos": len(videos),
         "n_normal_videos": int(is_normal.sum()),
         **areas_of(np.ones(len(videos), bool)),
-        **{f"{name}_anomalous": figure for name, figure in areas_of(~is_normal).items()},
+        **{f"{name}_anomalous": values for name, values in areas_of(~is_normal).items()},
         "far_threshold": FALSE_ALARM,
         "far": bootstrap.ratio(false_alarms, scores.n_frames * is_normal),
-        "video_auc": bootstrap.areas(*per_video)["auc"],
+        "video_auc": bootstrap.areas(*by_video(scores, anomalous), np.arange(len(videos)))["auc"],
+        "classes": classes,
+        "events": event_figures(scores, truth, terms, bootstrap, is_normal) if is_normal.any() else None,
     }
-    for name, threshold, counts in zip(Thresholds._fields, thresholds, (per_snippet, per_video), strict=True):
-        if threshold is not None:
-            results[f"f1_{name}"] = {"threshold": threshold} | f1(threshold, *counts, bootstrap)
-    results["classes"] = {}
-    for name in sorted({name for v in videos for name in v.classes or ()}):
-        of_class = np.array([name in (v.classes or ()) for v in videos]) & ~is_normal
-        if of_class.any():
-            results["classes"][name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
-    results["events"] = event_figures(scores, truth, terms, bootstrap, is_normal) if is_normal.any() else None
-    return results
 
 
 def evaluate_all(
@@ -84,8 +98,8 @@ def evaluate_all(
 
 def f1(
     threshold: float, scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray, video: np.ndarray, bootstrap: Bootstrap
-) -> dict[str, Any]:
-    """F1 of "score > threshold", counting as `curves.areas` does."""
+) -> np.ndarray:
+    """F1 of "score > threshold", counting as `curves.areas` does: (1 + R,)."""
     true, false = (np.bincount(video, of * (scores > threshold)) for of in (anomalous, normal))
     return bootstrap.ratio(2 * true, true + false + np.bincount(video, anomalous))  # 2 TP / (TP + FP + TP + FN)
 
@@ -93,7 +107,7 @@ def f1(
 def event_figures(
     scores: Scores, truth: np.ndarray, terms: Terms, bootstrap: Bootstrap, is_normal: np.ndarray
 ) -> dict[str, Any]:
-    """The figures of a live system, its threshold set on the normal videos, is_normal (V,).
+    """The figures of a live system, each as (1 + R,) values, its threshold set on the normal videos, is_normal (V,).
 
     Each resample sets a threshold of its own for what is detected and how late; the rates of false alarms are those of the
     one threshold that is reported.
@@ -114,25 +128,22 @@ def event_figures(
         "allowed_per_hour": terms.false_alarms,
         "threshold": float(thresholds[0]),
         "n_events": len(happened.video),
-        "detected": bootstrap.figure(share_of_finite(delays, times)),
-        "delay_median": bootstrap.figure(weighted_quantile(delays, times, 0.5) / terms.fps),
-        "delay_p90": bootstrap.figure(weighted_quantile(delays, times, 0.9) / terms.fps),
+        "detected": share_of_finite(delays, times),
+        "delay_median": weighted_quantile(delays, times, 0.5) / terms.fps,
+        "delay_p90": weighted_quantile(delays, times, 0.9) / terms.fps,
         "false_alarms_per_hour": bootstrap.ratio(n_alarms * is_normal, hours),
         "alarmed_outside": bootstrap.ratio(np.bincount(video, outside * alarmed), np.bincount(video, outside)),
         "ap_iou": {str(least): interval_ap(detections, happened, least, bootstrap) for least in IOUS},
     }
 
 
-def interval_ap(
-    detections: events.Detections, happened: events.Runs, least: float, bootstrap: Bootstrap
-) -> dict[str, Any] | None:
-    """Average precision of detected intervals at this overlap; recall counts all events."""
+def interval_ap(detections: events.Detections, happened: events.Runs, least: float, bootstrap: Bootstrap) -> np.ndarray:
+    """Average precision of detected intervals at this overlap, (1 + R,); recall counts all events."""
     right, video, weights = events.matched(detections, happened, least), detections.intervals.video, bootstrap.weights
     n_right, n_events = (np.bincount(of, minlength=weights.shape[1]) for of in (video[right], happened.video))
     counts = detections.confidence, right.astype(float), (~right).astype(float), video
     precision = np.nan_to_num(resampled_areas(*counts, weights).ap, nan=1.0)  # NaN: none of them is wrong, or right
-    with np.errstate(invalid="ignore"):
-        return bootstrap.figure((weights @ n_right) / (weights @ n_events) * precision)
+    return bootstrap.ratio(n_right, n_events) * precision
 
 
 def frames_of(scores: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

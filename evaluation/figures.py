@@ -5,6 +5,7 @@ The ending of a figure's path decides its format: .png, .pdf, .svg and what else
 
 import itertools
 import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -241,3 +242,40 @@ def dots(path: Path, rows: Mapping[str, np.ndarray], x: str) -> None:
         axis.grid(axis="y", linewidth=0.4)
         axis.legend(*(part[:2] for part in axis.get_legend_handles_labels()), frameon=False, fontsize=8, loc="center left",
                     bbox_to_anchor=(1, 0.5))  # fmt: skip
+
+
+def comparison(path: Path, differences: Mapping[str, Mapping], videos: Sequence[str], errors: Mapping[str, np.ndarray]) -> None:
+    """Draw differences to the first method with their intervals, and beside them the videos in which methods differ most.
+
+    differences: for each other method its figures by their names, {"value", "interval"} or None. errors: for each method (V,).
+    """
+    looks = dict(zip(errors, itertools.cycle(zip(("black", *COLOURS[:-1]), "os^Dv<", strict=True)), strict=False))
+    names = list(next(iter(differences.values())))
+    n_others = len(differences)
+    height = 1.4 + max(0.3 * len(videos), (0.25 + 0.15 * n_others) * len(names))
+    with drawing(path, (12, height)) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+        for i, (of_method, (colour, marker)) in enumerate(zip(differences.values(), list(looks.values())[1:], strict=True)):
+            for at, of in enumerate(of_method.values()):
+                if of:
+                    at += 0.6 * ((i + 0.5) / n_others - 0.5)
+                    left.plot(100 * of["value"], at, marker, color=colour, markersize=6)
+                    left.plot(100 * np.array(of["interval"] or [of["value"]] * 2), [at, at], color=colour, linewidth=1.4)
+        left.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        left.set_yticks(range(len(names)), names, fontsize=9)
+        left.set(ylim=(len(names) - 0.5, -0.5), xlabel="percentage points (more is better), with 95 % intervals over videos")
+        left.set_title(textwrap.fill(f"Difference to {next(iter(errors))}", 50, break_on_hyphens=False), fontsize=10)
+        rows = np.arange(len(videos))
+        right.hlines(rows, *(ends(list(errors.values()), 0) for ends in (np.min, np.max)), color=GREY, linewidth=1.2, zorder=0)
+        for name, (colour, marker) in looks.items():
+            right.plot(errors[name], rows, marker, color=colour, markersize=6, label=name)
+        right.set_yticks(rows, videos, fontsize=8)
+        right.set(
+            ylim=(len(videos) - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="error: mean distance of a frame's score from its truth"
+        )
+        right.set_title(f"The {len(videos)} videos that differ most", fontsize=10)
+        for axis in (left, right):
+            axis.grid(axis="y", linewidth=0.3)
+        n_columns = max(1, 130 // (12 + max(map(len, errors))))
+        how = {"frameon": False, "fontsize": 9, "loc": "outside lower center", "ncols": n_columns}
+        figure.legend(*right.get_legend_handles_labels(), **how)

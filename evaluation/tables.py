@@ -20,10 +20,13 @@ LATEX = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\text
 
 def text(columns: Mapping[str, dict[str, Any]]) -> str:
     """The figures of one or more evaluations of the same videos side by side, as text."""
-    rows = rows_of(columns)
+    return f"{aligned(rows_of(columns))}\n{remark(next(iter(columns.values())))}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table of text with its columns one below the other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, remark(next(iter(columns.values())))])
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def rows_of(columns: Mapping[str, dict[str, Any]]) -> list[list[str]]:
@@ -106,11 +109,12 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(figure: dict | None, scale: float) -> str:
-    """`72.87 [69.10, 76.21]`"""
+    """`72.87 [69.10, 76.21]`, the mean of several seeds with its standard deviation: `72.87 ± 0.31 [69.10, 76.21]`."""
     if figure is None:
         return "-"
     interval = ", ".join(f"{scale * end:.2f}" for end in figure["interval"] or ()) or "-"
-    return f"{scale * figure['value']:.2f} [{interval}]"
+    deviation = f" ± {scale * figure['std']:.2f}" if "std" in figure else ""
+    return f"{scale * figure['value']:.2f}{deviation} [{interval}]"
 
 
 def look_ahead(results: dict[str, Any]) -> str:

@@ -1,18 +1,22 @@
-"""What came of a grid of runs: every cell in a CSV file, a Markdown table of its rows, and a figure."""
+"""What came of a grid of runs: every cell in a CSV file, tables of its rows and of their differences, and a figure."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from evaluation import evaluate, figures
-from evaluation.bootstrap import INTERVAL, Bootstrap
-from evaluation.curves import areas, resampled_areas
+import option
+from evaluation import evaluate, figures, tables
+from evaluation.bootstrap import Bootstrap, figure_of
+from evaluation.comparison import difference, signed, summary
 from evaluation.scores import from_logits, read_record
 from experiments.grid import Cell, Grid, Row, combinations, named
+from experiments.rows import ROWS, changes_of, options_of, what_it_is
 
 METRICS = {  # what the figure can show
     "auc": "AUC (%)",
@@ -21,7 +25,7 @@ METRICS = {  # what the figure can show
     "video_auc": "AUC of videos, by their maximum (%)",
     "video_auc_topk": "AUC of videos, top-k mean, last epoch (%)",
 }
-COLUMNS = {  # of the Markdown table: name -> key of a cell
+COLUMNS = {  # of the tables: name -> key of a metric
     "AUC": "auc",
     "causal": "auc_causal",
     "unsmoothed": "auc_unsmoothed",
@@ -34,49 +38,59 @@ COLUMNS = {  # of the Markdown table: name -> key of a cell
 class Outcome(NamedTuple):
     """What a cell says."""
 
-    figures: dict  # its line of the CSV file
-    resampled: np.ndarray  # (R,) AUC of its selected weights, as the videos are drawn again and again
+    line: dict  # of the CSV file
+    metrics: dict[str, np.ndarray]  # (1 + R,) as `Bootstrap` resamples; (1,) of weights whose scores are not kept
+    options: dict[str, Any]
     test_set: list[tuple[str, int]]  # the videos' names and snippets
 
 
 class Line(NamedTuple):
-    """A row's results, per seed."""
+    """A row's results."""
 
+    called: str  # what its options make it
+    name: str  # that, and what was varied
     row: Row
     tuned: str
-    cells: list[dict]
-    resampled: np.ndarray  # (R,) mean over the seeds
+    selected_by: str
+    metrics: dict[str, np.ndarray]  # (N, 1 + R) a seed each, or (N, 1)
     test_set: list[tuple[str, int]]
 
+    @property
+    def n_seeds(self) -> int:
+        return len(self.metrics["auc"])
+
     def values(self, name: str) -> np.ndarray:
-        """(seeds,) in percent; NaN where it is not defined."""
-        return 100 * np.array([cell[name] for cell in self.cells], float)
+        """(N,) in percent; NaN where it is not defined."""
+        return 100 * self.metrics[name][:, 0]
 
 
 def read_cell(cell: Cell) -> Outcome:
     """What a cell says. Raises ValueError or FileNotFoundError where one of its files is damaged or missing."""
-    results, options = cell.read("results.json"), cell.read("options.json")
-    best, last = results.get("best", results), results.get("last", results)
+    results, options = cell.read("results.json"), options_of(cell.folder)
+    last = results.get("last", results)
     scores, logits, *_, truth = read_record(cell.folder / "scores.npz")
-    frames = evaluate.frames_of(scores, truth)
-    causal, unsmoothed = (from_logits(scores.videos, logits, options, kind) for kind in ("causal", "none"))
+    (anomalous, normal), bootstrap = evaluate.frames_of(scores, truth), Bootstrap(len(scores.videos))
+    ways = [from_logits(scores.videos, logits, options, kind).scores for kind in ("causal", "none")]
+    smoothed, causal, unsmoothed = (bootstrap.areas(of, anomalous, normal, scores.video) for of in (scores.scores, *ways))
+    metrics = {
+        "auc": smoothed["auc"],
+        "auc_causal": causal["auc"],
+        "auc_unsmoothed": unsmoothed["auc"],
+        "ap": smoothed["ap"],
+        "video_auc": bootstrap.areas(*evaluate.by_video(scores, anomalous), np.arange(len(scores.videos)))["auc"],
+        **{f"auc_{name}": np.array([results[name]["auc"]]) for name in ("last", "best_on_test") if name in results},
+        "video_auc_topk": np.array([last["video_auc_topk"]], float),
+    }
     line = {
         "row": cell.row.base,
         **cell.row.changes,
         **cell.tuning,
         "seed": cell.seed,
-        **({"selected_by": results["selected_by"], "step": best["step"]} if "best" in results else {}),
-        "auc": best["auc"],
-        "auc_causal": areas(causal.scores, *frames).auc,
-        "auc_unsmoothed": areas(unsmoothed.scores, *frames).auc,
-        "ap": best["ap"],
-        "video_auc": areas(*evaluate.by_video(scores, frames[0])).auc,
-        **{f"auc_{name}": results[name]["auc"] for name in ("last", "best_on_test") if name in results},
-        "video_auc_topk": last["video_auc_topk"],
+        **({"selected_by": results["selected_by"], "step": results["best"]["step"]} if "best" in results else {}),
+        **{name: float(values[0]) for name, values in metrics.items()},
         "wall_seconds": cell.read("cell.json")["wall_seconds"],
     }
-    resampled = resampled_areas(scores.scores, *frames, scores.video, Bootstrap(len(scores.videos)).resamples).auc
-    return Outcome(line, resampled, [(video.name, video.n_snippets) for video in scores.videos])
+    return Outcome(line, metrics, options, [(video.name, video.n_snippets) for video in scores.videos])
 
 
 def read_cells(grid: Grid) -> dict[Path, Outcome]:
@@ -91,50 +105,59 @@ def lines_of(grid: Grid, outcomes: Mapping[Path, Outcome]) -> list[Line]:
     for row in grid.rows:
         cells = grid.chosen(row)
         seeds = [outcomes[cell.folder] for cell in cells]
-        tuned, resampled = ", ".join(named(cells[0].tuning)), np.mean([seed.resampled for seed in seeds], 0)
-        lines.append(Line(row, tuned, [seed.figures for seed in seeds], resampled, seeds[0].test_set))
-    return lines
+        metrics = {name: np.stack([seed.metrics[name] for seed in seeds]) for name in seeds[0].metrics}
+        selected_by, tuned = seeds[0].line.get("selected_by", ""), ", ".join(named(cells[0].tuning))
+        called = what_a_row_is(grid, cells[0], seeds[0].options)
+        name = ", ".join([called, *named(without_checkpoint(row.changes, grid.flags))])
+        lines.append(Line(called, name, row, tuned, selected_by, metrics, seeds[0].test_set))
+    times = Counter(line.name for line in lines)
+    whole = [", ".join([line.called, *named(line.row.changes)]) for line in lines]
+    return [line if times[line.name] == 1 else line._replace(name=name) for line, name in zip(lines, whole, strict=True)]
+
+
+def what_a_row_is(grid: Grid, cell: Cell, options: Mapping[str, Any]) -> str:
+    """What a row's options make it. Those that are varied or tuned are said beside it, those of all rows only of a variant."""
+    same = {option.dashed(flag).partition("=")[0].removeprefix("--").removeprefix("no-") for flag in grid.flags}
+    same = {name.replace("-", "_") for name in same}
+    same -= option.VARIANTS["paper"].keys() | changes_of(ROWS[cell.row.base]).keys()
+    elsewhere = same | {name.replace("-", "_") for name in (*cell.row.changes, *cell.tuning)}
+    return what_it_is({name: value for name, value in options.items() if name not in elsewhere})[0]
+
+
+def without_checkpoint(changes: Mapping[str, str], flags: Sequence[str]) -> dict[str, str]:
+    """What was varied, but for what names the checkpoint to test: that a row is called by what it is says it."""
+    (path,) = re.findall(r"--model-path[\n=](.*)", "\n".join(map(option.dashed, flags)))[-1:] or [""]
+    return {name: value for name, value in changes.items() if name != "model-path" and f"{{{name}}}" not in path}
 
 
 def to_csv(outcomes: Mapping[Path, Outcome]) -> str:
     """Every cell, a line each."""
-    return pd.DataFrame([outcome.figures for outcome in outcomes.values()]).to_csv(index=False)
+    return pd.DataFrame([outcome.line for outcome in outcomes.values()]).to_csv(index=False)
 
 
-def to_markdown(lines: list[Line], metric: str) -> str:
-    """The table, the metric first: mean ± standard deviation over the seeds, 95 % intervals of the AUC over the videos.
+def tables_of(lines: Sequence[Line], metric: str) -> tuple[list[list[str]], list[list[str]]]:
+    """The table of the rows' figures, the metric first, and that of their differences to the first row.
 
-    AUC, its interval and AP are of the weights that were selected.
+    AUC, its smoothings and AP are of the weights that were selected.
     """
     head = lines[0]
     first = next((name for name, key in COLUMNS.items() if key == metric), METRICS[metric])
-    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in head.cells[0]}
-    rows = []
-    for line in lines:
-        row = {"": line.row.name, "tuned": line.tuned, "selected by": line.cells[0].get("selected_by", "")}
-        row |= {"n": str(len(line.cells))} | {name: mean_and_std(line.values(key)) for name, key in columns.items()}
-        difference = line.values("auc").mean() - head.values("auc").mean()
-        paired = f"{difference:+.2f} {interval(line.resampled - head.resampled)}"
-        comparable = line is not head and line.test_set == head.test_set
-        row |= {"AUC, interval": interval(line.resampled)}
-        rows.append(row | {f"AUC less {head.row.name}'s, interval": paired if comparable else ""})
-    table = pd.DataFrame(rows)
-    table = table.drop(columns=[name for name in ("tuned", "selected by") if (table[name] == "").all()])
-    rows = [table.columns, ["---"] * table.shape[1], *table.values]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    columns = {name: key for name, key in ({first: metric} | COLUMNS).items() if key in head.metrics}
+    about = {"tuned": [line.tuned for line in lines], "selected by": [line.selected_by for line in lines]}
+    about = {name: cells for name, cells in about.items() if any(cells)} | {"n": [str(line.n_seeds) for line in lines]}
+    figures = [["", *about, *columns]]
+    differences = [[f"less {head.name}", *columns]]
+    for line, *said in zip(lines, *about.values(), strict=True):
+        figures.append([line.name, *said, *(text_of(summary(line.metrics[key])) for key in columns.values())])
+        if line is not head and line.test_set == head.test_set:
+            paired = (figure_of(difference(line.metrics[key], head.metrics[key])) for key in columns.values())
+            differences.append([line.name, *(signed(text_of(figure)) for figure in paired)])
+    return figures, differences
 
 
-def mean_and_std(values: np.ndarray) -> str:
-    """`72.87 ± 0.31`; of one value there is no deviation, and of what is not defined there is nothing."""
-    if np.isnan(values).any():
-        return "-"
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
-
-
-def interval(resampled: np.ndarray) -> str:
-    """`[69.10, 76.21]`"""
-    low, high = 100 * np.nanquantile(resampled, INTERVAL)
-    return f"[{low:.2f}, {high:.2f}]"
+def text_of(figure: dict[str, Any] | None) -> str:
+    """`72.87 ± 0.31 [69.10, 76.21]` in percent; without the interval where there is none."""
+    return tables.cell(figure, 100).removesuffix(" [-]")
 
 
 def draw(grid: Grid, lines: list[Line], path: Path) -> None:
@@ -143,17 +166,18 @@ def draw(grid: Grid, lines: list[Line], path: Path) -> None:
     """
     metric, ((x, values), *others) = grid.args.metric, grid.args.vary or [("", [])]
     if not values or not all(map(is_number, values)):
-        return figures.dots(path, {line.row.name: line.values(metric) for line in lines}, METRICS[metric])
+        return figures.dots(path, {line.name: line.values(metric) for line in lines}, METRICS[metric])
     panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
     for panel in combinations(others):
         for line in lines:
             changes = line.row.changes
             if all(changes.get(name, value) == value for name, value in panel.items()):
                 points = [(float(at), line.values(metric)) for at in ([changes[x]] if x in changes else values)]
-                panels.setdefault(", ".join(named(panel)), {}).setdefault(line.row.base, []).extend(points)
+                panels.setdefault(", ".join(named(panel)), {}).setdefault(line.called, []).extend(points)
     if len(grid.args.rows) == 1:
-        (base,) = grid.args.rows
-        panels = {"": {name or base: curves[base] for name, curves in panels.items()}}
+        curves = [(title, called, points) for title, of_panel in panels.items() for called, points in of_panel.items()]
+        apart = len({called for _, called, _ in curves}) == len(curves)
+        panels = {"": {called if apart else title: points for title, called, points in curves}}
     figures.curves_over(path, panels, x, METRICS[metric])
 
 

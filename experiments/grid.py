@@ -21,21 +21,10 @@ from tqdm import tqdm
 import option
 import ucf_option
 import xd_option
+from experiments.rows import ROWS
 from files import atomic
 from files.folder import read_json
 
-ROWS = {  # the method, its alternatives, and what is left when a part of it is taken away
-    "paper": "",
-    "released": "--variant released",
-    "fifo": "--forgetting fifo",
-    "salience": "--forgetting salience",
-    "released rule": "--forgetting released",
-    "interleaved merge": "--attn-merge interleave",
-    "no memory": "--cache-keep-max-len 1",
-    "no KCG": "--no-keyclip-train",
-    "no early exit": "--exit-threshold 1",
-    "no HMA": "--visual-layers 0",
-}
 PARSERS = {
     **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
     **dict.fromkeys(("xd_train", "xd_test"), xd_option.parser),
@@ -49,10 +38,6 @@ class Row(NamedTuple):
 
     base: str
     changes: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        return ", ".join([self.base, *named(self.changes)])
 
 
 class Cell(NamedTuple):

@@ -73,7 +73,13 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     validated = {lr: json.loads(file.read_text())["best"]["val_auc"] for lr, file in files.items()}
     assert validated[chosen] == max(validated.values())
     aucs = [100 * float(cells[chosen, seed]["auc"]) for seed in "12"]
-    assert f"{np.mean(aucs):.2f} ± {np.std(aucs, ddof=1):.2f}" in table
+    assert f"{np.mean(aucs):.2f} ± {np.std(aucs, ddof=1):.2f} [" in table
+    assert table.startswith("|  | tuned | selected by | n | AUC |") and "| no HMA | lr 1e-" in table
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *(f"{name}.{ending}" for name in ("table", "differences") for ending in ("md", "csv", "tex")),
+        "cells.csv",
+        "figure.png",
+    }
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert not list(folder.glob("*/*/*/last.pt")) and len(list(folder.glob("*/*/*/best.pt"))) == 3
 
@@ -130,7 +136,7 @@ def test_a_row_is_varied_over_the_options_it_does_not_set_and_braces_take_values
 def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_path, monkeypatch):
     changes = [{"gap": gap, "cache-keep-max-len": cache} for gap in ("4", "2") for cache in ("2", "8")]
     rows = [*(Row("paper", change) for change in changes), *(Row("no memory", {"gap": gap}) for gap in ("4", "2"))]
-    lines = [compare.Line(row, "", [{"auc": 0.5}, {"auc": 0.7}], np.zeros(1), []) for row in rows]
+    lines = [line_of(row, auc=[[0.5], [0.7]]) for row in rows]
     grid = Namespace(
         args=Namespace(
             rows=["paper", "no memory"], metric="auc", vary=[("gap", ["4", "2"]), ("cache-keep-max-len", ["2", "8"])]
@@ -146,8 +152,6 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     for curves in drawn.values():
         assert {name: [at for at, _ in points] for name, points in curves.items()} == {"paper": [4, 2], "no memory": [4, 2]}
         assert all(values.tolist() == [50, 70] for points in curves.values() for _, values in points)
-    table = compare.to_markdown([line._replace(test_set=[line.row.name]) for line in lines], "auc")
-    assert table.splitlines()[0].startswith("|  | n | AUC |") and "tuned" not in table
     drawn.clear()
     grid.args.vary = grid.args.vary[::-1]  # now the rows of no memory lack the first: they are level
     compare.draw(grid, lines, tmp_path / "figure.png")
@@ -157,19 +161,43 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     grid.args.rows, grid.args.vary = ["paper"], grid.args.vary[::-1]
     compare.draw(grid, lines[:4], tmp_path / "figure.png")
     assert {panel: list(curves) for panel, curves in drawn.items()} == {"": ["cache-keep-max-len 2", "cache-keep-max-len 8"]}
+    drawn.clear()
+    tested = [line._replace(called=f"cache {line.row.changes['cache-keep-max-len']}") for line in lines[:4]]
+    compare.draw(grid, tested, tmp_path / "figure.png")
+    assert list(drawn[""]) == ["cache 2", "cache 8"]  # by what they are, where that tells them apart
 
 
 def test_a_table_says_of_each_row_how_it_was_chosen_and_has_the_metric_first():
-    cell = dict.fromkeys(compare.COLUMNS.values(), 0.5)
     chosen = [("", "auc"), ("lr 1e-4", "val_auc")]
+    metrics = {key: [[0.5]] for key in compare.COLUMNS.values()} | {"video_auc": [[np.nan]]}
     lines = [
-        compare.Line(Row("paper", {}), tuned, [cell | {"selected_by": by, "video_auc": np.nan}], np.zeros(1), [])
-        for tuned, by in chosen
+        line_of(Row(f"row {i}", {}), **metrics)._replace(tuned=tuned, selected_by=by) for i, (tuned, by) in enumerate(chosen)
     ]
-    head, _, *rows = compare.to_markdown(lines, "ap").splitlines()
-    assert head.startswith("|  | tuned | selected by | n | AP | AUC | causal ")
-    assert [row.split(" | ")[1:3] for row in rows] == [list(words) for words in chosen]
-    assert compare.to_markdown(lines, "video_auc").count("| - |") == 2
+    (head, *rows), _ = compare.tables_of(lines, "ap")
+    assert head[:7] == ["", "tuned", "selected by", "n", "AP", "AUC", "causal"]
+    assert [tuple(row[1:3]) for row in rows] == chosen
+    figures, differences = compare.tables_of(lines, "video_auc")
+    assert [row[4] for row in figures[1:]] == ["-", "-"] and differences[1][1] == "-"
+    plain = compare.tables_of([line._replace(tuned="", selected_by="") for line in lines], "auc")[0]
+    assert plain[0][:3] == ["", "n", "AUC"]
+
+
+def test_a_difference_is_paired_and_only_between_the_same_videos():
+    """Each seed resampled alike: what is common to both rows cancels, in every metric."""
+    common = np.r_[0.5, np.linspace(0.1, 0.9, 999)]
+    first = line_of(Row("first", {}), auc=[common, common + 0.02], ap=[common / 2] * 2)
+    better = line_of(Row("better", {}), auc=[common + 0.05, common + 0.07], ap=[common / 2 - 0.01] * 2)
+    other = better._replace(name="other", test_set=[("v", 3)])
+    figures, differences = compare.tables_of([first, better, other], "auc")
+    assert figures[1][1:] == ["2", "51.00 ± 1.41 [13.00, 89.00]", "25.00 ± 0.00 [6.00, 44.00]"]
+    assert differences == [["less first", "AUC", "AP"], ["better", "+5.00 [5.00, 5.00]", "-1.00 [-1.00, -1.00]"]]
+
+
+def line_of(row, **metrics):
+    """A line of a table, called as its row."""
+    name = ", ".join([row.base, *(f"{option} {value}" for option, value in row.changes.items())])
+    arrays = {name: np.array(seeds, float) for name, seeds in metrics.items()}
+    return compare.Line(row.base, name, row, "", "", arrays, [])
 
 
 def test_a_cell_whose_scores_are_gone_is_named(trained, run):
@@ -203,7 +231,7 @@ def test_a_grid_of_tests(trained, run):
     more = ["--vary", "drop-snippets=0,0.9", "--seeds", 3, "--out-dir", trained.out]
     done = run("ablate.py", "ucf_test", *more, "--", *trained.test_flags[:-2])
     assert done.code == 0, done.err
-    assert done.out.count("| paper, drop-snippets") == 2 and "last epoch" not in done.out
+    assert done.out.count("| paper, drop-snippets") == 3 and "last epoch" not in done.out
     assert (trained.out / "figure.png").exists()
     done = run("ablate.py", "longterm_test", *more, "--", *trained.test_flags[:-2])
     assert done.code == 2 and "holds a run of ucf_test.py" in done.err

@@ -13,7 +13,7 @@ import hma
 import option
 import ucf_option
 import xd_option
-from experiments.grid import ROWS
+from experiments.rows import ROWS
 from option import VARIANTS
 
 # from the ground up: a module may import what stands below it, and its own folder
@@ -24,7 +24,7 @@ RANKS = (
     "running",
     "testing",
     "training experiments",
-    "lshma predict xd_train ucf_train xd_test ucf_test longterm_test metrics report ablate benchmark demo list img",
+    "lshma predict xd_train ucf_train xd_test ucf_test longterm_test metrics report compare ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "list", "img")

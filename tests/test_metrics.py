@@ -264,9 +264,8 @@ def test_the_ap_of_intervals_counts_missed_events_and_ranks_by_confidence():
     happened = events.Runs(np.array([0, 0, 1]), np.array([0, 200, 0]), np.array([32, 232, 16]))
     sure = Bootstrap(2)
     sure.weights = np.ones((3, 2))
-    figure = evaluate.interval_ap(detections, happened, 0.5, sure)
-    assert figure["value"] == pytest.approx((1 + 2 / 3) / 3)  # right, wrong, right; one of three events is missed
-    assert figure["interval"] == pytest.approx([(1 + 2 / 3) / 3] * 2)
+    values = evaluate.interval_ap(detections, happened, 0.5, sure)
+    assert values == pytest.approx([(1 + 2 / 3) / 3] * 3)  # right, wrong, right; one of three events is missed
 
 
 def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(monkeypatch):
@@ -292,7 +291,8 @@ def test_a_95_percent_interval_covers_the_truth_about_95_percent_of_the_time(mon
         method, truth, n_snippets = draw(n)
         sure, is_normal = Bootstrap(n), np.arange(n) >= n // 2
         areas = sure.areas(method.scores, *evaluate.frames_of(method, truth), np.repeat(np.arange(n), n_snippets))
-        return areas["auc"], evaluate.event_figures(method, truth, terms, sure, is_normal)["detected"]
+        detected = evaluate.event_figures(method, truth, terms, sure, is_normal)["detected"]
+        return bootstrap.figure_of(areas["auc"]), bootstrap.figure_of(detected)
 
     monkeypatch.setattr(bootstrap, "N_RESAMPLES", 1)
     expected = [figure["value"] for figure in figures(6_000)]
@@ -541,7 +541,7 @@ def test_the_ap_of_intervals_does_not_depend_on_the_videos_order():
         n = np.full(12, 9)
         scores, truth = np.concatenate([rows[i] for i in order]), np.concatenate([truths[i] for i in order])
         detections, happened = events.detect(scores, n, 16 * n), events.runs(truth, 16 * n)
-        figures.add(round(evaluate.interval_ap(detections, happened, 0.5, Bootstrap(12))["value"], 12))
+        figures.add(round(evaluate.interval_ap(detections, happened, 0.5, Bootstrap(12))[0], 12))
     assert len(figures) == 1
 
 

@@ -1,0 +1,115 @@
+"""What can be compared: a file of scores, ours or another method's, a run's folder, or a folder of runs that are seeds.
+
+Ours hold the ground truth; another method's file is judged by the one that is given for it.
+"""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.comparison import Judged
+from evaluation.scores import checked, read_arrays, read_record
+from files.lists import read_list, several
+from files.names import video_name
+from files.truth import read_ground_truth
+from option import flag_of
+
+
+class Given(NamedTuple):
+    """One method, as the command line names it."""
+
+    name: str | None  # as given, `NAME=PATH`
+    path: Path
+    folders: list[Path]  # of the runs; none of another method's file
+
+
+def given_as(text: str) -> Given:
+    """`NAME=PATH` or `PATH`. Raises FileNotFoundError, or ValueError where a folder holds no run."""
+    name, equals, rest = text.partition("=")
+    named = equals and not Path(text).exists()
+    path = Path(rest if named else text)
+    name = name if named and name else None
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; name a scores.npz, a run's folder, or a folder of seeds")
+    if not path.is_dir():
+        is_run = path.name == "scores.npz" and (path.parent / "options.json").exists()
+        return Given(name, path, [path.parent] if is_run else [])
+    if (path / "options.json").exists():
+        return Given(name, path, [path])
+    inside = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    seeds = [folder for folder in inside if (folder / "options.json").exists()]
+    if not seeds:
+        raise ValueError(f"{path}: neither a run's folder (no options.json) nor one whose subfolders are runs")
+    if len(seeds) < len(inside):
+        print(several(f"note: in {path} these are no runs, and left out", [f.name for f in inside if f not in seeds]))
+    return Given(name, path, seeds)
+
+
+def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
+    """The runs of each method. Raises FileNotFoundError, or ValueError that names what is wrong."""
+    others = {path: read_arrays(path) for one in given for path in paths_of(one)}
+    others = {path: arrays for path, arrays in others.items() if "truth" not in arrays or "format" not in arrays}
+    if others and args.gt_path is None:
+        raise ValueError(
+            f"{next(iter(others))}: holds no ground truth, as a test of ours does; give --gt-path (and --test-list)"
+        )
+    told = [flag_of(name) for name in ("gt_path", "test_list", "normal_label", "hold_last") if getattr(args, name)]
+    if told and not others:
+        raise ValueError(f"all that is compared has its own labels and ground truth: {', '.join(told)} would be ignored")
+    if args.test_list is None:
+        require_one_order(others)
+    elif others:
+        names = [video_name(row.path) for row in read_list(args.test_list, None, args.normal_label)]
+        others = {path: ordered(arrays, names) for path, arrays in others.items()}
+    judged = {path: judge(arrays, path, args) for path, arrays in others.items()}
+    return [[judged.get(path) or read_own(path) for path in paths_of(one)] for one in given]
+
+
+def paths_of(one: Given) -> list[Path]:
+    """The files of its scores."""
+    return [folder / "scores.npz" for folder in one.folders] or [one.path]
+
+
+def read_own(path: Path) -> Judged:
+    """What a test of ours wrote."""
+    record = read_record(path)
+    return Judged(record.scores, record.truth)
+
+
+def judge(arrays: Mapping[str, np.ndarray], path: Path, args: Namespace) -> Judged:
+    """Another method's scores, with the ground truth of --gt-path."""
+    scores = checked(arrays, path, args.test_list, hold_last=args.hold_last, normal_label=args.normal_label)
+    return Judged(scores, read_ground_truth(args.gt_path, scores.videos, args.test_list or path))
+
+
+def ordered(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """The arrays of another method's file with its videos in this order; as they are where they are not these videos."""
+    there = names_in(arrays)
+    n_snippets = arrays.get("n_snippets", np.zeros(0))
+    if sorted(there) != sorted(names) or n_snippets.shape != (len(names),) or n_snippets.dtype.kind not in "iu":
+        return arrays  # `checked` says what is wrong
+    place = {name: i for i, name in enumerate(there)}
+    order = np.array([place[name] for name in names])
+    snippets = np.split(np.arange(n_snippets.sum()), np.cumsum(n_snippets)[:-1])
+    orders = {len(names): order, n_snippets.sum(): np.concatenate([snippets[i] for i in order])}
+    return {name: array[orders[len(array)]] if array.ndim and len(array) in orders else array for name, array in arrays.items()}
+
+
+def names_in(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The names of a file's videos."""
+    return [video_name(str(name)) for name in arrays.get("video", np.zeros(0)).ravel()]
+
+
+def require_one_order(files: Mapping[Path, Mapping[str, np.ndarray]]) -> None:
+    """Raise ValueError where nothing says which file's order the ground truth has."""
+    names = {path: names_in(arrays) for path, arrays in files.items()}
+    for path, of_path in names.items():
+        first = next(iter(names))
+        if of_path != names[first]:
+            raise ValueError(
+                f"{first} and {path} do not have the same videos in the same order, and nothing says which of them the ground "
+                "truth follows; give --test-list"
+            )
