@@ -14,7 +14,7 @@ from pathlib import Path
 
 import option
 from evaluation import tables
-from experiments import compare
+from experiments import outcome
 from experiments.grid import PARSERS, Grid
 from experiments.rows import ROWS
 from files import atomic
@@ -40,7 +40,7 @@ add("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B"
 add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
 add("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
 add("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
-add("--metric", choices=tuple(compare.METRICS), default="auc", help="what the figure shows, and the table first")
+add("--metric", choices=tuple(outcome.METRICS), default="auc", help="what the figure shows, and the table first")
 add("--out-dir", required=True, type=Path, help="folder for all runs, and for their table, the differences to its first row, "
     "cells.csv and figure.png")  # fmt: skip
 
@@ -59,14 +59,14 @@ def main() -> None:
             grid.run()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; the same command goes on") from None
-        cells = compare.read_cells(grid)
-        lines = compare.lines_of(grid, cells)
-        atomic.write_text(args.out_dir / "cells.csv", compare.to_csv(cells))
-        both = dict(zip(("table", "differences"), compare.tables_of(lines, args.metric), strict=True))
+        cells = outcome.read_cells(grid)
+        lines = outcome.lines_of(grid, cells)
+        atomic.write_text(args.out_dir / "cells.csv", outcome.to_csv(cells))
+        both = dict(zip(("table", "differences"), outcome.tables_of(lines, args.metric), strict=True))
         for name, rows in both.items():
             for ending in ("md", "csv", "tex"):
                 tables.write(args.out_dir / f"{name}.{ending}", rows)
-        compare.draw(grid, lines, args.out_dir / "figure.png")
+        outcome.draw(grid, lines, args.out_dir / "figure.png")
         print("\n".join(tables.markdown(rows) for rows in both.values() if len(rows) > 1), end="")
         print(f"tables, cells, figure and all runs in {args.out_dir}")
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, SMALL, write_list
 
 from evaluation import events, figures, page
-from experiments import compare
+from experiments import outcome
 from experiments.grid import Cell, Row
 
 
@@ -63,7 +63,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     printed = process.communicate()[0]
     assert process.returncode == 0 and printed.startswith("2 of 3: ") and "\n3 of 3: " in printed
     table = (folder / "table.md").read_text()
-    assert table in printed and table.count("±") == len(compare.COLUMNS)
+    assert table in printed and table.count("±") == len(outcome.COLUMNS)
     with open(folder / "cells.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 and {row["seed"] for row in rows} == {"1", "2"}
@@ -142,43 +142,43 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
             rows=["paper", "no memory"], metric="auc", vary=[("gap", ["4", "2"]), ("cache-keep-max-len", ["2", "8"])]
         )
     )
-    compare.draw(grid, lines, tmp_path / "figure.png")
+    outcome.draw(grid, lines, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
     drawn = {}
     monkeypatch.setattr(figures, "curves_over", lambda path, panels, x, y: drawn.update(panels))
-    compare.draw(grid, lines, tmp_path / "figure.png")
+    outcome.draw(grid, lines, tmp_path / "figure.png")
     assert list(drawn) == ["cache-keep-max-len 2", "cache-keep-max-len 8"]
     for curves in drawn.values():
         assert {name: [at for at, _ in points] for name, points in curves.items()} == {"paper": [4, 2], "no memory": [4, 2]}
         assert all(values.tolist() == [50, 70] for points in curves.values() for _, values in points)
     drawn.clear()
     grid.args.vary = grid.args.vary[::-1]  # now the rows of no memory lack the first: they are level
-    compare.draw(grid, lines, tmp_path / "figure.png")
+    outcome.draw(grid, lines, tmp_path / "figure.png")
     assert list(drawn) == ["gap 4", "gap 2"]
     assert all([at for at, _ in curves["no memory"]] == [2, 8] for curves in drawn.values())
     drawn.clear()
     grid.args.rows, grid.args.vary = ["paper"], grid.args.vary[::-1]
-    compare.draw(grid, lines[:4], tmp_path / "figure.png")
+    outcome.draw(grid, lines[:4], tmp_path / "figure.png")
     assert {panel: list(curves) for panel, curves in drawn.items()} == {"": ["cache-keep-max-len 2", "cache-keep-max-len 8"]}
     drawn.clear()
     tested = [line._replace(called=f"cache {line.row.changes['cache-keep-max-len']}") for line in lines[:4]]
-    compare.draw(grid, tested, tmp_path / "figure.png")
+    outcome.draw(grid, tested, tmp_path / "figure.png")
     assert list(drawn[""]) == ["cache 2", "cache 8"]  # by what they are, where that tells them apart
 
 
 def test_a_table_says_of_each_row_how_it_was_chosen_and_has_the_metric_first():
     chosen = [("", "auc"), ("lr 1e-4", "val_auc")]
-    metrics = {key: [[0.5]] for key in compare.COLUMNS.values()} | {"video_auc": [[np.nan]]}
+    metrics = {key: [[0.5]] for key in outcome.COLUMNS.values()} | {"video_auc": [[np.nan]]}
     lines = [
         line_of(Row(f"row {i}", {}), **metrics)._replace(tuned=tuned, selected_by=by) for i, (tuned, by) in enumerate(chosen)
     ]
-    (head, *rows), _ = compare.tables_of(lines, "ap")
+    (head, *rows), _ = outcome.tables_of(lines, "ap")
     assert head[:7] == ["", "tuned", "selected by", "n", "AP", "AUC", "causal"]
     assert [tuple(row[1:3]) for row in rows] == chosen
-    figures, differences = compare.tables_of(lines, "video_auc")
+    figures, differences = outcome.tables_of(lines, "video_auc")
     assert [row[4] for row in figures[1:]] == ["-", "-"] and differences[1][1] == "-"
-    plain = compare.tables_of([line._replace(tuned="", selected_by="") for line in lines], "auc")[0]
+    plain = outcome.tables_of([line._replace(tuned="", selected_by="") for line in lines], "auc")[0]
     assert plain[0][:3] == ["", "n", "AUC"]
 
 
@@ -188,7 +188,7 @@ def test_a_difference_is_paired_and_only_between_the_same_videos():
     first = line_of(Row("first", {}), auc=[common, common + 0.02], ap=[common / 2] * 2)
     better = line_of(Row("better", {}), auc=[common + 0.05, common + 0.07], ap=[common / 2 - 0.01] * 2)
     other = better._replace(name="other", test_set=[("v", 3)])
-    figures, differences = compare.tables_of([first, better, other], "auc")
+    figures, differences = outcome.tables_of([first, better, other], "auc")
     assert figures[1][1:] == ["2", "51.00 ± 1.41 [13.00, 89.00]", "25.00 ± 0.00 [6.00, 44.00]"]
     assert differences == [["less first", "AUC", "AP"], ["better", "+5.00 [5.00, 5.00]", "-1.00 [-1.00, -1.00]"]]
 
@@ -197,7 +197,7 @@ def line_of(row, **metrics):
     """A line of a table, called as its row."""
     name = ", ".join([row.base, *(f"{option} {value}" for option, value in row.changes.items())])
     arrays = {name: np.array(seeds, float) for name, seeds in metrics.items()}
-    return compare.Line(row.base, name, row, "", "", arrays, [])
+    return outcome.Line(row.base, name, row, "", "", arrays, [])
 
 
 def test_a_cell_whose_scores_are_gone_is_named(trained, run):
