@@ -18,7 +18,7 @@ VARIANTS = {
     "paper": {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"},
     "released": {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
 }
-# which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is in the flag, its tests, ablate.py's rows
+# which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
     "fifo": "the oldest",

@@ -13,7 +13,7 @@ from evaluation import comparison, evaluate
 from evaluation.bootstrap import figure_of
 from evaluation.comparison import Judged, Method
 from evaluation.scores import Record, from_logits, write_record
-from experiments import compare, rows
+from experiments import outcome, rows
 from experiments.grid import Cell, Row
 from files import folder
 from files.videos import Video
@@ -222,12 +222,12 @@ def test_a_row_of_an_experiment_is_called_by_what_it_is():
 
     def called(changes, *flags, row="paper", common=()):
         cell = Cell("", "ucf_test", Row(row, changes), {}, 1, [], None)
-        return compare.what_a_row_is(Namespace(flags=common), cell, vars(options_of(*flags)))
+        return outcome.what_a_row_is(Namespace(flags=common), cell, vars(options_of(*flags)))
 
     assert called({"model-path": "x.pth"}, "--variant", "released") == "released"
-    assert compare.without_checkpoint({"model-path": "x.pth", "p": "1"}, []) == {"p": "1"}
+    assert outcome.without_checkpoint({"model-path": "x.pth", "p": "1"}, []) == {"p": "1"}
     path = ["--model-path", "runs/{model}/{seed}.pt"]
-    assert compare.without_checkpoint({"model": "x", "drop-snippets": "0"}, path) == {"drop-snippets": "0"}
+    assert outcome.without_checkpoint({"model": "x", "drop-snippets": "0"}, path) == {"drop-snippets": "0"}
     assert called({"cache-keep-max-len": "1"}, "--cache-keep-max-len", "1") == "paper"  # it is said beside it
     common = ["--no-keyclip-train", "--forgetting=fifo"]
     assert called({}, *common, common=common) == "fifo"  # a switch of all rows is not repeated in each
