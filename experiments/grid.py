@@ -19,6 +19,7 @@ from typing import NamedTuple, TextIO
 from tqdm import tqdm
 
 import option
+import own_option
 import ucf_option
 import xd_option
 from files import atomic
@@ -39,6 +40,7 @@ ROWS = {  # the method, its alternatives, and what is left when a part of it is 
 PARSERS = {
     **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
     **dict.fromkeys(("xd_train", "xd_test"), xd_option.parser),
+    **dict.fromkeys(("own_train", "own_test"), own_option.parser),
 }
 OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path")  # what a grid gives each run itself
 HERE = Path(__file__).resolve().parents[1]

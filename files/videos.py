@@ -84,8 +84,11 @@ def require_both_classes(path: str | Path, videos: Sequence[Video]) -> None:
     """Raise ValueError where a training list has normal or anomalous videos only."""
     n_anomalous = sum(video.anomalous for video in videos)
     if n_anomalous in (0, len(videos)):
-        kind = "anomalous" if n_anomalous else "normal"
-        raise ValueError(f"{path}: all {len(videos)} videos are {kind}; training needs both normal and anomalous ones")
+        kind, labels = "anomalous" if n_anomalous else "normal", ", ".join(sorted({video.label for video in videos}))
+        raise ValueError(
+            f"{path}: all {len(videos)} videos are {kind} (labels: {labels}); training needs both normal and anomalous ones; "
+            "--normal-label says which label is the normal one"
+        )
 
 
 def require_unseen(train_path: str, train: Sequence[Video], test: Sequence[Video], allowed: bool) -> None:
