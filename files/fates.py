@@ -4,13 +4,13 @@ import hashlib
 import re
 import sys
 from difflib import SequenceMatcher
-from itertools import combinations
+from itertools import pairwise
 
 import pandas as pd
 
 from files.labels import classes_of
 from files.layouts import NO_CROP
-from files.lists import several
+from files.lists import few
 
 TEST_CROP = {"ucf": 5, "xd": 0, "longterm": 0, "own": 0}
 TRAINING, TEST, UNTOLD = "training", "test", "test videos without annotation"
@@ -89,7 +89,7 @@ def fates(videos: pd.DataFrame, test_crop: int | None, data_set: str, normal: st
         ("frame counts without a video", ~annotated & ~videos["named"] & ~has_files),
     ):
         fate[where] = reason
-    if "n_frames" in videos and videos["n_frames"].notna().any():
+    if videos["n_frames"].notna().any():
         fate[(fate == TEST) & videos["n_frames"].isna()] = "test videos without a frame count"
     return fate
 
@@ -144,20 +144,15 @@ def require_same_class(videos: pd.DataFrame, data_set: str, normal: str) -> None
 
 def require_labels(videos: pd.DataFrame, normal: str) -> None:
     """Raise ValueError where a label of an own set cannot be, or none is the normal one; warn where one may be a slip."""
-    videos = videos[videos["crops"].notna() & (videos["label"] != "")]
+    videos = videos[videos["label"] != ""]
     for _, video in videos.drop_duplicates("label").iterrows():
         try:
             classes_of(video["label"], "own", normal)
         except ValueError as error:
             raise ValueError(f"{video['where'] if isinstance(video['where'], str) else video['path']}: {error}") from None
     labels = sorted(set(videos["label"]))
-    if normal not in labels:
-        raise ValueError(f"no video is {normal}; the labels are {', '.join(labels)}: --normal-label says which is normal")
-    alike = [f"{one}, {other}" for one, other in combinations(labels, 2) if likeness(one.casefold(), other.casefold()) > 0.85]
-    if alike:
-        print(several(f"warning: {len(alike)} pairs of labels differ so little that one may be a slip", alike), file=sys.stderr)
-
-
-def likeness(one: str, other: str) -> float:
-    """How much of two texts is the same, in the same order: 0 to 1."""
-    return SequenceMatcher(None, one, other).ratio()
+    if labels and normal not in labels:
+        raise ValueError(f"no video is {normal}; the labels are {few(labels)}: --normal-label says which one is normal")
+    for one, other in pairwise(sorted(labels, key=str.casefold)):
+        if SequenceMatcher(None, one.casefold(), other.casefold()).ratio() > 0.85:
+            print(f"warning: labels {one} and {other} differ so little that one may be a slip", file=sys.stderr)

@@ -25,7 +25,7 @@ from files.fates import TEST, TRAINING, UNTOLD, draw, fates, join, require_label
 from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
 from files.labels import LABELS
 from files.layouts import HIDDEN, read_files
-from files.lists import refuse, several
+from files.lists import few, refuse, several
 from files.names import N_CROPS, video_name
 from files.progress import bar
 from option import HOLD_LAST, NORMAL_LABEL, SWITCH, Parser, Range, add_flags, exit_codes, flag_of
@@ -199,7 +199,7 @@ def say_rows(path: Path, table: pd.DataFrame, args: Namespace) -> None:
     """How many rows a list has, an own set's of each label; warn where it lacks the kind of videos that its work needs."""
     counts = table["label"].value_counts().sort_index()
     labels = [f"{label} {n:,}" for label, n in counts.items() if args.data_set == "own"]
-    print(f"{path}: {', '.join([f'{len(table):,} rows', *labels])}")
+    print(f"{path}: {few([f'{len(table):,} rows', *labels])}")
     normal, training = counts.index == args.normal_label, path.name == OUTPUTS[args.data_set][0]
     if table.empty:
         print(f"warning: {args.feature_root} has no training videos; the training list is empty", file=sys.stderr)
