@@ -123,12 +123,14 @@ def check(args: Namespace) -> None:
         raise ValueError("which videos are for testing? give one of --test-folder, --test-names and --test-share")
     if args.annotations is None and not args.class_folders:
         raise ValueError("--annotations is missing" + ": without --class-folders nothing else says the labels" * own)
+    if args.test_share is None and args.seed:
+        raise ValueError("--seed is of --test-share; leave it out")
     if args.test_share is not None and args.test_share not in POSSIBLE:
         raise ValueError(f"--test-share must be {POSSIBLE}, not {args.test_share}")
     args.normal_label = args.normal_label or LABELS[args.data_set].normal
 
 
-def read_videos(args: Namespace, files: pd.DataFrame, test_crop: int | None) -> pd.DataFrame:
+def decide(args: Namespace, files: pd.DataFrame, test_crop: int | None) -> pd.DataFrame:
     """The videos of `join`, with their fate. Raises FileNotFoundError or ValueError where that cannot be."""
     data_set, normal = args.data_set, args.normal_label
     annotations = pd.DataFrame(columns=["name", "class", "intervals", "where"])
@@ -161,7 +163,7 @@ def make(args: Namespace) -> None:
     if args.test_folder and not every["test"].any():
         raise ValueError(f"--test-folder {args.test_folder}: no features below a folder of that name in {root}")
     files, test_crop = with_crops(every[every["reason"] == ""], args.test_crop, data_set)
-    videos = read_videos(args, files, test_crop)
+    videos = decide(args, files, test_crop)
     complain(videos["fate"], files, every, args.allow_missing)
     require_same_class(videos, data_set, args.normal_label)
 
@@ -220,8 +222,8 @@ parser = Parser("Make a data set's lists and ground truth.")
 parser.add_argument("data_set", choices=tuple(OUTPUTS), help="whose layout and annotations these are; longterm = "
                     "any folders, all for testing; own = any folders, trained and tested")  # fmt: skip
 parser.add_argument("--feature-root", type=Path, required=True, help="folder of the .npy files")
-parser.add_argument("--annotations", type=Path, help="the public annotation file, or a line a video: " + "; ".join(
-                    f"{line} ({data_set})" for data_set, line in LINES.items()))  # fmt: skip
+parser.add_argument("--annotations", type=Path, help="the public annotation file; else a line a video: "
+                    f"{LINES['longterm']} (longterm), {LINES['own']} (own)")  # fmt: skip
 parser.add_argument("--frames", type=Path, help="CSV with the columns video,frames: the videos' true frame counts")
 parser.add_argument("--test-crop", type=int, choices=range(N_CROPS), metavar="N", help="the crop that is tested (None = where "
                     "each video has one crop, that one; else 5 of UCF-Crime, 0 of others)")  # fmt: skip

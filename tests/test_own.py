@@ -182,6 +182,7 @@ def test_flags_of_own_sets_are_refused_for_others(own, run):
     refused(run(MAKE, "xd", "--feature-root", own.path, "--test-share", 0.5), "--test-share is for own sets alone")
     refused(run(MAKE, "xd", "--feature-root", own.path), "--annotations is missing")
     assert own.make("--test-share", 0.5, "--test-folder", "x").code == 2
+    refused(own.make("--test-folder", "x", "--seed", 3, annotations="a\n"), "--seed is of --test-share")
 
 
 def relabelled(toy, **labels):
