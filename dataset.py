@@ -117,7 +117,9 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
 
 
 def alternate(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:
-    """UCF-Crime's order: one normal and one anomalous video in turn, as many of each as the rarer kind has."""
+    """UCF-Crime's order, and an own set's, whose kinds may be of any size: one normal and one anomalous video in turn, as many
+    of each as the rarer kind has, others in each epoch.
+    """
     rng = np.random.default_rng([seed, epoch])
     kinds = np.asarray(anomalous, bool)
     normal, anomaly = rng.permutation(np.flatnonzero(~kinds)), rng.permutation(np.flatnonzero(kinds))
@@ -130,7 +132,7 @@ def shuffle(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:
     return np.random.default_rng([seed, epoch]).permutation(len(anomalous)).tolist()
 
 
-SAMPLERS = {"ucf": alternate, "xd": shuffle}
+SAMPLERS = {"ucf": alternate, "xd": shuffle, "own": alternate}
 
 
 def training_batches(videos: Sequence[Video], data_set: str, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

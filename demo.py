@@ -24,6 +24,7 @@ N_SCENES = 12  # a video's background is a mixture of them
 MARGIN = 16  # clips before and after the events of the memory experiment, more than two layers of 7 clips see back
 UCF_CLASSES = ("Abuse", "Arson", "Fighting", "Robbery")
 XD_LABELS = ("B1-0-0", "B2-0-0", "B4-0-0", "B1-B2-0")
+OWN_CLASSES = ("fall", "fight")
 MAKE_LIST = Path(__file__).resolve().parent / "list" / "make_list.py"
 
 
@@ -123,6 +124,21 @@ def make_longterm(world: World, out: Path, *, n_videos: int, length: int) -> Non
     make_list(out, "longterm", root, out / "longterm_annotations.txt", "--frames", str(out / "longterm_frames.csv"))
 
 
+def make_own(world: World, out: Path, *, n_videos: int, length: int) -> None:
+    """Folders named after labels of one's own, one file a video; the annotations are of the anomalous videos."""
+    root, lines = out / "MyFeatures", []
+    for i in range(n_videos):
+        label = OWN_CLASSES[i // 2 % len(OWN_CLASSES)] if i % 2 else "calm"
+        features, intervals = world.video(int(world.rng.integers(length // 2, 3 * length // 2)), label != "calm")
+        name = f"clip{i:03}"
+        world.save(root / label, name, features, range(1))
+        if intervals:
+            lines.append(" ".join([name, *map(str, frames_of(intervals))]))
+    atomic.write_text(out / "my_annotations.txt", "\n".join(lines) + "\n")
+    split = ("--class-folders", "--normal-label", "calm", "--test-share", "0.25")
+    make_list(out, "own", root, out / "my_annotations.txt", *split)
+
+
 def make_gap(world: World, out: Path, gap: int, *, n_videos: int) -> None:
     """A set whose anomaly no window of `gap` clips can show: two ordinary events in the wrong order, `gap` clips apart.
 
@@ -189,6 +205,7 @@ def main() -> None:
     make_ucf(world, args.out, n_videos=args.n_videos, length=args.length)
     make_xd(world, args.out, n_videos=max(16, args.n_videos // 4), length=args.length)
     make_longterm(world, args.out, n_videos=6, length=10 * args.length)
+    make_own(world, args.out, n_videos=max(16, args.n_videos // 4), length=args.length)
     print(f"{args.out}: a synthetic feature set; its scores say nothing about real video")
 
 

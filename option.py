@@ -1,4 +1,4 @@
-"""The options that all scripts share; `ucf_option.py` and `xd_option.py` set each data set's values.
+"""The options that all scripts share; `ucf_option.py`, `xd_option.py` and `own_option.py` set each data set's values.
 
 `FLAGS` defines every flag once, with the values it may have; `parse` turns a command line into options and says, before any
 work, what cannot be.

@@ -197,10 +197,12 @@ def warn_of_smoothing(results: dict[str, object]) -> None:
 
 def note_differences(options: Namespace, trained: dict | None) -> None:
     """Say where a test is not what its checkpoint was trained and evaluated with."""
-    for name in (*MODEL, *TESTING, *(["data_set"] if options.data_set != "longterm" else [])):
-        value = (trained or {}).get(name, getattr(options, name))
-        if value != getattr(options, name):
-            print(f"note: {flag_of(name)[2:]} is {getattr(options, name)} here, and was {value} in the training")
+    trained = trained or {}
+    labels = ["normal_label"] if options.data_set == trained.get("data_set") == "own" else []
+    for name in (*MODEL, *TESTING, "data_set", *labels):
+        here, there = getattr(options, name), trained.get(name, getattr(options, name))
+        if here != there and (name, here, there) != ("data_set", "longterm", "ucf"):  # what longterm_test.py is for
+            print(f"note: {flag_of(name)[2:]} is {here} here, and was {there} in the training")
 
 
 def videos_of(path: str, options: Namespace, crops: str, why: str = "--visual-width says the width") -> list[Video]:

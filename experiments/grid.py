@@ -19,6 +19,7 @@ from typing import NamedTuple, TextIO
 from tqdm import tqdm
 
 import option
+import own_option
 import ucf_option
 import xd_option
 from experiments.rows import ROWS
@@ -28,6 +29,7 @@ from files.folder import read_json
 PARSERS = {
     **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
     **dict.fromkeys(("xd_train", "xd_test"), xd_option.parser),
+    **dict.fromkeys(("own_train", "own_test"), own_option.parser),
 }
 OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path")  # what a grid gives each run itself
 HERE = Path(__file__).resolve().parents[1]

@@ -23,24 +23,33 @@ def read_text(path: Path, flag: str) -> str:
         raise ValueError(f"{flag} {path}: expected text in UTF-8 ({error})") from error
 
 
-def read_annotations(path: Path, data_set: str) -> pd.DataFrame:
+NUMBER = re.compile(r"-?[0-9]{1,9}")
+LINES = {
+    "ucf": "name class start1 end1 start2 end2",
+    "own": "name [class] [start end ...]",
+    **dict.fromkeys(("xd", "longterm"), "name start end [start end ...]"),
+}
+
+
+def read_annotations(path: Path, data_set: str, normal: str) -> pd.DataFrame:
     """The columns name, class (None = not said), intervals ([start, end) in frames) and where, in the file's order.
 
-    UCF-Crime: `name class start1 end1 start2 end2` with -1 for none; else `name start end [start end ...]`. Where every line of
-    UCF-Crime's has one number more, the number of frames, as some projects write it, that number is left out, and this is said;
-    the class may then stand in the name's folder. Raises FileNotFoundError or ValueError.
+    A line is as `LINES` has it, with -1 -1 for no interval; a name with spaces stands in quotes; the bare name of an own set's
+    video says the class `normal`. Where every line of UCF-Crime's has one number more, the number of frames, as some projects
+    write it, that number is left out, and this is said; the class may then stand in the name's folder. Raises FileNotFoundError
+    or ValueError.
     """
     lines = [(f"{path}, line {n}", line) for n, line in enumerate(read_text(path, "--annotations").splitlines(), 1)]
-    lines = [(where, line.split()) for where, line in lines if line.split()]
+    lines = [(where, words) for where, line in lines if (words := words_of(line))]
     ucf = data_set == "ucf"
-    numbers = [[int(word) for word in words[1:] if re.fullmatch(r"-?[0-9]{1,9}", word)] for _, words in lines]
+    numbers = [[int(word) for word in words[1:] if NUMBER.fullmatch(word)] for _, words in lines]
     intervals = slice(None)
     if ucf and all(len(values) % 2 and len(values) > 2 for values in numbers):
         ends = slice(1, None), slice(None, -1)  # the count stands before the intervals, or behind them
         intervals = next((end for end in ends if all(map(are_intervals, (v[end] for v in numbers)))), intervals)
     rows, empty = [], []
     for (where, words), values in zip(lines, numbers, strict=True):
-        row = read_line(where, words, values[intervals], n_numbers=len(values), ucf=ucf)
+        row = read_line(where, words, values[intervals], n_numbers=len(values), data_set=data_set, normal=normal)
         empty += [f"{where}: {row['name']}, {start} to {end}" for start, end in row["intervals"] if start == end]
         rows.append(row | {"intervals": [pair for pair in row["intervals"] if pair[0] < pair[1]]})
     if not rows:
@@ -63,20 +72,31 @@ def are_intervals(values: list[int]) -> bool:
     )
 
 
-def read_line(where: str, words: list[str], values: list[int], *, n_numbers: int, ucf: bool) -> dict:
+def words_of(line: str) -> list[str]:
+    """The words of a line; a first one in quotes may hold spaces."""
+    quoted, rest = re.fullmatch(r'\s*(?:"([^"]+)"(?=\s|$))?(.*)', line).groups()
+    return [*([quoted] if quoted else []), *rest.split()]
+
+
+def read_line(where: str, words: list[str], values: list[int], *, n_numbers: int, data_set: str, normal: str) -> dict:
     """The row of a line with these values, of so many numbers in all. Raises ValueError that begins with `where`."""
+    ucf, own = data_set == "ucf", data_set == "own"
     folder = Path(words[0]).parent.name
     n_classes = len(words) - 1 - n_numbers
-    label = words[1] if n_classes == 1 else folder if folder in UCF_ANOMALIES else "Normal" if folder else None
-    expected = "name class start1 end1 start2 end2" if ucf else "name start end [start end ...]"
-    if len(values) % 2 or (ucf and (not values or label is None)) or n_classes > ucf:
-        raise ValueError(f"{where}: expected {expected!r}, found {' '.join(words)[:80]!r}")
+    unsaid = normal if own and not values else None
+    if ucf and folder:
+        unsaid = folder if folder in UCF_ANOMALIES else "Normal"
+    label = words[1] if n_classes == 1 else unsaid
+    misplaced = n_classes > (ucf or own) or (n_classes == 1 and NUMBER.fullmatch(label))
+    if len(values) % 2 or misplaced or (ucf and (not values or label is None)):
+        found = f"{' '.join(words)[:80]!r}; a name with spaces stands in quotes"
+        raise ValueError(f"{where}: expected {LINES[data_set]!r}, found {found}")
     pairs = list(zip(values[::2], values[1::2], strict=True))
     for pair in pairs:
         if not are_intervals(list(pair)):
             raise ValueError(f"{where}: expected an interval from start to end, found {pair}")
     intervals = [pair for pair in pairs if pair != (-1, -1)]
-    return {"name": video_name(words[0]), "class": label if ucf else None, "intervals": intervals, "where": where}
+    return {"name": video_name(words[0]), "class": label if ucf or own else None, "intervals": intervals, "where": where}
 
 
 def read_frames(path: Path) -> pd.DataFrame:

@@ -20,11 +20,12 @@ UCF_FOLDERS = {
 XD_TRAIN, XD_TEST = "XDTrainClipFeatures", "XDTestClipFeatures"
 
 
-def read_files(root: Path, data_set: str) -> pd.DataFrame:
+def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_folder: str | None = None) -> pd.DataFrame:
     """The columns path (below root), name, crop (NO_CROP = none), label, test, and reason: why a file is left out, or "".
 
-    In the order of the paths; folders that are links are followed. Raises FileNotFoundError, or ValueError where a file's place
-    or name says nothing.
+    In the order of the paths; folders that are links are followed. Of an own set's folders `test_folder` says that all below
+    it is for testing, and with `class_folders` the one that a file lies in, `test_folder` aside, is its label. Raises
+    FileNotFoundError, or ValueError where a file's place or name says nothing.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--feature-root {root}: no such folder")
@@ -38,6 +39,10 @@ def read_files(root: Path, data_set: str) -> pd.DataFrame:
             reason = "links to nothing"
         elif path.suffix.lower() != ".npy":
             reason = "not .npy files: list/split_crops.py turns them into ours"
+        elif data_set == "own":
+            folders = path.relative_to(root).parts[:-1]
+            test, classes = test_folder in folders, [folder for folder in folders if folder != test_folder]
+            label = classes[-1] if class_folders and classes else ""
         else:
             label, test = LAYOUTS[data_set](path, name)
         rows.append((path.relative_to(root).as_posix(), name, NO_CROP if crop is None else crop, label, test, reason))

@@ -73,6 +73,12 @@ def refuse(bad: Sequence[str], summary: str) -> None:
         raise ValueError(bad[0] if len(bad) == 1 else several(summary, bad))
 
 
+def few(words: Iterable[str]) -> str:
+    """The words in a line, or the first twenty: of what may be many by mistake."""
+    words = list(words)
+    return ", ".join([*words[:20], *(["..."] if len(words) > 20 else [])])
+
+
 def several(summary: str, lines: Iterable[str]) -> str:
     """A summary and the first few of its lines."""
     lines = list(lines)

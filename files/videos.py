@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from files.crops import copies_of
 from files.features import FRAMES_PER_SNIPPET, Place, checksum, find_file, load_features, misfit
-from files.lists import Row, read_list, refuse, several
+from files.lists import Row, few, read_list, refuse, several
 from files.names import video_name
 from files.progress import bar
 
@@ -116,8 +116,11 @@ def require_both_classes(path: str | Path, videos: Sequence[Video]) -> None:
     """Raise ValueError where a training list has normal or anomalous videos only."""
     n_anomalous = sum(video.anomalous for video in videos)
     if n_anomalous in (0, len(videos)):
-        kind = "anomalous" if n_anomalous else "normal"
-        raise ValueError(f"{path}: all {len(videos)} videos are {kind}; training needs both normal and anomalous ones")
+        kind, labels = "anomalous" if n_anomalous else "normal", few(sorted({video.label for video in videos}))
+        raise ValueError(
+            f"{path}: all {len(videos)} videos are {kind} (labels: {labels}); training needs both normal and anomalous ones; "
+            "--normal-label says which label is the normal one"
+        )
 
 
 def require_unseen(train_path: str, train: Sequence[Video], test: Sequence[Video], allowed: bool) -> None:

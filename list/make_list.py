@@ -3,15 +3,14 @@
     python list/make_list.py ucf --feature-root UCFClipFeatures --annotations Temporal_Anomaly_Annotation.txt
     python list/make_list.py xd --feature-root XDFeatures --annotations annotations.txt
     python list/make_list.py longterm --feature-root MyFeatures --annotations my_annotations.txt --frames my_frames.csv
+    python list/make_list.py own --feature-root MyFeatures --annotations my_annotations.txt --test-share 0.2
 
 Three tables, of files, annotations and frame counts, are joined by the videos' names. Every feature file ends in the training
 list, in the test list, or, with the reason, in the list of what is left out. What does not match is named, and is an error
 unless --allow-missing is given. Nothing is written before everything has been checked.
 """
 
-import argparse
 import contextlib
-import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -21,105 +20,25 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from files import atomic, folder
-from files.annotations import read_annotations, read_frames
+from files.annotations import LINES, read_annotations, read_frames, read_text
+from files.fates import TEST, TRAINING, UNTOLD, draw, fates, join, require_labels, require_same_class, with_crops
 from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
-from files.labels import classes_of
-from files.layouts import HIDDEN, NO_CROP, read_files
-from files.lists import refuse, several
-from files.names import N_CROPS
+from files.labels import LABELS
+from files.layouts import HIDDEN, read_files
+from files.lists import few, refuse, several
+from files.names import N_CROPS, video_name
 from files.progress import bar
-from option import HOLD_LAST, Parser, add_flags, exit_codes
+from option import HOLD_LAST, NORMAL_LABEL, SWITCH, Parser, Range, add_flags, exit_codes, flag_of
 
 OUTPUTS = {  # training list, test list, ground truth, what is left out
     "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy", "ucf_left_out.csv"),
     "xd": ("xd_CLIP_rgb.csv", "xd_CLIP_rgbtest.csv", "gt.npy", "xd_left_out.csv"),
     "longterm": (None, "lt_CLIP_test.csv", "gt_lt.npy", "lt_left_out.csv"),
+    "own": ("own_train.csv", "own_test.csv", "own_gt.npy", "own_left_out.csv"),
 }
-TEST_CROP = {"ucf": 5, "xd": 0, "longterm": 0}
-TRAINING, TEST, OTHER_CROP = "training", "test", "other crops of test videos"
-
-
-def with_crops(files: pd.DataFrame, test_crop: int | None, data_set: str) -> tuple[pd.DataFrame, int | None]:
-    """The files with a crop for those whose name says none, and the crop to test; None = the one that each video has.
-
-    Raises ValueError where a video has a crop twice, or files in two folders.
-    """
-    if test_crop is None and not files["name"].duplicated().any():
-        print(f"each video has one crop, which is tested; crops by number: {counts_of(files['crop'])}")
-        return files, None
-    chosen = TEST_CROP[data_set] if test_crop is None else test_crop
-    files = files.assign(crop=files["crop"].replace(NO_CROP, chosen))
-    folder = files["path"].str.rpartition("/")[0]
-    clash = files.duplicated(["name", "crop"]) | (folder != folder.groupby(files["name"]).transform("first"))
-    if clash.any():
-        path, name = files.loc[clash, ["path", "name"]].iloc[0]
-        other = files.loc[files["name"] == name, "path"].iloc[0]
-        raise ValueError(f"{path}: another file of {name} is {other}; each video has one folder, each crop one file")
-    return files, chosen
-
-
-def counts_of(crops: pd.Series) -> str:
-    """`5 in 290 videos`"""
-    names = crops.map(lambda crop: "none" if crop == NO_CROP else str(crop))
-    return ", ".join(f"{name} in {n} videos" for name, n in names.value_counts().items())
-
-
-def fates(
-    files: pd.DataFrame, annotations: pd.DataFrame, frames: pd.DataFrame | None, test_crop: int | None, data_set: str
-) -> pd.DataFrame:
-    """What becomes of each video on any side: an outer join of the three tables by name, and the column fate.
-
-    A fate is TRAINING, TEST, or the reason why the video is left out.
-    """
-    videos = files.groupby("name", sort=False).agg(label=("label", "first"), test=("test", "any"), crops=("crop", set))
-    counts = pd.DataFrame(columns=["n_frames"]) if frames is None else frames.set_index("name")
-    joined = pd.concat([annotations.set_index("name"), videos, counts], axis=1)  # an outer join, in the order of the tables
-    annotated, has_files = joined["where"].notna(), joined["label"].notna()
-    normal = joined["label"].map(lambda label: data_set == "xd" and label == "A")  # XD's annotations leave them out
-    testing = annotated | joined["test"].eq(True)
-    has_crop = joined["crops"].map(lambda crops: isinstance(crops, set) and (test_crop is None or test_crop in crops))
-    lost = {loose(name) for name in joined.index[annotated & ~has_files]}  # annotated, and nowhere under that name
-    stems = {stem(name) for name in joined.index[testing]}
-    like = pd.Series([loose(name) in lost or bool(beginnings(name) & stems) for name in joined.index], joined.index)
-    fate = pd.Series(TRAINING, joined.index)
-    for reason, where in (  # the last that holds is the fate
-        (TEST, testing),
-        ("training videos that may be test videos, written another way", has_files & ~testing & like),
-        (f"test videos without crop {test_crop}", testing & has_files & ~has_crop),
-        ("test videos without annotation", testing & has_files & ~annotated & ~normal),
-        ("annotated videos without features", annotated & ~has_files),
-        ("frame counts without a video", ~annotated & ~has_files),
-    ):
-        fate[where] = reason
-    if frames is not None:
-        fate[(fate == TEST) & joined["n_frames"].isna()] = "test videos without a frame count"
-    return joined.assign(fate=fate)
-
-
-def stem(name: str) -> str:
-    """A name whatever its case, and without `_x264`."""
-    return name.casefold().replace("_x264", "")
-
-
-def loose(name: str) -> str:
-    """A name as a person might remember it: case, signs and `_x264` aside."""
-    return re.sub(r"[\W_]+", "", stem(name))
-
-
-def beginnings(name: str) -> set[str]:
-    """The whole of a name and what stands before each sign in it: `abuse001 (1)` -> `abuse001 (1)`, `abuse001`, ..."""
-    name = stem(name)
-    return {name, *(name[: sign.start()] for sign in re.finditer(r"[\W_]", name))}
-
-
-def require_same_class(videos: pd.DataFrame) -> None:
-    """Raise ValueError where an annotation contradicts itself or the folder of its video."""
-    for name, video in videos[videos["class"].notna()].iterrows():
-        label, n, where = video["class"], len(video["intervals"]), video["where"]
-        if isinstance(video["label"], str) and video["label"] != label:
-            raise ValueError(f"{where}: {name} is {label} here, but its features are in the folder of {video['label']}")
-        if (label == "Normal") == bool(n):
-            raise ValueError(f"{where}: {name} is {label}, with {n} intervals; normal videos have none, others some")
+OWN_FLAGS = ("class_folders", "test_folder", "test_names", "test_share", "seed", "normal_label")
+POSSIBLE = Range(0, 1, open="()")  # of --test-share
+OTHER_CROP = "other crops of test videos"
 
 
 def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
@@ -143,37 +62,36 @@ def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
     return lengths
 
 
-def with_truth(tests: pd.DataFrame, n_snippets: pd.Series, root: Path, hold_last: bool) -> pd.DataFrame:
-    """The test videos with their true frames, label and ground truth, 1 in each interval [start, end), in columns of these
-    names. Raises ValueError where frames and snippets do not fit; says which intervals are cut at the video's end.
+def with_truth(tests: pd.DataFrame, n_snippets: pd.Series, args: Namespace) -> pd.DataFrame:
+    """The test videos with their true frames and ground truth, 1 in each interval [start, end), in columns n_frames and truth.
+
+    Raises ValueError where frames and snippets do not fit; says which intervals are cut at the video's end.
     """
     n_frames = tests["n_frames"].fillna(FRAMES_PER_SNIPPET * n_snippets).astype(int)
     wrong = [
-        f"{root / path}: {problem}"
+        f"{args.feature_root / path}: {problem}"
         for path, n, length in zip(tests["path"], n_frames, n_snippets, strict=True)
-        if (problem := misfit(n, length, hold_last))
+        if (problem := misfit(n, length, args.hold_last))
     ]
     refuse(wrong, f"{len(wrong)} videos do not fit their frames")
-    truths, labels, cut, wrong = [], [], [], []
+    truths, cut, wrong = [], [], []
     for (_, video), n in zip(tests.iterrows(), n_frames, strict=True):
         truth = np.zeros(n, np.float32)  # a damaged byte of such a file is no longer 0 or 1; of single bytes it could be
-        intervals = video["intervals"] if isinstance(video["intervals"], list) else []
+        intervals, label = video["intervals"], video["label"]
         for start, end in intervals:
             truth[start:end] = 1
-        label = video["label"] or ("Anomaly" if intervals else "Normal")
-        if bool(classes_of(label, None)) != truth.any():
+        if (label != args.normal_label) != truth.any():
             what = "some are" if truth.any() else "none is"
             wrong.append(
                 f"{video['where']}: {video['name']} is {label}, but {what} anomalous of its {n} frames, by {intervals}"
             )
         cut += [f"{video['where']}: {pair} is cut to the {n} frames of {video['name']}" for pair in intervals if pair[1] > n]
         truths.append(truth)
-        labels.append(label)
     refuse(wrong, f"{len(wrong)} videos contradict their annotations")
     if cut:
         what = f"warning: {len(cut)} intervals end after their video (another frame rate?)"
         print("\n  ".join([f"{what}:", *cut]), file=sys.stderr)
-    return tests.assign(n_frames=n_frames, label=labels, truth=truths)
+    return tests.assign(n_frames=n_frames, truth=truths)
 
 
 def complain(fate: pd.Series, files: pd.DataFrame, every: pd.DataFrame, allowed: bool) -> None:
@@ -195,27 +113,68 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
+def check(args: Namespace) -> None:
+    """Fill in the label of normal videos. Raises ValueError where the flags do not go together."""
+    own = args.data_set == "own"
+    given = [flag_of(name) for name in OWN_FLAGS if getattr(args, name) != parser.get_default(name)]
+    if given and not own:
+        raise ValueError(f"{given[0]} is for own sets alone; leave it out")
+    if own and args.test_folder is args.test_names is args.test_share is None:
+        raise ValueError("which videos are for testing? give one of --test-folder, --test-names and --test-share")
+    if args.annotations is None and not args.class_folders:
+        raise ValueError("--annotations is missing" + ": without --class-folders nothing else says the labels" * own)
+    if args.test_share is None and args.seed:
+        raise ValueError("--seed is of --test-share; leave it out")
+    if args.test_share is not None and args.test_share not in POSSIBLE:
+        raise ValueError(f"--test-share must be {POSSIBLE}, not {args.test_share}")
+    args.normal_label = args.normal_label or LABELS[args.data_set].normal
+
+
+def decide(args: Namespace, files: pd.DataFrame, test_crop: int | None) -> pd.DataFrame:
+    """The videos of `join`, with their fate. Raises FileNotFoundError or ValueError where that cannot be."""
+    data_set, normal = args.data_set, args.normal_label
+    annotations = pd.DataFrame(columns=["name", "class", "intervals", "where"])
+    if args.annotations:
+        annotations = read_annotations(args.annotations, data_set, normal)
+    frames = read_frames(args.frames) if args.frames else None
+    names = read_text(args.test_names, "--test-names").splitlines() if args.test_names else []
+    videos = join(files, annotations, frames, [video_name(name.strip()) for name in names if name.strip()], normal)
+    if data_set == "own":
+        require_labels(videos, normal)
+    if args.test_share:
+        videos["test"] = draw(videos, args.test_share, args.seed, normal)
+    videos["fate"] = fates(videos, test_crop, data_set, normal)
+    weak = videos.index[(videos["fate"] == TRAINING) & (videos["label"] != normal) & ~videos["intervals"].map(bool)]
+    if args.test_share and len(weak):
+        print(several(f"{len(weak)} anomalous videos without intervals cannot be tested, and train", weak))
+    untold = videos.index[videos["fate"] == UNTOLD]
+    if args.annotations is None and len(untold):
+        raise ValueError(several(f"--annotations is missing: {len(untold)} anomalous test videos need intervals", untold))
+    return videos
+
+
 def make(args: Namespace) -> None:
     """Write the lists and the ground truth of a data set. Raises ValueError or OSError before anything is written."""
+    check(args)
     root, data_set = args.feature_root, args.data_set
     train_name, test_name, truth_name, left_name = (args.out / name if name else None for name in OUTPUTS[data_set])
     folder.require_writable([path for path in (train_name, test_name, truth_name, left_name) if path], "--out")
-    every = read_files(root, data_set)
+    every = read_files(root, data_set, class_folders=args.class_folders, test_folder=args.test_folder)
+    if args.test_folder and not every["test"].any():
+        raise ValueError(f"--test-folder {args.test_folder}: no features below a folder of that name in {root}")
     files, test_crop = with_crops(every[every["reason"] == ""], args.test_crop, data_set)
-    annotations = read_annotations(args.annotations, data_set)
-    frames = read_frames(args.frames) if args.frames else None
-    videos = fates(files, annotations, frames, test_crop, data_set)
+    videos = decide(args, files, test_crop)
     complain(videos["fate"], files, every, args.allow_missing)
-    require_same_class(videos)
+    require_same_class(videos, data_set, args.normal_label)
 
-    fate = files["name"].map(videos["fate"])
+    files, fate = files.assign(label=files["name"].map(videos["label"])), files["name"].map(videos["fate"])
     training, other = files[fate == TRAINING], (files["crop"] != test_crop) & (test_crop is not None)
     tests = files[(fate == TEST) & ~other].set_index("name")
     if tests.empty:
-        raise ValueError(f"no test video of the annotations has features in {root}")
+        raise ValueError(f"no test video has features in {root}")
     tests = tests.join(videos[["intervals", "where", "n_frames"]]).loc[videos.index[videos["fate"] == TEST]]
     lengths = lengths_of(pd.concat([training, tests]), root)
-    tests = with_truth(tests.reset_index(), tests["path"].map(lengths).reset_index(drop=True), root, args.hold_last)
+    tests = with_truth(tests.reset_index(), tests["path"].map(lengths).reset_index(drop=True), args)
     left_out = fate.mask((fate == TEST) & other, OTHER_CROP)
     left_out = pd.concat([every["reason"][every["reason"] != ""], left_out[~left_out.isin([TRAINING, TEST])]]).rename("reason")
     left_out = every[["path"]].join(left_out, how="inner")
@@ -232,12 +191,23 @@ def make(args: Namespace) -> None:
         np.save(written.enter_context(atomic.replacing(truth_name)), truth)
 
     if train_name:
-        print(f"{train_name}: {len(training):,} rows")
-        if training.empty:
-            print(f"warning: {root} has no training videos; the training list is empty", file=sys.stderr)
-    print(f"{test_name}: {len(tests):,} rows")
+        say_rows(train_name, training, args)
+    say_rows(test_name, tests, args)
     print(f"{truth_name}: {len(truth):,} frames, {truth.sum(dtype=int):,} of them anomalous")
     say_left_out(left_out, left_name)
+
+
+def say_rows(path: Path, table: pd.DataFrame, args: Namespace) -> None:
+    """How many rows a list has, an own set's of each label; warn where it lacks the kind of videos that its work needs."""
+    counts = table["label"].value_counts().sort_index()
+    labels = [f"{label} {n:,}" for label, n in counts.items() if args.data_set == "own"]
+    print(f"{path}: {few([f'{len(table):,} rows', *labels])}")
+    normal, training = counts.index == args.normal_label, path.name == OUTPUTS[args.data_set][0]
+    if table.empty:
+        print(f"warning: {args.feature_root} has no training videos; the training list is empty", file=sys.stderr)
+    elif normal.all() or (training and not normal.any()):
+        kind, needs = "normal" if normal.all() else "anomalous", "training needs" if training else "AUC and AP need"
+        print(f"warning: the videos of {path} are all {kind}; {needs} both kinds", file=sys.stderr)
 
 
 def say_left_out(left_out: pd.DataFrame, path: Path) -> None:
@@ -249,17 +219,25 @@ def say_left_out(left_out: pd.DataFrame, path: Path) -> None:
 
 
 parser = Parser("Make a data set's lists and ground truth.")
-parser.add_argument("data_set", choices=tuple(OUTPUTS), help="whose layout and annotations these are; longterm = any own set")
+parser.add_argument("data_set", choices=tuple(OUTPUTS), help="whose layout and annotations these are; longterm = "
+                    "any folders, all for testing; own = any folders, trained and tested")  # fmt: skip
 parser.add_argument("--feature-root", type=Path, required=True, help="folder of the .npy files")
-parser.add_argument("--annotations", type=Path, required=True, help="the public annotation file, or one like XD-Violence's")
+parser.add_argument("--annotations", type=Path, help="the public annotation file; else a line a video: "
+                    f"{LINES['longterm']} (longterm), {LINES['own']} (own)")  # fmt: skip
 parser.add_argument("--frames", type=Path, help="CSV with the columns video,frames: the videos' true frame counts")
 parser.add_argument("--test-crop", type=int, choices=range(N_CROPS), metavar="N", help="the crop that is tested (None = where "
                     "each video has one crop, that one; else 5 of UCF-Crime, 0 of others)")  # fmt: skip
-add_flags(parser.add_argument, [HOLD_LAST])
+add_flags(parser.add_argument, [HOLD_LAST, NORMAL_LABEL])
+own = parser.add_argument_group("own sets")
+own.add_argument("--class-folders", action=SWITCH, default=False, help="a video that is not annotated has its folder's name as "
+                 "its label")  # fmt: skip
+split = own.add_mutually_exclusive_group()
+split.add_argument("--test-folder", metavar="NAME", help="files below a folder of this name are for testing")
+split.add_argument("--test-names", type=Path, metavar="FILE", help="the test videos, a name a line")
+split.add_argument("--test-share", type=float, help="share of each class that is drawn for testing")
+own.add_argument("--seed", type=int, default=0, help="of --test-share")
 parser.add_argument("--out", type=Path, default=Path("list"), help="folder to write to")
-parser.add_argument(
-    "--allow-missing", action=argparse.BooleanOptionalAction, default=False, help="leave out what does not match"
-)
+parser.add_argument("--allow-missing", action=SWITCH, default=False, help="leave out what does not match")
 
 if __name__ == "__main__":
     args = parser.parse_args()

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 import torch
 
 import model
+import own_option
 import ucf_option
 import xd_option
 from files import checkpoint
 from files.checkpoint import Checkpoint
 from option import MODEL, adopt, parse, resolve_variant
 
-PARSERS = (ucf_option.parser, xd_option.parser)
+PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 
 
 def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA, Namespace, Checkpoint]:

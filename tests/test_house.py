@@ -11,6 +11,7 @@ from conftest import ROOT
 
 import hma
 import option
+import own_option
 import ucf_option
 import xd_option
 from experiments.rows import ROWS
@@ -19,17 +20,18 @@ from option import VARIANTS
 # from the ground up: a module may import what stands below it, and its own folder
 RANKS = (
     "option kcg hma smoothing",
-    "files ucf_option xd_option",
+    "files ucf_option xd_option own_option",
     "evaluation model dataset",
     "running",
     "testing",
     "training experiments",
-    "lshma predict xd_train ucf_train xd_test ucf_test longterm_test metrics report compare ablate benchmark demo list img",
+    "lshma predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate benchmark "
+    "demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
-SCRIPTS = ("xd_train", "ucf_train", "xd_test", "ucf_test", "longterm_test")
+SCRIPTS = ("xd_train", "ucf_train", "own_train", "xd_test", "ucf_test", "own_test", "longterm_test")
 
 
 def imports_of(path):
@@ -82,7 +84,7 @@ def test_importing_parses_prints_and_writes_nothing(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("data_set", [ucf_option, xd_option])
+@pytest.mark.parametrize("data_set", [ucf_option, xd_option, own_option])
 def test_every_flag_is_read_has_a_help_and_a_type(data_set):
     sources = "\n".join(path.read_text() for path in MODULES if path.name != "option.py")
     for action in data_set.parser._actions:
@@ -106,9 +108,9 @@ def test_a_forgetting_rule_is_everywhere(rule):
         assert re.search(rf"[`{{,]{rule}[`}},]", (ROOT / name).read_text()), f"{name} does not say what {rule} is"
 
 
-def test_both_data_sets_set_the_same_hyper_parameters():
-    names = [re.findall(r"^    (\w+)=", (ROOT / f"{name}.py").read_text(), re.M) for name in ("ucf_option", "xd_option")]
-    assert names[0] == names[1]
+def test_all_data_sets_set_the_same_hyper_parameters():
+    ucf, xd, own = (re.findall(r"^    (\w+)=", (ROOT / f"{name}_option.py").read_text(), re.M) for name in ("ucf", "xd", "own"))
+    assert ucf == xd and own == [*ucf, "normal_label"]
 
 
 def test_scripts_are_wiring():

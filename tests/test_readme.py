@@ -33,7 +33,7 @@ def project(tmp_path_factory):
         for file in (file for file in ROOT.glob(pattern) if file.is_file()):
             (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
             shutil.copy(file, path / file.relative_to(ROOT))
-    for name in ("ucf_option.py", "xd_option.py"):
+    for name in ("ucf_option.py", "xd_option.py", "own_option.py"):
         text = (path / name).read_text()
         text = text.replace("visual_width=512", f"visual_width={WIDTH}").replace("max_epoch=15", "max_epoch=1")
         (path / name).write_text(text)

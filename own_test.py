@@ -1,0 +1,11 @@
+"""Test a checkpoint, ours or the authors', on a set of your own.
+
+python own_test.py --feature-root FEATURES --normal-label LABEL --model-path CHECKPOINT
+"""
+
+import testing
+from option import run
+from own_option import parser
+
+if __name__ == "__main__":
+    run(testing.test, parser)

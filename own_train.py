@@ -1,0 +1,11 @@
+"""Train on a set of your own, with lists of `list/make_list.py own`.
+
+python own_train.py --feature-root FEATURES --normal-label LABEL
+"""
+
+import training
+from option import run
+from own_option import parser
+
+if __name__ == "__main__":
+    run(training.train, parser)
