@@ -129,6 +129,8 @@ FLAGS = {
         Flag("device", str, None, "auto, cpu, cuda or cuda:N", "auto"),
         Flag("workers", int, COUNT, "processes that load features; 0 = none", 2),
         Flag("report", SWITCH, None, "test: also write the report, as report.py does", False),
+        Flag("overwrite", SWITCH, None, "replace the earlier run in --out-dir, once all input is checked (a training) or at "
+             "the end (a test; never a training); checkpoints elsewhere, as of --model-path, are not replaced", False),
     ),
 }  # fmt: skip
 MODEL = tuple(flag.name for flag in FLAGS["model"])

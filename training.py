@@ -208,12 +208,13 @@ def describe(run: Run) -> str:
     )
 
 
-def train(options: Namespace) -> None:
-    """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
+def begin(options: Namespace, stack: ExitStack) -> Run:
+    """The run that the options describe, new or gone on with; its folder is its own until the stack ends."""
     device = choose_device(options.device)
     loaded = resume.begin(options)
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
-    resume.check_paths(options, content)
+    replaced = stack.enter_context(folder.reserved(options))
+    resume.check_paths(options, content, replaced)
     resolve_variant(options)
     torch.manual_seed(options.seed)
     lshma = model.build(options)
@@ -222,23 +223,31 @@ def train(options: Namespace) -> None:
     data = read_data(options)
     if content:
         resume.require_same(options, data.digests, content)
-    with SIGNALS, ExitStack() as stack:
-        with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
-            paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options)
+    stack.enter_context(SIGNALS)
+    with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
+        paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options, replaced)
+        if not replaced:
             stack.enter_context(folder.held(paths.out_dir))
-            if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
-                raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
-            folder.write_options(paths.out_dir, options)
-            optimizer = make_optimizer(lshma.to(device), options)
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-            run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-            if content:
-                record.restore(run, content, loaded.path)
-            else:
-                record.save(run)
-        print(f"{describe(run)}; writing to {paths.out_dir}")
+        if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
+            raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
+        folder.write_options(paths.out_dir, options)
+        optimizer = make_optimizer(lshma.to(device), options)
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
+        if content:
+            record.restore(run, content, loaded.path)
+        else:
+            record.save(run)
+    return run
+
+
+def train(options: Namespace) -> None:
+    """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
+    with ExitStack() as stack:
+        run = begin(options, stack)
+        print(f"{describe(run)}; writing to {run.paths.out_dir}")
         go_on(run)
         for name, evaluation in record.choices(run, run.progress).items():
             print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
         testing.warn_of_smoothing(run.progress.last)
-        print(f"checkpoints, log, results and figures in {paths.out_dir}")
+        print(f"checkpoints, log, results and figures in {run.paths.out_dir}")

@@ -40,7 +40,7 @@ PARSERS = {
     **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
     **dict.fromkeys(("xd_train", "xd_test"), xd_option.parser),
 }
-OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path")  # what a grid gives each run itself
+OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path", "overwrite")  # what a grid gives each run itself
 HERE = Path(__file__).resolve().parents[1]
 
 

@@ -1,0 +1,107 @@
+"""What people expect of a training: that it says what it is about to do, stops when no more is gained, and replaces what it is
+told to replace and nothing else."""
+
+import json
+import subprocess
+import sys
+
+import torch
+from conftest import ROOT, refused
+
+import testing
+from files import folder
+
+TRAIN, TEST = "ucf_train.py", "ucf_test.py"
+
+
+def log_of(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def results_of(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def weights(out):
+    return torch.load(out / "last.pt", weights_only=True)["model"]
+
+
+def same_weights(a, b):
+    a, b = weights(a), weights(b)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def contents(out):
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_a_training_replaces_an_earlier_one_and_leaves_what_no_run_wrote(trained, run):
+    out, flags = trained.path / "run", [*trained.flags, "--batch-size", 8, "--max-epoch", 1, "--out-dir", trained.path / "run"]
+    assert run("report.py", out).code == 0
+    for name in ("notes.txt", "figures/mine.txt"):
+        (out / name).write_text("mine")
+    before = contents(out)
+    refused(run(TRAIN, *flags), "--overwrite")
+    refused(run(TRAIN, *flags, "--overwrite", "--test-list", trained.path / "none.csv"), "none.csv")
+    refused(
+        run(TRAIN, *flags, "--overwrite", "--use-checkpoint", "--checkpoint-path", out / "last.pt"), "leave one of them out"
+    )
+    elsewhere = trained.path / "x.pt"
+    elsewhere.write_text("another's")
+    refused(run(TRAIN, *flags, "--overwrite", "--model-path", elsewhere), "is there already")
+    assert contents(out) == before
+    done = run(TRAIN, *flags, "--overwrite")
+    assert done.code == 0, done.err
+    assert "replaced in" in done.out and "left as it was: figures, notes.txt" in done.out and "report.html" in done.out
+    left = {str(path.relative_to(out)) for path in contents(out)}
+    expected = {"options.json", "results.json", "log.jsonl", "scores.npz", "training.png", "last.pt", "best.pt"}
+    assert left == expected | {"notes.txt", "figures/mine.txt"}
+    assert [entry["step"] for entry in log_of(out)] == [2] and results_of(out)["last"]["step"] == 2
+
+
+def test_a_folder_that_is_no_runs_or_in_use_is_not_replaced(trained, run):
+    out = trained.path / "run"
+    flags = [*trained.flags, "--overwrite", "--batch-size", 8, "--max-epoch", 1, "--out-dir", out]
+    hold = "import sys; from argparse import Namespace; from files import folder\n"
+    hold += (
+        "with folder.reserved(Namespace(out_dir=sys.argv[1], overwrite=True)) as replaced: print(replaced, flush=True); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    other = subprocess.Popen([sys.executable, "-c", hold, out], cwd=ROOT, **pipes)
+    assert other.stdout.readline() == b"True\n"
+    before = contents(out)
+    refused(run(TRAIN, *flags), "another process is going on with this run")
+    other.kill()
+    other.wait()
+    options = (out / "options.json").read_text()
+    for text in ("", "{}", '{"compilerOptions": 1}'):
+        (out / "options.json").write_text(text)
+        refused(run(TRAIN, *flags), "options.json is none's", "choose another")
+    (out / "options.json").write_text(options)
+    assert contents(out) == before
+    (out / "options.json").unlink()  # then it is nobody's, and the weights in it are not ours to remove
+    refused(run(TRAIN, *flags), "is there already")
+
+
+def test_a_test_replaces_a_test_at_its_end_and_never_a_training(trained, run, monkeypatch):
+    flags = [*trained.test_flags, "--overwrite"]
+    refused(run(TEST, *flags[:-2], trained.path / "run", "--overwrite"), "is a training's")
+    done = run(TEST, *flags, "--report")  # nothing to replace yet
+    assert done.code == 0 and "replaced" not in done.out, done.err
+    (trained.out / "notes.txt").write_text("mine")
+    before = contents(trained.out)
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(testing.figures, "timelines", full)
+    refused(run(TEST, *flags), "disk full")
+    assert contents(trained.out) == before
+    monkeypatch.undo()
+    done = run(TEST, *flags, "--exit-threshold", 1)
+    assert done.code == 0 and "left as it was: notes.txt\n" in done.out and str(trained.out) in done.out, done.err
+    names = {"options.json", "results.json", "scores.npz", "timelines.png"}
+    assert {path.name for path in contents(trained.out)} == names | {"notes.txt"}
+    assert json.loads((trained.out / "options.json").read_text())["exit_threshold"] == 1
+    assert contents(trained.out)[trained.out / "scores.npz"] != before[trained.out / "scores.npz"]
+    assert folder.read_options(trained.out)["out_dir"] == str(trained.out)
