@@ -3,7 +3,6 @@
 import json
 from argparse import Namespace
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +66,25 @@ class Run:
         return ("val_" if self.data.validation else "") + self.options.select_by
 
 
+def entry_of(progress: Progress, losses: list[float]) -> dict:
+    """An entry of the log: where the run is, and the mean of these losses."""
+    return {
+        "epoch": progress.epoch + (progress.batch > 0),
+        "step": progress.step,
+        "loss": float(np.mean(losses)),
+        "lr": progress.lr,
+        "videos_per_second": len(progress.losses) / progress.seconds,
+    }
+
+
+def note_loss(run: Run) -> None:
+    """Write down the loss since the last entry of the log."""
+    progress = run.progress
+    progress.log.append(entry_of(progress, progress.losses[progress.noted :]))
+    progress.noted = len(progress.losses)
+    write_log(run, progress)
+
+
 def weights_of(run: Run, evaluation: dict) -> dict:
     """What `best.pt` holds: all that a test needs."""
     options = vars(run.options) | {"given": sorted(run.options.given)}
@@ -112,9 +130,15 @@ def choices(run: Run, progress: Progress) -> dict[str, dict]:
     return validated | {f"best on test by {metric}": best_on_test, "last": progress.last}
 
 
-def write_log(out_dir: Path, progress: Progress) -> None:
+def is_over(run: Run) -> bool:
+    """Whether nothing is left to do."""
+    return run.progress.epoch >= run.options.max_epoch and not run.progress.due
+
+
+def write_log(run: Run, progress: Progress) -> None:
     """`log.jsonl`, an entry a line."""
-    atomic.write_text(out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.log))
+    lines = "".join(json.dumps(entry) + "\n" for entry in progress.log)
+    atomic.write_text(run.paths.out_dir / "log.jsonl", lines)
 
 
 def write_results(run: Run, progress: Progress) -> None:

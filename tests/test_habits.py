@@ -1,15 +1,21 @@
 """What people expect of a training: that it says what it is about to do, stops when no more is gained, and replaces what it is
 told to replace and nothing else."""
 
+import copy
 import json
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import torch
-from conftest import ROOT, refused
+from conftest import ROOT, refused, write_list
 
 import testing
+import training
 from files import folder
+from files.videos import Video
+from running import forecast, record
 
 TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 
@@ -105,3 +111,59 @@ def test_a_test_replaces_a_test_at_its_end_and_never_a_training(trained, run, mo
     assert json.loads((trained.out / "options.json").read_text())["exit_threshold"] == 1
     assert contents(trained.out)[trained.out / "scores.npz"] != before[trained.out / "scores.npz"]
     assert folder.read_options(trained.out)["out_dir"] == str(trained.out)
+
+
+def test_a_training_says_what_it_is_about_to_do(toy, run):
+    write_list(toy.path / "train.csv", [(path, "Arson" if i == 3 else label) for i, (path, label) in enumerate(toy.rows)])
+    flags = [*toy.flags, "--batch-size", 4, "--eval-every", 8, "--out-dir", toy.out]
+    done = run(TRAIN, *flags, "--max-epoch", 2)
+    n_clips = sum(-(-(9 + 3 * i) // 4) for i in range(16))
+    assert "labels: Normal 8, Abuse 7, Arson 1\n" in done.out
+    assert f"in 4 steps, {n_clips} clips, on cpu" in done.out
+    n_weights = sum(tensor.numel() for tensor in weights(toy.out).values())
+    sizes = [f"{name} {(toy.out / name).stat().st_size / 1e6:.1f} MB" for name in ("best.pt", "last.pt")]
+    assert f"{n_weights:,} parameters, {sizes[0]}, {sizes[1]}" in done.out
+    assert re.search(r"^about \d+ s for 2 epochs, of which \d+ s for 4 evaluations$", done.out, re.M)
+    resume = ["--use-checkpoint", "--checkpoint-path", toy.out / "last.pt"]
+    assert "for the rest of 3 epochs, of which 1 s for 2 evaluations" in run(TRAIN, *resume, "--max-epoch", 3).out
+    assert "about " not in run(TRAIN, *resume).out  # nothing is left to do
+
+
+def test_a_forecast_adds_up_what_is_left():
+    videos = [Video(str(i), None, "", ("x",) * (i % 2), 4 * (i + 1), 0, i) for i in range(12)]  # 1 to 12 clips
+    options = SimpleNamespace(batch_size=5, seed=0, data_set="xd", eval_every=5, max_epoch=4, attn_window=4)
+    progress = record.Progress()
+    run = SimpleNamespace(
+        data=SimpleNamespace(train=videos, test=videos[:2], validation=[]), progress=progress, options=options
+    )
+    pace = forecast.Pace(training=10.0, testing=1000.0)
+    text = forecast.forecast(run, pace)
+    assert text == f"about {forecast.spoken(4 * 780 + 12 * 3000)} for 4 epochs, of which 10 h 0 min for 12 evaluations"
+    progress.epoch, progress.batch, progress.step = 3, 2, 11
+    (left,) = forecast.batches_of(run)[2:]
+    training = 10 * sum(row + 1 for row in left)
+    assert forecast.forecast(run, pace).startswith(
+        f"about {forecast.spoken(training + 3000)} for the rest of 4 epochs, of which"
+    )
+    assert [forecast.spoken(s) for s in (0, 40, 160, 700, 7800)] == ["1 s", "40 s", "2 min 40 s", "12 min", "2 h 10 min"]
+
+
+def test_measuring_the_pace_leaves_the_run_as_it_was(toy, run, monkeypatch):
+    measure, called = training.pace_of, []
+
+    def watched(run):
+        before, random = (
+            copy.deepcopy([run.model.state_dict(), run.optimizer.state_dict(), run.progress]),
+            torch.get_rng_state(),
+        )
+        called.append(measure(run))
+        model, optimizer, progress = before
+        assert all(torch.equal(model[name], tensor) for name, tensor in run.model.state_dict().items())
+        assert all(parameter.grad is None for parameter in run.model.parameters()) and run.model.training
+        assert (optimizer, progress) == (run.optimizer.state_dict(), run.progress)
+        assert torch.equal(random, torch.get_rng_state())
+        return called[0]
+
+    monkeypatch.setattr(training, "pace_of", watched)
+    done = run(TRAIN, *toy.flags, "--batch-size", 4, "--max-epoch", 1, "--drop-rate", 0.1, "--out-dir", toy.out)
+    assert done.code == 0 and called[0].training > called[0].testing > 0, done.err
