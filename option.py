@@ -88,6 +88,8 @@ FLAGS = {
         Flag("val_share", float, SHARE, "share of the training videos held out to select the best weights; 0 = select on the "
              "test set", 0.0),
         Flag("select_by", str, ("auc", "ap"), "the metric by which the best weights are chosen"),
+        Flag("patience", int, COUNT, "stop after so many evaluations in a row without a better validation value, as "
+             "--select-by says; needs --val-share; 0 = never", 0),
     ),
     "testing": (  # where a test differs from its training in them, it says so
         Flag("keyclip_test", SWITCH, None, "test on key clips only (KCG); the others inherit their logits"),

@@ -154,7 +154,7 @@ def evaluate(run: Run) -> None:
 
 
 def go_on(run: Run) -> None:
-    """Train to the last epoch. Stopped by a signal or bad input, save and say how to go on."""
+    """Train to the last epoch, or as --patience says. Stopped by a signal or bad input, save and say how to go on."""
     try:
         if not record.is_over(run):
             print(forecast(run, pace_of(run)))
@@ -194,11 +194,19 @@ def read_data(options: Namespace) -> Data:
     return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
 
 
+def check_needs(options: Namespace) -> None:
+    """Raise ValueError where an option needs what is not there."""
+    if options.patience and not options.val_share:
+        remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
+        raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")
+
+
 def begin(options: Namespace, stack: ExitStack) -> Run:
     """The run that the options describe, new or gone on with; its folder is its own until the stack ends."""
     device = choose_device(options.device)
     loaded = resume.begin(options)
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
+    check_needs(options)
     replaced = stack.enter_context(folder.reserved(options))
     resume.check_paths(options, content, replaced)
     resolve_variant(options)
@@ -236,4 +244,8 @@ def train(options: Namespace) -> None:
         for name, evaluation in record.choices(run, run.progress).items():
             print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
         testing.warn_of_smoothing(run.progress.last)
+        if options.patience:  # another one, or --max-epoch, may be why a run ends here that went on to no evaluation
+            record.write_results(run, run.progress)
+        if early := record.stopped_early(run, run.progress):
+            print(f"stopped early after step {early['step']}: {early['why']}; a larger --patience goes on")
         print(f"checkpoints, log, results and figures in {run.paths.out_dir}")

@@ -3,7 +3,7 @@
 import json
 from argparse import Namespace
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -130,9 +130,28 @@ def choices(run: Run, progress: Progress) -> dict[str, dict]:
     return validated | {f"best on test by {metric}": best_on_test, "last": progress.last}
 
 
+def stopped_early(run: Run, progress: Progress) -> dict[str, Any] | None:
+    """What ended a run before its last epoch: --patience evaluations in a row without a better validation value; or None.
+
+    The log alone decides, so a resumed run stops where one that was not killed does.
+    """
+    values = [entry[run.selected_by] for entry in progress.history]
+    best = int(np.argmax(values)) if values else 0  # of equals the first, as `best.pt` is
+    n_evaluations = len(values) - 1 - best
+    if not 0 < run.options.patience <= n_evaluations or progress.epoch >= run.options.max_epoch:
+        return None
+    best_step = progress.history[best]["step"]
+    metric = run.options.select_by.upper()
+    evaluations = f"{n_evaluations} evaluation{'s' * (n_evaluations > 1)}"
+    why = f"no better validation {metric} for {evaluations}; best at step {best_step}"
+    return {"step": progress.step, "best_step": best_step, "evaluations": n_evaluations, "why": why}
+
+
 def is_over(run: Run) -> bool:
     """Whether nothing is left to do."""
-    return run.progress.epoch >= run.options.max_epoch and not run.progress.due
+    progress = run.progress
+    at_end = progress.epoch >= run.options.max_epoch or stopped_early(run, progress) is not None
+    return at_end and not progress.due
 
 
 def write_log(run: Run, progress: Progress) -> None:
@@ -148,6 +167,7 @@ def write_results(run: Run, progress: Progress) -> None:
         "best": progress.best,
         "best_on_test": choices(run, progress)[f"best on test by {run.options.select_by}"],
         "last": progress.last,
+        "stopped_early": stopped_early(run, progress),
         "checkpoint": str(run.paths.best),
     }
     atomic.write_text(run.paths.out_dir / "results.json", folder.to_json(results))

@@ -41,6 +41,49 @@ def contents(out):
     return {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+def test_patience_counts_evaluations_since_the_best_and_equal_is_not_better():
+    run = SimpleNamespace(selected_by="val_auc", options=SimpleNamespace(patience=2, max_epoch=5, select_by="auc"))
+
+    def over(*values, epoch=2):
+        log = [{"auc": 0, "val_auc": value, "step": 10 * n} for n, value in enumerate(values, 1)]
+        log.insert(1, {"loss": 1.0, "step": 12})  # not an evaluation
+        return record.stopped_early(run, record.Progress(epoch=epoch, step=99, log=log))
+
+    assert not over(0.5) and not over(0.5, 0.5) and not over(0.5, 0.4, 0.6, 0.5)
+    assert over(0.5, 0.5, 0.5)["best_step"] == 10 and over(0.5, 0.6, 0.4, 0.5)["why"].endswith("best at step 20")
+    assert not over(0.5, 0.4, 0.3, epoch=5)  # the last epoch is done: nothing was cut off
+    run.options.patience = 0
+    assert not over(0.5, 0.4, 0.3, 0.2)
+
+
+def test_patience_stops_at_the_same_evaluation_after_a_resumption_and_a_larger_one_goes_on(toy, run):
+    """A learning rate of next to nothing: no evaluation is better than the first."""
+    flags = [*toy.flags, "--batch-size", 4, "--val-share", 0.4, "--lr", 1e-12, "--patience", 2]
+    whole, parts = toy.path / "whole", toy.path / "parts"
+    done = run(TRAIN, *flags, "--max-epoch", 9, "--out-dir", whole)
+    assert done.code == 0, done.err
+    assert "stopped early after step 9: no better validation AUC for 2 evaluations; best at step 3" in done.out
+    assert results_of(whole)["stopped_early"]["step"] == 9 and len(log_of(whole)) == 3
+    done = run(TRAIN, *flags, "--max-epoch", 1, "--out-dir", parts)
+    assert "stopped early" not in done.out and results_of(parts)["stopped_early"] is None
+    resume = ["--use-checkpoint", "--checkpoint-path", parts / "last.pt", "--max-epoch", 9]
+    for more, n, early in (
+        (["--max-epoch", 3], 3, False),  # the last epoch is done
+        ([], 3, True),  # of nine it is not
+        (["--patience", 3], 4, True),
+        (["--patience", 0, "--max-epoch", 5], 5, False),
+    ):
+        done = run(TRAIN, *resume, *more)
+        assert done.code == 0 and len(log_of(parts)) == n, done.err
+        assert ("stopped early" in done.out) == (results_of(parts)["stopped_early"] is not None) == early
+        assert n > 3 or same_weights(whole, parts)
+
+
+def test_patience_without_validation_is_refused_before_any_work(toy, run):
+    refused(run(TRAIN, *toy.flags, "--patience", 3, "--out-dir", toy.out), "--patience 3 needs", "--val-share 0.1", "peeking")
+    assert not toy.out.exists()
+
+
 def test_a_training_replaces_an_earlier_one_and_leaves_what_no_run_wrote(trained, run):
     out, flags = trained.path / "run", [*trained.flags, "--batch-size", 8, "--max-epoch", 1, "--out-dir", trained.path / "run"]
     assert run("report.py", out).code == 0
