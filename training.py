@@ -109,7 +109,7 @@ def pace_of(run: Run) -> Pace:
     The run is as before afterwards, its random state too. Raises ValueError or OSError as training itself does.
     """
     options, device = Namespace(**vars(run.options) | {"lr": 0.0, "workers": 0}), run.device
-    twin = replace(run, model=copy.deepcopy(run.model))
+    twin = replace(run, model=copy.deepcopy(run.model), board=None)
     twin.optimizer = make_optimizer(twin.model, options)
     measured = []  # of each step the seconds of loading and of training, and the clips
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -199,6 +199,8 @@ def check_needs(options: Namespace) -> None:
     if options.patience and not options.val_share:
         remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
         raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")
+    if options.tensorboard:
+        record.summary_writer()
 
 
 def begin(options: Namespace, stack: ExitStack) -> Run:
@@ -232,6 +234,8 @@ def begin(options: Namespace, stack: ExitStack) -> Run:
             record.restore(run, content, loaded.path)
         else:
             record.save(run)
+        if options.tensorboard:
+            run.board = stack.enter_context(record.open_board(run))
     return run
 
 

@@ -1,7 +1,9 @@
-"""How far a training is, and what it writes of that: checkpoints, log, results and a figure."""
+"""How far a training is, and what it writes of that: checkpoints, log, results, a figure, and events for TensorBoard."""
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -59,6 +61,7 @@ class Run:
     paths: Paths
     device: torch.device
     progress: Progress = field(default_factory=Progress)
+    board: Any = None  # TensorBoard's SummaryWriter, with --tensorboard
 
     @property
     def selected_by(self) -> str:
@@ -155,9 +158,52 @@ def is_over(run: Run) -> bool:
 
 
 def write_log(run: Run, progress: Progress) -> None:
-    """`log.jsonl`, an entry a line."""
+    """`log.jsonl`, an entry a line; TensorBoard has all but the last already."""
     lines = "".join(json.dumps(entry) + "\n" for entry in progress.log)
     atomic.write_text(run.paths.out_dir / "log.jsonl", lines)
+    if run.board:
+        show(run.board, progress.log[-1:])
+
+
+def summary_writer() -> type:
+    """TensorBoard's SummaryWriter. Raises ValueError where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        remedy = "pip install -r requirements-tensorboard.txt, or pass --no-tensorboard"
+        raise ValueError(f"--tensorboard needs a package that is not there ({error}): {remedy}") from error
+    return SummaryWriter
+
+
+@contextmanager
+def open_board(run: Run) -> Iterator[Any]:
+    """Begin TensorBoard's file with all that the log has, in the place of the one from before the run was stopped.
+
+    So no step is there twice and none is missing; a TensorBoard that is open begins its curves anew.
+    """
+    room = run.paths.out_dir / "tensorboard"
+    for earlier in room.glob("events.out.tfevents.*"):
+        earlier.unlink()
+    board = summary_writer()(room, purge_step=0)
+    show(board, run.progress.log)
+    try:
+        yield board
+    finally:
+        with suppress(OSError):  # of a full disk: the run has stopped and said so
+            board.close()
+
+
+def show(board: Any, entries: Sequence[dict]) -> None:
+    """Give TensorBoard the numbers of these entries: `train/loss`, `test/auc`, `test_causal_8/auc`, `validation/auc`, ..."""
+    for entry in entries:
+        groups = {"train": {name: entry[name] for name in ("epoch", "loss", "lr", "videos_per_second")}}
+        groups["test"] = {name: entry[name] for name in ("auc", "ap", "ap_trapezoid") if name in entry}
+        groups["validation"] = {name[4:]: value for name, value in entry.items() if name.startswith("val_")}
+        groups |= {f"test_{how.replace(' ', '_')}": areas for how, areas in entry.get("smoothings", {}).items()}
+        for group, numbers in groups.items():
+            for name, value in numbers.items():
+                board.add_scalar(f"{group}/{name}", value, entry["step"])
+    board.flush()
 
 
 def write_results(run: Run, progress: Progress) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pytest
 import torch
 from conftest import ROOT, refused, write_list
 
@@ -82,6 +83,43 @@ def test_patience_stops_at_the_same_evaluation_after_a_resumption_and_a_larger_o
 def test_patience_without_validation_is_refused_before_any_work(toy, run):
     refused(run(TRAIN, *toy.flags, "--patience", 3, "--out-dir", toy.out), "--patience 3 needs", "--val-share 0.1", "peeking")
     assert not toy.out.exists()
+
+
+def events_of(out):
+    """{tag: [(step, value), ...]} as TensorBoard reads them, and the steps of one tag as they lie in the files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    accumulator = EventAccumulator(str(out / "tensorboard"))
+    accumulator.Reload()
+    found = {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
+    files = (out / "tensorboard").iterdir()
+    raw = [event for file in files for event in EventFileLoader(str(file)).Load() if event.HasField("summary")]
+    return found, [event.step for event in raw for value in event.summary.value if value.tag == "test/auc"]
+
+
+def test_tensorboard_has_each_entry_of_the_log_once_also_after_a_kill(toy, run):
+    flags = [*toy.flags, "--batch-size", 4, "--eval-every", 8, "--val-share", 0.4, "--tensorboard", "--out-dir", toy.out]
+    assert run(TRAIN, *flags, "--max-epoch", 1).code == 0
+    earlier = (toy.out / "last.pt").read_bytes()
+    resume = ["--use-checkpoint", "--checkpoint-path", toy.out / "last.pt", "--max-epoch", 3]
+    assert run(TRAIN, *resume).code == 0
+    (toy.out / "last.pt").write_bytes(earlier)  # as if killed before the later checkpoints, with their events written
+    assert run(TRAIN, *resume).code == 0
+    log, (events, raw) = log_of(toy.out), events_of(toy.out)
+    assert len(log) == 6 and raw == [entry["step"] for entry in log]
+    for tag, name in {"train/loss": "loss", "train/lr": "lr", "test/ap": "ap", "validation/auc": "val_auc"}.items():
+        assert events[tag] == [(entry["step"], pytest.approx(entry[name])) for entry in log]
+    assert events["test_causal_8/auc"][-1][1] == pytest.approx(log[-1]["smoothings"]["causal 8"]["auc"])
+
+
+def test_tensorboard_that_is_not_installed_is_said_before_any_work_and_else_not_missed(toy, run, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard" or "utils.tensorboard" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 8, "--out-dir", toy.out]
+    refused(run(TRAIN, *flags, "--tensorboard"), "pip install -r requirements-tensorboard.txt")
+    assert not toy.out.exists() and run(TRAIN, *flags).code == 0
 
 
 def test_a_training_replaces_an_earlier_one_and_leaves_what_no_run_wrote(trained, run):
