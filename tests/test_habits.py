@@ -38,6 +38,12 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Runs without their figures, which take longer than the rest."""
+    monkeypatch.setattr(record.figures, "training_curves", lambda *_: None)
+
+
 def contents(out):
     return {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
 
@@ -57,7 +63,7 @@ def test_patience_counts_evaluations_since_the_best_and_equal_is_not_better():
     assert not over(0.5, 0.4, 0.3, 0.2)
 
 
-def test_patience_stops_at_the_same_evaluation_after_a_resumption_and_a_larger_one_goes_on(toy, run):
+def test_patience_stops_at_the_same_evaluation_after_a_resumption_and_a_larger_one_goes_on(toy, run, undrawn):
     """A learning rate of next to nothing: no evaluation is better than the first."""
     flags = [*toy.flags, "--batch-size", 4, "--val-share", 0.4, "--lr", 1e-12, "--patience", 2]
     whole, parts = toy.path / "whole", toy.path / "parts"
@@ -98,7 +104,7 @@ def events_of(out):
     return found, [event.step for event in raw for value in event.summary.value if value.tag == "test/auc"]
 
 
-def test_tensorboard_has_each_entry_of_the_log_once_also_after_a_kill(toy, run):
+def test_tensorboard_has_each_entry_of_the_log_once_also_after_a_kill(toy, run, undrawn):
     flags = [*toy.flags, "--batch-size", 4, "--eval-every", 8, "--val-share", 0.4, "--tensorboard", "--out-dir", toy.out]
     assert run(TRAIN, *flags, "--max-epoch", 1).code == 0
     earlier = (toy.out / "last.pt").read_bytes()
@@ -113,7 +119,7 @@ def test_tensorboard_has_each_entry_of_the_log_once_also_after_a_kill(toy, run):
     assert events["test_causal_8/auc"][-1][1] == pytest.approx(log[-1]["smoothings"]["causal 8"]["auc"])
 
 
-def test_tensorboard_that_is_not_installed_is_said_before_any_work_and_else_not_missed(toy, run, monkeypatch):
+def test_tensorboard_that_is_not_installed_is_said_before_any_work_and_else_not_missed(toy, run, undrawn, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard" or "utils.tensorboard" in name]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
@@ -194,7 +200,7 @@ def test_a_test_replaces_a_test_at_its_end_and_never_a_training(trained, run, mo
     assert folder.read_options(trained.out)["out_dir"] == str(trained.out)
 
 
-def test_a_training_says_what_it_is_about_to_do(toy, run):
+def test_a_training_says_what_it_is_about_to_do(toy, run, undrawn):
     write_list(toy.path / "train.csv", [(path, "Arson" if i == 3 else label) for i, (path, label) in enumerate(toy.rows)])
     flags = [*toy.flags, "--batch-size", 4, "--eval-every", 8, "--out-dir", toy.out]
     done = run(TRAIN, *flags, "--max-epoch", 2)
@@ -229,7 +235,7 @@ def test_a_forecast_adds_up_what_is_left():
     assert [forecast.spoken(s) for s in (0, 40, 160, 700, 7800)] == ["1 s", "40 s", "2 min 40 s", "12 min", "2 h 10 min"]
 
 
-def test_measuring_the_pace_leaves_the_run_as_it_was(toy, run, monkeypatch):
+def test_measuring_the_pace_leaves_the_run_as_it_was(toy, run, undrawn, monkeypatch):
     measure, called = training.pace_of, []
 
     def watched(run):
