@@ -96,6 +96,8 @@ FLAGS = {
         Flag("val_share", float, SHARE, "share of the training videos held out to select the best weights; 0 = select on the "
              "test set", 0.0),
         Flag("select_by", str, ("auc", "ap"), "the metric by which the best weights are chosen"),
+        Flag("patience", int, COUNT, "stop after so many evaluations in a row without a better validation value, as "
+             "--select-by says; needs --val-share; 0 = never", 0),
     ),
     "testing": (  # where a test differs from its training in them, it says so
         Flag("keyclip_test", SWITCH, None, "test on key clips only (KCG); the others inherit their logits"),
@@ -139,6 +141,10 @@ FLAGS = {
         Flag("device", str, None, "auto, cpu, cuda or cuda:N", "auto"),
         Flag("workers", int, COUNT, "processes that load features; 0 = none", 2),
         Flag("report", SWITCH, None, "test: also write the report, as report.py does", False),
+        Flag("overwrite", SWITCH, None, "replace the earlier run in --out-dir, once all input is checked (a training) or at "
+             "the end (a test; never a training); checkpoints elsewhere, as of --model-path, are not replaced", False),
+        Flag("tensorboard", SWITCH, None, "train: also write losses and figures for TensorBoard, into tensorboard/ in "
+             "--out-dir; needs requirements-tensorboard.txt", False),
     ),
 }  # fmt: skip
 MODEL = tuple(flag.name for flag in FLAGS["model"])

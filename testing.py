@@ -223,17 +223,24 @@ def read_test_set(options: Namespace, **why: str) -> tuple[list[Video], np.ndarr
 
 def test(options: Namespace) -> None:
     """Score the videos of --test-list with the checkpoint of --model-path; write and print the results."""
+    with folder.reserved(options, spared=folder.OF_TRAININGS) as replaced:
+        test_into(options, replaced)
+
+
+def test_into(options: Namespace, replaced: bool) -> None:
+    """`test` into --out-dir, in place of an earlier test's results if these are to be `replaced`, at the end."""
     device = choose_device(options.device)
     if options.model_path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
-    folder.require_free(options.out_dir)
+    if not replaced:
+        folder.require_free(options.out_dir)
     lshma, options, loaded = load_model(options.model_path, options)
     note_differences(options, loaded.options)
     videos, truth = read_test_set(options, why=f"{options.model_path} was trained on this width")
     outputs = ("results.json", "scores.npz", "timelines.png")
     if options.out_dir:
         folder.require_writable([Path(options.out_dir, name) for name in outputs])
-    with SIGNALS, folder.claimed(options) as out_dir:
+    with SIGNALS, folder.claimed(options, replaced) as out_dir:
         tested = score(lshma.to(device), videos, truth, options, device)
         terms = evaluate.Terms(options.fps, options.false_alarms)
         evaluations = evaluate.evaluate_all(tested.columns, truth, terms, evaluate.Thresholds(videos=loaded.video_threshold))
@@ -241,6 +248,7 @@ def test(options: Namespace) -> None:
         write_scores(out_dir / "scores.npz", tested)
         atomic.write_text(out_dir / "results.json", folder.to_json(results))
         figures.timelines(out_dir / "timelines.png", videos, tested.scores.scores, truth)
+    out_dir = Path(options.out_dir)
     print(describe(results, options))
     print(tables.text(evaluations))
     warn_of_smoothing(results)

@@ -6,6 +6,7 @@ videos is a function of seed and epoch, and a checkpoint holds everything else.
 Shapes: V videos, N clips (packed over videos), T snippets per clip, L snippets of one video.
 """
 
+import copy
 import shlex
 import sys
 import time
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 import model
 import testing
-from dataset import Batch, hold_out, load, real_snippets, training_batches
+from dataset import Batch, hold_out, load, real_snippets
 from files import checkpoint, folder
 from files.interrupt import SIGNALS
 from files.progress import SECONDS, bar
@@ -30,8 +31,11 @@ from files.videos import require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
 from running import record, resume
+from running.forecast import Pace, batches_of, describe, forecast, passes, test_sample, typical_batches
 from running.loading import autocast, choose_device
 from running.record import Data, Progress, Run
+
+PROBE_SECONDS = 2.0  # of training to measure its pace
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
@@ -51,13 +55,6 @@ def video_scores(logits: Tensor, batch: Batch) -> Tensor:
     real = logits[real_snippets(batch, logits.shape[1])].float().sigmoid()  # (N, T) -> (sum of L,)
     of_videos = real.split(batch.n_snippets.tolist())
     return torch.stack([scores.topk(len(scores) // 16 + 1).values.mean() for scores in of_videos])
-
-
-def batches_of(run: Run) -> list[list[int]]:
-    """The rows of each batch of the epoch that the run is in."""
-    options = run.options
-    how = {"batch_size": options.batch_size, "seed": options.seed, "epoch": run.progress.epoch}
-    return training_batches(run.data.train, options.data_set, **how)
 
 
 def train_epoch(run: Run) -> None:
@@ -80,7 +77,7 @@ def train_epoch(run: Run) -> None:
                 if progress.due:
                     break
                 if time.monotonic() - noted > SECONDS:
-                    note_loss(run)
+                    record.note_loss(run)
                     noted = time.monotonic()
                 if time.monotonic() - saved > 60 * options.save_minutes:
                     record.save(run)
@@ -106,23 +103,28 @@ def train_batch(run: Run, batch: Batch) -> float:
     return float(losses.detach().mean())
 
 
-def entry_of(progress: Progress, losses: list[float]) -> dict:
-    """An entry of the log: where the run is, and the mean of these losses."""
-    return {
-        "epoch": progress.epoch + (progress.batch > 0),
-        "step": progress.step,
-        "loss": float(np.mean(losses)),
-        "lr": progress.lr,
-        "videos_per_second": len(progress.losses) / progress.seconds,
-    }
+def pace_of(run: Run) -> Pace:
+    """Measure how fast it goes: a few steps of a copy of the model, on real batches, and the scoring of a batch of test videos.
 
-
-def note_loss(run: Run) -> None:
-    """Write down the loss since the last entry of the log."""
-    progress = run.progress
-    progress.log.append(entry_of(progress, progress.losses[progress.noted :]))
-    progress.noted = len(progress.losses)
-    record.write_log(run.paths.out_dir, progress)
+    The run is as before afterwards, its random state too. Raises ValueError or OSError as training itself does.
+    """
+    options, device = Namespace(**vars(run.options) | {"lr": 0.0, "workers": 0}), run.device
+    twin = replace(run, model=copy.deepcopy(run.model), board=None)
+    twin.optimizer = make_optimizer(twin.model, options)
+    measured = []  # of each step the seconds of loading and of training, and the clips
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for rows in typical_batches(run)[:4]:
+            twin.progress, began = Progress(), time.perf_counter()
+            (batch,) = load(testing.packed(run.data.train, options), [rows], 0, device)
+            loaded = time.perf_counter()
+            train_batch(twin, batch)
+            measured.append((loaded - began, twin.progress.seconds, len(batch.clips)))
+            if sum(loading + training for loading, training, _ in measured) > PROBE_SECONDS:
+                break
+    loading, training, n_clips = np.sum(measured[1:] or measured, 0)  # the first one warms up
+    step = max(training, loading / run.options.workers) if run.options.workers else training + loading
+    tested = testing.predict(run.model, test_sample(run), options, device)
+    return Pace(step / n_clips, tested.seconds / tested.n_clips)
 
 
 def evaluate(run: Run) -> None:
@@ -133,7 +135,7 @@ def evaluate(run: Run) -> None:
     data, options, progress = run.data, run.options, run.progress
     tested = testing.score(run.model, data.test, data.truth, options, run.device)
     headline = {name: tested.results[name] for name in ("auc", "ap", "ap_trapezoid", "smoothings")}
-    entry = entry_of(progress, progress.losses) | headline
+    entry = record.entry_of(progress, progress.losses) | headline
     if data.validation:
         entry |= testing.validate(run.model, data.validation, options, run.device)
     after = replace(progress, log=[*progress.log, entry], losses=[], noted=0, seconds=0.0, due=False)
@@ -144,7 +146,7 @@ def evaluate(run: Run) -> None:
             after.best = after.last
             testing.write_scores(run.paths.out_dir / "scores.npz", tested)
             checkpoint.save(run.paths.best, record.weights_of(run, after.last))
-        record.write_log(run.paths.out_dir, after)
+        record.write_log(run, after)
         record.write_results(run, after)
         checkpoint.save(run.paths.last, record.content_of(run, after))
         run.progress = after
@@ -152,9 +154,11 @@ def evaluate(run: Run) -> None:
 
 
 def go_on(run: Run) -> None:
-    """Train to the last epoch. Stopped by Ctrl-C, SIGTERM, SIGHUP or bad input, save and say how to go on."""
+    """Train to the last epoch, or as --patience says. Stopped by a signal or bad input, save and say how to go on."""
     try:
-        while run.progress.due or run.progress.epoch < run.options.max_epoch:
+        if not record.is_over(run):
+            print(forecast(run, pace_of(run)))
+        while not record.is_over(run):
             evaluate(run) if run.progress.due else train_epoch(run)
     except (KeyboardInterrupt, ValueError, OSError) as stop:
         SIGNALS.ignore()
@@ -180,11 +184,6 @@ def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
     return torch.optim.AdamW(lshma.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
 
 
-def passes(every: int, n_batches: int, *, size: int) -> bool:
-    """Whether the last of these batches of `size` videos passed a multiple of `every` videos; 0 = never."""
-    return every > 0 and n_batches * size // every > (n_batches - 1) * size // every
-
-
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
     rows = testing.videos_of(options.train_list, options, "file")
@@ -196,25 +195,23 @@ def read_data(options: Namespace) -> Data:
     return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
 
 
-def describe(run: Run) -> str:
-    """What is trained on: how many videos, and how many of them an epoch takes."""
-    rows, data = batches_of(run), run.data
-    n_anomalous, n_used = sum(video.anomalous for video in data.train), sum(map(len, rows))
-    balanced = f", {n_used // 2} of each kind, in turn" if n_used < len(data.train) else ""
-    held = f"; {len(data.validation)} held out to validate" if data.validation else ""
-    held += f", {data.n_left_out:,} other crops and copies of them left out" if data.n_left_out else ""
-    return (
-        f"{len(data.train):,} training videos, {n_anomalous:,} anomalous{held}; {len(data.test)} test videos\n"
-        f"an epoch takes {n_used:,} of the training videos{balanced}, in {len(rows):,} steps, on {run.device}"
-    )
+def check_needs(options: Namespace) -> None:
+    """Raise ValueError where an option needs what is not there."""
+    if options.patience and not options.val_share:
+        remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
+        raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")
+    if options.tensorboard:
+        record.summary_writer()
 
 
-def train(options: Namespace) -> None:
-    """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
+def begin(options: Namespace, stack: ExitStack) -> Run:
+    """The run that the options describe, new or gone on with; its folder is its own until the stack ends."""
     device = choose_device(options.device)
     loaded = resume.begin(options)
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
-    resume.check_paths(options, content)
+    check_needs(options)
+    replaced = stack.enter_context(folder.reserved(options))
+    resume.check_paths(options, content, replaced)
     resolve_variant(options)
     torch.manual_seed(options.seed)
     lshma = model.build(options)
@@ -223,23 +220,37 @@ def train(options: Namespace) -> None:
     data = read_data(options)
     if content:
         resume.require_same(options, data.digests, content)
-    with SIGNALS, ExitStack() as stack:
-        with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
-            paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options)
+    stack.enter_context(SIGNALS)
+    with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
+        paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options, replaced)
+        if not replaced:
             stack.enter_context(folder.held(paths.out_dir))
-            if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
-                raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
-            folder.write_options(paths.out_dir, options)
-            optimizer = make_optimizer(lshma.to(device), options)
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-            run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-            if content:
-                record.restore(run, content, loaded.path)
-            else:
-                record.save(run)
-        print(f"{describe(run)}; writing to {paths.out_dir}")
+        if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
+            raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
+        folder.write_options(paths.out_dir, options)
+        optimizer = make_optimizer(lshma.to(device), options)
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
+        if content:
+            record.restore(run, content, loaded.path)
+        else:
+            record.save(run)
+        if options.tensorboard:
+            run.board = stack.enter_context(record.open_board(run))
+    return run
+
+
+def train(options: Namespace) -> None:
+    """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
+    with ExitStack() as stack:
+        run = begin(options, stack)
+        print(f"{describe(run)}; writing to {run.paths.out_dir}")
         go_on(run)
         for name, evaluation in record.choices(run, run.progress).items():
             print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
         testing.warn_of_smoothing(run.progress.last)
-        print(f"checkpoints, log, results and figures in {paths.out_dir}")
+        if options.patience:  # another one, or --max-epoch, may be why a run ends here that went on to no evaluation
+            record.write_results(run, run.progress)
+        if early := record.stopped_early(run, run.progress):
+            print(f"stopped early after step {early['step']}: {early['why']}; a larger --patience goes on")
+        print(f"checkpoints, log, results and figures in {run.paths.out_dir}")

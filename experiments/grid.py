@@ -31,7 +31,7 @@ PARSERS = {
     **dict.fromkeys(("xd_train", "xd_test"), xd_option.parser),
     **dict.fromkeys(("own_train", "own_test"), own_option.parser),
 }
-OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path")  # what a grid gives each run itself
+OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path", "overwrite")  # what a grid gives each run itself
 HERE = Path(__file__).resolve().parents[1]
 
 

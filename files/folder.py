@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import tempfile
 import time
 from argparse import Namespace
@@ -14,14 +15,22 @@ from files import atomic
 from files.interrupt import SIGNALS
 
 FORMAT = "lshma run 1"
+OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/events.out.tfevents.*")
+LOCK, NEW = ".lock", ".new"  # who is at work in the folder, and what is to replace its files
+# all that runs and report.py write into a folder: what --overwrite removes, and nothing else
+FILES = ("options.json", "results.json", "scores.npz", "timelines.png", "report.html", "figures/*.png", *OF_TRAININGS)
 
 
-def claim(options: Namespace) -> Path:
+def claim(options: Namespace, replaced: bool = False) -> Path:
     """Make the folder of a new run, of --out-dir or a name of its own, and write its options.json: from here on it is taken.
 
-    Raises ValueError where it is another run's, also of one that began at the same moment; OSError where it cannot be written.
+    replaced: whether an earlier run in it is `reserved`, and is removed. Raises ValueError where it is another run's, also of
+    one that began at the same moment; OSError where it cannot be written.
     """
-    if options.out_dir:
+    if replaced:
+        out_dir = Path(options.out_dir)
+        clear(out_dir)
+    elif options.out_dir:
         out_dir = Path(options.out_dir)
         if not take(out_dir):
             raise taken(out_dir)
@@ -41,21 +50,92 @@ def require_free(out_dir: str | Path | None) -> None:
 
 
 def taken(out_dir: str | Path) -> ValueError:
-    return ValueError(f"--out-dir {out_dir} is the folder of another run (its options.json is there); choose another one")
+    what = f"--out-dir {out_dir} is the folder of another run (its options.json is there)"
+    return ValueError(f"{what}; choose another one, or replace it with --overwrite")
+
+
+def left_by_run(out_dir: Path) -> list[Path]:
+    """The files of the run whose folder this is; none where it is no run's."""
+    if not (out_dir / "options.json").exists():
+        return []
+    return [path for pattern in FILES for path in sorted(out_dir.glob(pattern)) if path.is_symlink() or path.is_file()]
 
 
 @contextmanager
-def claimed(options: Namespace) -> Iterator[Path]:
-    """`claim` for as long as the block takes: where it fails, the folder is free again."""
+def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool]:
+    """Hold the folder of an earlier run that --overwrite is to replace, from before any work; False where there is none.
+
+    spared: files that show a run which is not to be replaced. Raises ValueError where it is that, or no run's, or a live
+    process holds it.
+    """
+    out_dir = Path(options.out_dir or "")
+    if not (options.overwrite and options.out_dir and (out_dir / "options.json").exists()):
+        yield False
+        return
+    try:
+        read_options(out_dir)
+    except ValueError as error:
+        what = f"--out-dir {out_dir}: --overwrite replaces the folder of a run, and its options.json is none's"
+        raise ValueError(f"{what}; choose another one") from error
+    of_training = next((path for name in spared for path in out_dir.glob(name)), None)
+    if of_training:
+        raise ValueError(f"{of_training} is a training's, and a test does not replace that; choose another --out-dir")
+    with held(out_dir):
+        shutil.rmtree(out_dir / NEW, ignore_errors=True)  # of a test that was killed
+        yield True
+
+
+def clear(out_dir: Path) -> None:
+    """Remove the files of the run in this folder, but its options.json: it stays taken. Says what goes and what is left."""
+    files = [path for path in left_by_run(out_dir) if path.name != "options.json"]
+    for path in files:
+        path.unlink()
+    for room in {path.parent for path in files} - {out_dir}:
+        with suppress(OSError):  # it holds something else
+            room.rmdir()
+    left = sorted(path.name for path in out_dir.iterdir() if path.name not in ("options.json", LOCK, NEW))
+    gone = ", ".join(str(path.relative_to(out_dir)) for path in files) or "its options.json"
+    print(f"replaced in {out_dir}: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
+
+
+@contextmanager
+def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
+    """`claim` for as long as the block takes: where it fails, the folder is free again, or the earlier run's as it was.
+
+    Yields where to write; the files are in --out-dir when the block has ended.
+    """
+    if replaced:
+        with substituted(options) as new:
+            yield new
+        return
     with SIGNALS.delayed():
         out_dir = claim(options)
     try:
-        yield out_dir
+        with held(out_dir):
+            yield out_dir
     except BaseException:
-        (out_dir / "options.json").unlink(missing_ok=True)
+        for name in ("options.json", LOCK):
+            (out_dir / name).unlink(missing_ok=True)
         with suppress(OSError):  # it is gone, if it was empty
             out_dir.rmdir()
         raise
+
+
+@contextmanager
+def substituted(options: Namespace) -> Iterator[Path]:
+    """A folder inside --out-dir whose files take the place of the `reserved` run there when the block ends without an error."""
+    out_dir = Path(options.out_dir)
+    new = out_dir / NEW
+    new.mkdir()
+    try:
+        write_options(new, options)
+        yield new
+        with SIGNALS.delayed():
+            clear(out_dir)
+            for path in sorted(new.iterdir()):
+                path.replace(out_dir / path.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def take(out_dir: Path) -> bool:
@@ -78,7 +158,7 @@ def held(out_dir: Path) -> Iterator[None]:
 
     Raises ValueError where another process does already. Where the system has no such locks, nobody is kept off.
     """
-    with open(out_dir / ".lock", "wb") as file:
+    with open(out_dir / LOCK, "wb") as file:
         try:
             import fcntl
 

@@ -1,10 +1,11 @@
-"""How far a training is, and what it writes of that: checkpoints, log, results and a figure."""
+"""How far a training is, and what it writes of that: checkpoints, log, results, a figure, and events for TensorBoard."""
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,11 +61,31 @@ class Run:
     paths: Paths
     device: torch.device
     progress: Progress = field(default_factory=Progress)
+    board: Any = None  # TensorBoard's SummaryWriter, with --tensorboard
 
     @property
     def selected_by(self) -> str:
         """The name of the metric by which the best weights are chosen."""
         return ("val_" if self.data.validation else "") + self.options.select_by
+
+
+def entry_of(progress: Progress, losses: list[float]) -> dict:
+    """An entry of the log: where the run is, and the mean of these losses."""
+    return {
+        "epoch": progress.epoch + (progress.batch > 0),
+        "step": progress.step,
+        "loss": float(np.mean(losses)),
+        "lr": progress.lr,
+        "videos_per_second": len(progress.losses) / progress.seconds,
+    }
+
+
+def note_loss(run: Run) -> None:
+    """Write down the loss since the last entry of the log."""
+    progress = run.progress
+    progress.log.append(entry_of(progress, progress.losses[progress.noted :]))
+    progress.noted = len(progress.losses)
+    write_log(run, progress)
 
 
 def weights_of(run: Run, evaluation: dict) -> dict:
@@ -112,9 +133,77 @@ def choices(run: Run, progress: Progress) -> dict[str, dict]:
     return validated | {f"best on test by {metric}": best_on_test, "last": progress.last}
 
 
-def write_log(out_dir: Path, progress: Progress) -> None:
-    """`log.jsonl`, an entry a line."""
-    atomic.write_text(out_dir / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in progress.log))
+def stopped_early(run: Run, progress: Progress) -> dict[str, Any] | None:
+    """What ended a run before its last epoch: --patience evaluations in a row without a better validation value; or None.
+
+    The log alone decides, so a resumed run stops where one that was not killed does.
+    """
+    values = [entry[run.selected_by] for entry in progress.history]
+    best = int(np.argmax(values)) if values else 0  # of equals the first, as `best.pt` is
+    n_evaluations = len(values) - 1 - best
+    if not 0 < run.options.patience <= n_evaluations or progress.epoch >= run.options.max_epoch:
+        return None
+    best_step = progress.history[best]["step"]
+    metric = run.options.select_by.upper()
+    evaluations = f"{n_evaluations} evaluation{'s' * (n_evaluations > 1)}"
+    why = f"no better validation {metric} for {evaluations}; best at step {best_step}"
+    return {"step": progress.step, "best_step": best_step, "evaluations": n_evaluations, "why": why}
+
+
+def is_over(run: Run) -> bool:
+    """Whether nothing is left to do."""
+    progress = run.progress
+    at_end = progress.epoch >= run.options.max_epoch or stopped_early(run, progress) is not None
+    return at_end and not progress.due
+
+
+def write_log(run: Run, progress: Progress) -> None:
+    """`log.jsonl`, an entry a line; TensorBoard has all but the last already."""
+    lines = "".join(json.dumps(entry) + "\n" for entry in progress.log)
+    atomic.write_text(run.paths.out_dir / "log.jsonl", lines)
+    if run.board:
+        show(run.board, progress.log[-1:])
+
+
+def summary_writer() -> type:
+    """TensorBoard's SummaryWriter. Raises ValueError where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        remedy = "pip install -r requirements-tensorboard.txt, or pass --no-tensorboard"
+        raise ValueError(f"--tensorboard needs a package that is not there ({error}): {remedy}") from error
+    return SummaryWriter
+
+
+@contextmanager
+def open_board(run: Run) -> Iterator[Any]:
+    """Begin TensorBoard's file with all that the log has, in the place of the one from before the run was stopped.
+
+    So no step is there twice and none is missing; a TensorBoard that is open begins its curves anew.
+    """
+    room = run.paths.out_dir / "tensorboard"
+    for earlier in room.glob("events.out.tfevents.*"):
+        earlier.unlink()
+    board = summary_writer()(room, purge_step=0)
+    show(board, run.progress.log)
+    try:
+        yield board
+    finally:
+        with suppress(OSError):  # of a full disk: the run has stopped and said so
+            board.close()
+
+
+def show(board: Any, entries: Sequence[dict]) -> None:
+    """Give TensorBoard the numbers of these entries: `train/loss`, `test/auc`, `test_causal_8/auc`, `validation/auc`, ..."""
+    for entry in entries:
+        groups = {"train": {name: entry[name] for name in ("epoch", "loss", "lr", "videos_per_second")}}
+        groups["test"] = {name: entry[name] for name in ("auc", "ap", "ap_trapezoid") if name in entry}
+        groups["validation"] = {name[4:]: value for name, value in entry.items() if name.startswith("val_")}
+        groups |= {f"test_{how.replace(' ', '_')}": areas for how, areas in entry.get("smoothings", {}).items()}
+        for group, numbers in groups.items():
+            for name, value in numbers.items():
+                board.add_scalar(f"{group}/{name}", value, entry["step"])
+    board.flush()
 
 
 def write_results(run: Run, progress: Progress) -> None:
@@ -124,6 +213,7 @@ def write_results(run: Run, progress: Progress) -> None:
         "best": progress.best,
         "best_on_test": choices(run, progress)[f"best on test by {run.options.select_by}"],
         "last": progress.last,
+        "stopped_early": stopped_early(run, progress),
         "checkpoint": str(run.paths.best),
     }
     atomic.write_text(run.paths.out_dir / "results.json", folder.to_json(results))

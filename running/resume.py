@@ -19,10 +19,12 @@ from running.loading import take_options
 
 FREE = {
     *("given", "use_checkpoint", "checkpoint_path", "model_path", "out_dir", "max_epoch", "save_minutes", "workers", "device"),
+    *("patience", "tensorboard", "overwrite"),
     *("fps", "false_alarms", "report", "allow_test_in_training", "feature_root", "train_list", "test_list", "gt_path"),
 }
 OUTPUTS = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")
-OWN = {"given", "use_checkpoint", "checkpoint_path", "out_dir"}  # of a command line alone, never taken from a checkpoint
+# of a command line alone, never taken from a checkpoint
+OWN = {"given", "use_checkpoint", "checkpoint_path", "out_dir", "overwrite"}
 
 
 def begin(options: Namespace) -> Checkpoint | None:
@@ -32,6 +34,8 @@ def begin(options: Namespace) -> Checkpoint | None:
     """
     if not options.use_checkpoint:
         return None
+    if options.overwrite:
+        raise ValueError("--overwrite begins a new run in place of another, --use-checkpoint keeps one; leave one of them out")
     if options.checkpoint_path is None:
         raise ValueError("--use-checkpoint needs --checkpoint-path: the last.pt of the run to go on with")
     loaded = checkpoint.load(options.checkpoint_path)
@@ -75,8 +79,10 @@ class Paths(NamedTuple):
     best: Path
 
 
-def paths_of(options: Namespace, content: dict | None, out_dir: Path) -> Paths:
+def paths_of(options: Namespace, content: dict | None, out_dir: Path, replaced: bool = False) -> Paths:
     """Where the run writes; content is the checkpoint's that it goes on from, None of a new run.
+
+    replaced: whether an earlier run in out_dir makes room for it; its checkpoints that lie elsewhere do not.
 
     Raises ValueError where a new run would replace an earlier one's files, or a run its own.
     """
@@ -86,16 +92,17 @@ def paths_of(options: Namespace, content: dict | None, out_dir: Path) -> Paths:
     if last.resolve() == best.resolve():
         raise ValueError(f"{last} is where the best weights go: go on from last.pt, or name another file")
     if content is None:
-        there = [path for path in (last, best) if path.exists()]
+        making_room = folder.left_by_run(out_dir) if replaced else []
+        there = [path for path in (last, best) if path.exists() and path not in making_room]
         if there:
             raise ValueError(
                 f"{there[0]} is there already: go on with its run (--use-checkpoint --checkpoint-path its last.pt), or "
-                "name another file, or another --out-dir"
+                "name another file, or another --out-dir, or replace the run in that one (--overwrite)"
             )
     return Paths(out_dir, last, best)
 
 
-def check_paths(options: Namespace, content: dict | None) -> None:
+def check_paths(options: Namespace, content: dict | None, replaced: bool = False) -> None:
     """Show, before anything is read, that a run's files can be written, and that none is another run's; take its folder's name.
 
     Raises ValueError or OSError.
@@ -103,19 +110,19 @@ def check_paths(options: Namespace, content: dict | None) -> None:
     if content is not None:
         options.out_dir = str(out_dir_of(options, content))
     out_dir = Path(options.out_dir or "runs/new")  # without --out-dir the name comes when it is claimed
-    paths = paths_of(options, content, out_dir)
-    if content is None:
+    paths = paths_of(options, content, out_dir, replaced)
+    if content is None and not replaced:
         folder.require_free(options.out_dir)
     files = [*(out_dir / name for name in OUTPUTS), paths.last, paths.best]
     folder.require_writable([path for path in files if options.out_dir or path.parent != out_dir])
 
 
-def claim(options: Namespace) -> Paths:
+def claim(options: Namespace, replaced: bool = False) -> Paths:
     """The paths of a new run: its folder, and checkpoints that lie elsewhere, are taken, so that no other run can have them.
 
     Raises ValueError where another run was first, OSError where they cannot be written.
     """
-    out_dir = folder.claim(options)
+    out_dir = folder.claim(options, replaced)
     paths = paths_of(options, None, out_dir)
     for path in (paths.last, paths.best):
         if path.parent != out_dir:

@@ -20,8 +20,9 @@ import model
 import testing
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
+from running.forecast import passes
 from running.loading import load_model
-from training import passes, video_scores
+from training import video_scores
 
 TRAIN = "ucf_train.py"
 
