@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from files import atomic, folder
 from files.annotations import LINES, read_annotations, read_frames, read_text
 from files.fates import TEST, TRAINING, UNTOLD, draw, fates, join, require_labels, require_same_class, with_crops
+from files.crops import layout_of
 from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
 from files.labels import LABELS
 from files.layouts import HIDDEN, read_files
@@ -53,6 +54,10 @@ def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
         except (ValueError, OSError) as error:
             bad.append(str(error))
     refuse(bad, f"{len(bad)} feature files cannot be used")
+    if any(len(shape) == 3 for shape in shapes.values()):
+        layout = layout_of({root / path: shape for path, shape in shapes.items()})
+        print(f"{layout.n} crops in each file; training takes all, a test the first or, with --crops mean, all")
+        shapes = {path: (shape[1 - layout.axis], shape[2]) for path, shape in shapes.items()}
     lengths, widths = (pd.Series({path: shape[axis] for path, shape in shapes.items()}, dtype=int) for axis in (0, 1))
     width = widths.mode().iloc[0] if len(widths) else 0
     if widths.nunique() > 1 and lengths.nunique() == 1:

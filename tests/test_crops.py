@@ -127,3 +127,13 @@ def test_all_crops_of_a_file_are_trained_on(toy):
         assert done.code == 0 and "80 training videos, 40 anomalous" in done.out, done
         weights.append(torch.load(toy.path / name / "best.pt", weights_only=True)["model"])
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_lists_are_made_of_files_of_several_crops(tmp_path):
+    for i, length in enumerate((7, 10, 12)):
+        np.save(tmp_path / f"v{i}.npy", np.stack([walk(length, seed=i)] * 10, 1))
+    (tmp_path / "a.txt").write_text("v0 16 40\nv1\nv2 0 20\n")
+    flags = ["--feature-root", tmp_path, "--annotations", tmp_path / "a.txt", "--out", tmp_path / "list"]
+    done = call("list/make_list.py", "longterm", *flags)
+    assert done.code == 0 and "10 crops in each file" in done.out, done
+    assert len(np.load(tmp_path / "list/gt_lt.npy")) == 16 * (7 + 10 + 12)

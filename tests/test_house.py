@@ -25,8 +25,8 @@ RANKS = (
     "running",
     "testing",
     "training experiments",
-    "lshma predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate benchmark "
-    "demo list img",
+    "lshma predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate "
+    "benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "list", "img")
