@@ -21,8 +21,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from files import atomic, folder
 from files.annotations import LINES, read_annotations, read_frames, read_text
-from files.fates import TEST, TRAINING, UNTOLD, draw, fates, join, require_labels, require_same_class, with_crops
 from files.crops import layout_of
+from files.fates import TEST, TRAINING, UNTOLD, draw, fates, join, require_labels, require_same_class, with_crops
 from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
 from files.labels import LABELS
 from files.layouts import HIDDEN, read_files
