@@ -18,7 +18,8 @@ FORMAT = "lshma run 1"
 OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/events.out.tfevents.*")
 LOCK, NEW = ".lock", ".new"  # who is at work in the folder, and what is to replace its files
 # all that runs and report.py write into a folder: what --overwrite removes, and nothing else
-FILES = ("options.json", "results.json", "scores.npz", "timelines.png", "report.html", "figures/*.png", *OF_TRAININGS)
+OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/*.{ending}" for ending in ("png", "pdf", "svg")))
+FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_REPORTS, *OF_TRAININGS)
 
 
 def claim(options: Namespace, replaced: bool = False) -> Path:

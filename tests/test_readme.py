@@ -54,6 +54,7 @@ SHORTER = (
     ("--max-epoch 16", "--max-epoch 2"),
     ("--n-videos 1200", "--n-videos 16"),
     ("8 16 32 64 ", ""),
+    ("Abuse028_x264 Normal_Videos_003_x264", "Abuse007_x264 Normal_Videos006_x264"),
 )
 
 
