@@ -48,7 +48,7 @@ def options_of(args: Namespace) -> tuple:
     lshma, options, _ = load_model(args.model_path)
     told = {flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None}
     usual = {flag.name: flag.default for group in ("data", "running") for flag in FLAGS[group]}
-    vars(options).update(usual | told | {"data_set": "predict", "given": set(told)})
+    vars(options).update(usual | told | {"data_set": "predict", "given": set(told), "drop_snippets": 0.0})
     check(options)
     return lshma, options
 

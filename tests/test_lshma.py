@@ -100,6 +100,8 @@ def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
     np.testing.assert_allclose(np.concatenate(scores), record.scores.scores, rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="lr: no option of testing"):
         lshma.load(trained.best, lr=1)
+    with pytest.raises(ValueError, match="drop_snippets: no option of testing"):
+        lshma.load(trained.best, drop_snippets=0.5)
     with pytest.raises(ValueError, match="--exit-threshold must be"):
         lshma.load(trained.best, exit_threshold=2.0)
 

@@ -74,3 +74,14 @@ def test_what_cannot_be_scored_is_named_and_nothing_written(trained, run):
     refused(run("predict.py", good, *where, "--exit-threshold", 3), "--exit-threshold must be")
     refused(run("predict.py", good, "--model-path", trained.best, "--out-dir", trained.path / "run"), "folder of another run")
     assert not trained.out.exists()
+
+
+def test_a_model_whose_training_dropped_snippets_is_given_all_of_them(toy, run):
+    """Its training's evaluations zeroed a share of the test snippets; what is predicted is not a test."""
+    options = ["--max-epoch", 1, "--batch-size", 8, "--drop-snippets", 0.5, "--out-dir", toy.path / "run"]
+    assert run("ucf_train.py", *toy.flags, *options).code == 0
+    best, file = toy.path / "run" / "best.pt", toy.path / "features" / toy.test_rows[0][0]
+    done = run("predict.py", file, "--model-path", best, "--workers", 0, "--out-dir", toy.out)
+    assert done.code == 0, done.err
+    expected = lshma.load(best, device="cpu").score(np.load(file))
+    np.testing.assert_allclose(read_record(toy.out / "scores.npz").scores.scores, expected, rtol=0, atol=1e-6)
