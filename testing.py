@@ -72,7 +72,7 @@ def predict(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: t
 
     The model's mode is as before afterwards. Raises ValueError where logits overflow.
     """
-    crops = [crop for video in videos for crop in (video, *video.others)]
+    crops = [crop for video in videos for crop in video.crops]
     began = time.perf_counter()
     logits, exit_layers, keys, key_exits, n_clips = [], [], [], np.zeros(options.visual_layers + 1, np.int64), 0
     batches = test_batches(crops, options.attn_window, device)
@@ -101,7 +101,7 @@ def predict(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: t
 def over_crops(videos: Sequence[Video], prediction: Prediction) -> Prediction:
     """A prediction of all crops, those of a video together, as one of the videos; layers and key clips are the first crop's."""
     n_snippets = np.array([video.n_snippets for video in videos])
-    n_crops = np.array([1 + len(video.others) for video in videos])
+    n_crops = np.array([len(video.crops) for video in videos])
     if (n_crops == 1).all():
         return prediction
     blocks = np.split(prediction.logits, np.cumsum(n_crops * n_snippets)[:-1])

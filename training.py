@@ -187,7 +187,7 @@ def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
     rows = testing.videos_of(options.train_list, options, "file")
-    videos = [crop._replace(others=()) for row in rows for crop in (row, *row.others)]
+    videos = [crop._replace(others=()) for row in rows for crop in row.crops]
     require_both_classes(options.train_list, videos)
     train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
     test, truth = testing.read_test_set(options)

@@ -27,6 +27,11 @@ class Video(NamedTuple):
     others: "tuple[Video, ...]" = ()  # its other crops, where they count too
 
     @property
+    def crops(self) -> "list[Video]":
+        """All of its crops that count, itself first."""
+        return [self, *self.others]
+
+    @property
     def anomalous(self) -> bool | None:
         """None = nobody said."""
         return None if self.classes is None else bool(self.classes)

@@ -32,8 +32,8 @@ def passes(every: int, n_batches: int, *, size: int) -> bool:
 
 
 def clips_of(videos: Sequence[Video], window: int) -> int:
-    """How many clips videos have in all, key or not."""
-    return sum(-(-video.n_snippets // window) for video in videos)
+    """How many clips videos have in all, key or not, in all of their crops."""
+    return sum(len(video.crops) * -(-video.n_snippets // window) for video in videos)
 
 
 def nearest(batches: Sequence[list[int]], videos: Sequence[Video], n_clips: float, window: int) -> list[list[int]]:

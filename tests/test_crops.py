@@ -9,6 +9,8 @@ from scipy.special import expit
 import smoothing
 from evaluation.scores import read_record
 from files.crops import Layout, layout_of
+from files.videos import Video
+from running.forecast import clips_of
 
 N_CROPS = 5
 
@@ -137,3 +139,8 @@ def test_lists_are_made_of_files_of_several_crops(tmp_path):
     done = call("list/make_list.py", "longterm", *flags)
     assert done.code == 0 and "10 crops in each file" in done.out, done
     assert len(np.load(tmp_path / "list/gt_lt.npy")) == 16 * (7 + 10 + 12)
+
+
+def test_a_forecast_counts_the_crops_that_are_scored():
+    one = Video("v", None, "Normal", (), 9, 144, 0)
+    assert [clips_of([one, one._replace(others=(one,) * n)], 4) for n in (0, 4)] == [6, 18]
