@@ -38,13 +38,19 @@ class Rule(NamedTuple):
 
 
 def slots(age: Tensor) -> Tensor:
+    """The places of the entries: (M + 1,)."""
     return torch.arange(age.shape[1], device=age.device)
 
 
+def share_of_oldest(strength: Tensor, age: Tensor) -> Tensor:
+    """-log R where t is an entry's age as a share of the oldest's."""
+    return age.double() / age[:, :1] / strength
+
+
 RULES = {  # option.FORGETTING says what they are
-    "ebbinghaus": Rule(lambda s, age: age.double() / age[:, :1] / s),  # t: its age as a share of the oldest's
-    "fifo": Rule(lambda s, age: age.double()),  # its age, whatever its strength
-    "salience": Rule(lambda s, age: age.double() / age[:, :1] / s, by_odds=True),
+    "ebbinghaus": Rule(share_of_oldest),
+    "fifo": Rule(lambda s, age: age.double()),  # t: its age, whatever its strength
+    "salience": Rule(share_of_oldest, by_odds=True),
     "released": Rule(lambda s, age: slots(age).double() / (age.shape[1] - 1) / s, backwards=True),  # its place, the oldest's 0
 }
 

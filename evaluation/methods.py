@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.comparison import Judged
-from evaluation.scores import checked, read_arrays, read_record
+from evaluation.scores import checked, read_arrays, record_of
 from files.lists import read_list, several
 from files.names import video_name
 from files.truth import read_ground_truth
@@ -50,8 +50,9 @@ def given_as(text: str) -> Given:
 
 def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
     """The runs of each method. Raises FileNotFoundError, or ValueError that names what is wrong."""
-    others = {path: read_arrays(path) for one in given for path in paths_of(one)}
-    others = {path: arrays for path, arrays in others.items() if "truth" not in arrays or "format" not in arrays}
+    files = {path: read_arrays(path) for one in given for path in paths_of(one)}
+    own = {path: read_own(arrays, path) for path, arrays in files.items() if "truth" in arrays and "format" in arrays}
+    others = {path: arrays for path, arrays in files.items() if path not in own}
     if others and args.gt_path is None:
         raise ValueError(
             f"{next(iter(others))}: holds no ground truth, as a test of ours does; give --gt-path (and --test-list)"
@@ -64,8 +65,8 @@ def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
     elif others:
         names = [video_name(row.path) for row in read_list(args.test_list, None, args.normal_label)]
         others = {path: ordered(arrays, names) for path, arrays in others.items()}
-    judged = {path: judge(arrays, path, args) for path, arrays in others.items()}
-    return [[judged.get(path) or read_own(path) for path in paths_of(one)] for one in given]
+    judged = own | {path: judge(arrays, path, args) for path, arrays in others.items()}
+    return [[judged[path] for path in paths_of(one)] for one in given]
 
 
 def paths_of(one: Given) -> list[Path]:
@@ -73,9 +74,9 @@ def paths_of(one: Given) -> list[Path]:
     return [folder / "scores.npz" for folder in one.folders] or [one.path]
 
 
-def read_own(path: Path) -> Judged:
+def read_own(arrays: Mapping[str, np.ndarray], path: Path) -> Judged:
     """What a test of ours wrote."""
-    record = read_record(path)
+    record = record_of(arrays, path)
     return Judged(record.scores, record.truth)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 import smoothing
 from evaluation import events, figures, tables
+from evaluation.comparison import kind_of
 from evaluation.evaluate import errors_of, frames_of
 from evaluation.figures import clock
 from evaluation.source import Ours, Source, read_run
@@ -143,7 +144,7 @@ def worst_first(source: Source, threshold: float) -> list[Card]:
         scores = source.scores.scores[here]
         error = float(errors[i])
         truth = source.truth[frame_ends[i] - n_frames[i] : frame_ends[i]]
-        kind = (" and ".join(video.classes or ()) or "anomalous") if truth.any() else "normal"
+        kind = kind_of(video.classes, truth)
         seconds = n_frames[i] / source.terms.fps
         text = html.escape(f"{video.name} {kind}".lower(), quote=True)
         times = "".join(f"<span>{clock(seconds * share)}</span>" for share in (0, 0.25, 0.5, 0.75, 1))

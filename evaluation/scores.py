@@ -100,7 +100,11 @@ def write_record(path: str | Path, record: Record) -> None:
 
 def read_record(path: str | Path) -> Record:
     """Read what a test of ours wrote. Raises FileNotFoundError, or ValueError where it is another method's, or damaged."""
-    arrays = read_arrays(path)
+    return record_of(read_arrays(path), path)
+
+
+def record_of(arrays: dict[str, np.ndarray], path: str | Path) -> Record:
+    """What a test of ours wrote, in the arrays of its file. Raises ValueError where it is another method's."""
     if str(arrays.get("format")) != FORMAT:
         raise ValueError(f"{path}: not written by a test of this version; run the test again")
     names, labels, *counts = (arrays[name].tolist() for name in ("video", "label", "n_snippets", "n_frames"))
