@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import kcg
 import model
-import testing
 from option import resolve_variant, run
+from running import testing
 from running.loading import choose_device
-from training import loss_of, make_optimizer
+from running.training import loss_of, make_optimizer
 from ucf_option import parser
 
 N_VIDEOS = 16

@@ -5,9 +5,9 @@ python longterm_test.py --feature-root FEATURES --model-path CHECKPOINT
 
 import copy
 
-import testing
 import ucf_option
 from option import run
+from running import testing
 
 parser = copy.deepcopy(ucf_option.parser)
 parser.description = "LSHMA on long videos."

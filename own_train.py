@@ -3,9 +3,9 @@
 python own_train.py --feature-root FEATURES --normal-label LABEL
 """
 
-import training
 from option import run
 from own_option import parser
+from running import training
 
 if __name__ == "__main__":
     run(training.train, parser)

@@ -11,7 +11,6 @@ from argparse import Namespace
 import numpy as np
 
 import smoothing
-import testing
 from evaluation import figures, scores, tables
 from evaluation.figures import clock
 from files import folder
@@ -21,6 +20,7 @@ from files.progress import bar
 from files.sources import rows_of
 from files.videos import check_videos, require_distinct
 from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes
+from running import testing
 from running.loading import choose_device, load_model
 
 N_MOMENTS = 3

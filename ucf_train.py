@@ -3,8 +3,8 @@
 python ucf_train.py --feature-root FEATURES
 """
 
-import training
 from option import run
+from running import training
 from ucf_option import parser
 
 if __name__ == "__main__":

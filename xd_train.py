@@ -3,8 +3,8 @@
 python xd_train.py --feature-root FEATURES
 """
 
-import training
 from option import run
+from running import training
 from xd_option import parser
 
 if __name__ == "__main__":

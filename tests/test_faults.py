@@ -15,7 +15,6 @@ import pytest
 import torch
 from conftest import ROOT, WIDTH, make_model, refused, walk, write_list
 
-import training
 from dataset import pack
 from evaluation.scores import read_scores
 from files import checkpoint, folder
@@ -23,9 +22,9 @@ from files.features import checksum
 from files.interrupt import STOPS, Signals
 from files.labels import label_of
 from model import FUSE
-from running import resume
+from running import resume, training
 from running.loading import load_model
-from testing import warn_of_smoothing
+from running.testing import warn_of_smoothing
 
 TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 
@@ -246,7 +245,8 @@ def test_a_signal_waits_for_what_is_held_and_comes_once():
 def test_a_log_file_gets_a_line_every_half_minute(toy, monkeypatch):
     """Piped to a file, a training printed one line and then nothing for minutes."""
     code = (
-        "import runpy, sys; from files import progress; progress.SECONDS = 0.05; import training; training.SECONDS = 0.05; "
+        "import runpy, sys; from files import progress; from running import training; "
+        "progress.SECONDS = training.SECONDS = 0.05; "
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     flags = [*map(str, toy.flags), "--max-epoch", "3", "--batch-size", "1", "--eval-every", "0", "--out-dir", str(toy.out)]

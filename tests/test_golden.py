@@ -11,7 +11,7 @@ import smoothing
 from dataset import Batch, pack
 from files import checkpoint
 from model import FUSE, LSHMA, Select
-from training import loss_of
+from running.training import loss_of
 
 SMOOTHED = {"slide8": ("slide", 8), "fixed8": ("fixed", 8), "fixed15": ("fixed", 15)}
 

@@ -12,11 +12,9 @@ import pytest
 import torch
 from conftest import ROOT, refused, write_list
 
-import testing
-import training
 from files import folder
 from files.videos import Video
-from running import forecast, record
+from running import forecast, record, testing, training
 
 TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 

@@ -23,8 +23,7 @@ RANKS = (
     "files ucf_option xd_option own_option",
     "evaluation model dataset",
     "running",
-    "testing",
-    "training experiments",
+    "experiments",
     "lshma predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate "
     "benchmark demo list img",
 )

@@ -17,12 +17,12 @@ from conftest import ROOT, make_model, refused, walk, write_list
 
 import dataset
 import model
-import testing
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
+from running import testing
 from running.forecast import passes
 from running.loading import load_model
-from training import video_scores
+from running.training import video_scores
 
 TRAIN = "ucf_train.py"
 

@@ -22,7 +22,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 import model
-import testing
 from dataset import Batch, hold_out, load, real_snippets
 from files import checkpoint, folder
 from files.interrupt import SIGNALS
@@ -30,7 +29,7 @@ from files.progress import SECONDS, bar
 from files.videos import require_both_classes, require_unseen
 from model import LSHMA
 from option import resolve_variant
-from running import record, resume
+from running import record, resume, testing
 from running.forecast import Pace, batches_of, describe, forecast, passes, test_sample, typical_batches
 from running.loading import autocast, choose_device
 from running.record import Data, Progress, Run
