@@ -127,6 +127,8 @@ FLAGS = {
         NORMAL_LABEL,
         Flag("zero_non_finite", SWITCH, None, "set NaN and infinite features to zero instead of stopping", False),
         HOLD_LAST,
+        Flag("allow_other_features", SWITCH, None, "test: go on where features were made in another way than those of the "
+             "training, by their extract.json", False),
         Flag("allow_test_in_training", SWITCH, None, "train: go on where test videos are in the training list, by name or "
              "content", False),
     ),

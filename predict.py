@@ -26,7 +26,7 @@ from running.loading import choose_device, load_model
 N_MOMENTS = 3
 ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FLAGS[group] if flag.name in {
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
-    *("feature_root", "zero_non_finite", "model_path", "out_dir", "device", "workers"),
+    *("feature_root", "zero_non_finite", "allow_other_features", "model_path", "out_dir", "device", "workers"),
 }]  # fmt: skip
 
 parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
@@ -42,20 +42,20 @@ def main() -> None:
 
 
 def options_of(args: Namespace) -> tuple:
-    """The model, and the options to run it with: the checkpoint's for the model and its tests, those given, the usual ones."""
+    """The model; the options to run it with, the checkpoint's, those given, and the usual ones; its training's, if it says."""
     if args.model_path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
-    lshma, options, _ = load_model(args.model_path)
+    lshma, options, loaded = load_model(args.model_path)
     told = {flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None}
     usual = {flag.name: flag.default for group in ("data", "running") for flag in FLAGS[group]}
     vars(options).update(usual | told | {"data_set": "predict", "given": set(told), "drop_snippets": 0.0})
     check(options)
-    return lshma, options
+    return lshma, options, loaded.options
 
 
 def predict(args: Namespace) -> None:
     """Score the videos of all sources and write what they are. Raises ValueError or OSError before anything is written."""
-    lshma, options = options_of(args)
+    lshma, options, trained = options_of(args)
     device = choose_device(options.device)
     folder.require_free(options.out_dir)
     rows, files = rows_of(args.sources, options.feature_root)
@@ -63,6 +63,7 @@ def predict(args: Namespace) -> None:
     what = ", ".join(args.sources)
     videos = check_videos(what, rows, files, why=f"{args.model_path} was trained on this width", **how)
     require_distinct(what, videos)
+    testing.require_known_features(options, videos, trained)
     with SIGNALS, folder.claimed(options) as out_dir:
         prediction = testing.predict(lshma.to(device), videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))

@@ -19,7 +19,7 @@ from running.loading import take_options
 
 FREE = {
     *("given", "use_checkpoint", "checkpoint_path", "model_path", "out_dir", "max_epoch", "save_minutes", "workers", "device"),
-    *("patience", "tensorboard", "overwrite"),
+    *("patience", "tensorboard", "overwrite", "features", "allow_other_features"),
     *("fps", "false_alarms", "report", "allow_test_in_training", "feature_root", "train_list", "test_list", "gt_path"),
 }
 OUTPUTS = ("options.json", "results.json", "log.jsonl", "scores.npz", "training.png")

@@ -18,7 +18,7 @@ import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
 from evaluation import curves, evaluate, figures, page, scores, tables
 from evaluation.scores import Scores, columns_of
-from files import atomic, folder
+from files import atomic, folder, origin
 from files.interrupt import SIGNALS
 from files.progress import bar
 from files.truth import read_ground_truth
@@ -214,6 +214,12 @@ def videos_of(path: str, options: Namespace, crops: str, why: str = "--visual-wi
     return read_videos(path, options.feature_root, options.data_set, why=why, **how)
 
 
+def require_known_features(options: Namespace, videos: Sequence[Video], trained: dict | None) -> None:
+    """Raise ValueError, unless --allow-other-features, where a model's training had features made in another way."""
+    how = {"checkpoint": options.model_path, "what": "the features", "allowed": options.allow_other_features}
+    origin.require_alike((trained or {}).get("features"), origin.origin_of(video.path for video in videos), **how)
+
+
 def read_test_set(options: Namespace, **why: str) -> tuple[list[Video], np.ndarray]:
     """The videos of --test-list and the (F,) ground truth of --gt-path, checked against each other."""
     videos = videos_of(options.test_list, options, options.crops, **why)
@@ -237,6 +243,7 @@ def test_into(options: Namespace, replaced: bool) -> None:
     lshma, options, loaded = load_model(options.model_path, options)
     note_differences(options, loaded.options)
     videos, truth = read_test_set(options, why=f"{options.model_path} was trained on this width")
+    require_known_features(options, videos, loaded.options)
     outputs = ("results.json", "scores.npz", "timelines.png")
     if options.out_dir:
         folder.require_writable([Path(options.out_dir, name) for name in outputs])

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import model
 from dataset import Batch, hold_out, load, real_snippets
-from files import checkpoint, folder
+from files import checkpoint, folder, origin
 from files.interrupt import SIGNALS
 from files.progress import SECONDS, bar
 from files.videos import require_both_classes, require_unseen
@@ -217,6 +217,7 @@ def begin(options: Namespace, stack: ExitStack) -> Run:
     if loaded:
         checkpoint.load_weights(lshma, loaded, options)
     data = read_data(options)
+    options.features = origin.origin_of(video.path for video in (*data.train, *data.validation, *data.test))
     if content:
         resume.require_same(options, data.digests, content)
     stack.enter_context(SIGNALS)
