@@ -50,7 +50,7 @@ class Folder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """For this process alone. Raises ValueError where its features were made in another way, or another process is at it."""
+        """For this process alone. Raises ValueError where its features were made in another way, or another one is at it."""
         there = self.path / origin.NAME
         folder.require_writable([there], "--out")
         if there.exists():

@@ -1,0 +1,226 @@
+"""A thread for each camera: it opens the source, decodes, cuts snippets, and hands them over. Scoring never waits for it.
+
+A file is read to its end, and waits where it is not asked for more. A live source is read for ever, by its time, whatever its
+rate: what nobody takes in time is dropped, the oldest first, and counted; a source that fails is opened again.
+"""
+
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from files.features import FRAMES_PER_SNIPPET
+from video.cameras import Camera
+from video.decode import Frame, Video, by_time, opened
+from video.snippets import Snippet, cut
+
+WAITING = 8  # snippets of a camera that nobody has taken yet, at most
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a source is opened again; it doubles, and is jittered
+SILENT = 10.0  # seconds without a frame, after which a live source is opened again
+SHOWN_WIDTH = 640  # pixels of the pictures that a person is shown, at most
+SHOWN_EVERY = 4  # frames
+
+
+class How(NamedTuple):
+    """How frames become snippets."""
+
+    places: tuple[int, ...]  # of 16 frames those that are looked at
+    by: str  # files: frames or time
+    fps: float  # files by time: frames a second
+    snippet_seconds: float  # live sources: seconds of 16 frames
+    forget_after: float  # live sources: after a gap of more seconds the memory is new
+
+
+class Picture(NamedTuple):
+    """What a person is shown of a moment."""
+
+    time: float  # stream time, seconds
+    rgb: np.ndarray  # (height, width, 3) uint8
+
+
+class Taken(NamedTuple):
+    """A snippet, when it was, and what a person is shown of it."""
+
+    snippet: Snippet
+    end: float  # stream time, seconds
+    wall: float | None  # of its start, seconds since 1970; None = of a file
+    pictures: list[Picture]
+
+
+class Begins(NamedTuple):
+    """The source is open, or goes on after a gap; `anew` where its memory is to be forgotten."""
+
+    text: str
+    anew: bool
+
+
+class Happened(NamedTuple):
+    """Something that a person may want to know: kind damaged, failed, lost."""
+
+    kind: str
+    text: str
+
+
+class Reader(threading.Thread):
+    """The thread of one camera; `take` what it has brought, in order."""
+
+    def __init__(self, camera: Camera, how: How, changed: threading.Condition, *, skip: int, known_until: float | None):
+        """skip: snippets of a file that are known. known_until: wall time to which a live camera is known, if it is."""
+        super().__init__(name=f"reader of {camera.name}", daemon=True)
+        self.camera, self.how, self.changed = camera, how, changed
+        self.skip, self.known_until = skip, known_until
+        self.ready: deque[Taken | Begins | Happened] = deque()
+        self.n_waiting = self.n_dropped = 0
+        self.stopped = threading.Event()
+        self.done = False  # all that there will be is in `ready`, or taken
+
+    def take(self, most: int) -> list[Taken | Begins | Happened]:
+        """What has come since, in order: at most so many snippets, and a beginning only as the first. Hold the condition."""
+        taken: list[Taken | Begins | Happened] = []
+        while self.ready and not (taken and isinstance(self.ready[0], Begins)):
+            if isinstance(self.ready[0], Taken):
+                if not most:
+                    break
+                most, self.n_waiting = most - 1, self.n_waiting - 1
+            taken.append(self.ready.popleft())
+        if taken:
+            self.changed.notify_all()
+        return taken
+
+    def put(self, what: Taken | Begins | Happened) -> None:
+        """Hand over; of a file wait for room, of a live source drop the oldest snippet."""
+        with self.changed:
+            if isinstance(what, Taken):
+                while not self.camera.live and self.n_waiting >= WAITING and not self.stopped.is_set():
+                    self.changed.wait(0.5)
+                if self.camera.live and self.n_waiting >= WAITING:
+                    del self.ready[next(i for i, there in enumerate(self.ready) if isinstance(there, Taken))]
+                    self.n_waiting, self.n_dropped = self.n_waiting - 1, self.n_dropped + 1
+                self.n_waiting += 1
+            self.ready.append(what)
+            self.changed.notify_all()
+
+    def run(self) -> None:
+        try:
+            self.watch() if self.camera.live else self.read()
+        finally:
+            with self.changed:
+                self.done = True
+                self.changed.notify_all()
+
+    def read(self) -> None:
+        """A whole file, but the snippets that are known."""
+        try:
+            with opened(self.camera.source) as video:
+                self.put(Begins(told(video), self.skip == 0))
+                frames = video.frames() if self.how.by == "frames" else by_time(video.frames(), self.how.fps)
+                looked = Looked(islice(self.until_stopped(frames), FRAMES_PER_SNIPPET * self.skip, None))
+                for snippet in cut(looked, self.how.places, self.skip):
+                    self.put(Taken(snippet, looked.time, None, looked.pictures()))
+                if video.broken or video.n_bad:
+                    bad = f"{video.n_bad} damaged packets are skipped" if video.n_bad else ""
+                    self.put(Happened("damaged", "; ".join(filter(None, [bad, video.broken]))))
+        except (ValueError, OSError) as error:
+            self.put(Happened("failed", str(error)))
+
+    def watch(self) -> None:
+        """A live source, for ever: opened again after every failure, after pauses that grow."""
+        pause = FIRST_PAUSE / 2
+        while not self.stopped.is_set():
+            began = time.monotonic()
+            try:
+                with opened(self.camera.source, timeout=SILENT) as video:
+                    self.follow(video)
+                    why = video.broken or "the stream ended"
+            except (ValueError, OSError) as error:
+                why = str(error)
+            lived = time.monotonic() - began > LONGEST_PAUSE
+            pause = FIRST_PAUSE if lived else min(2 * pause, LONGEST_PAUSE)
+            wait = pause * random.uniform(0.5, 1)
+            if not self.stopped.is_set():
+                self.put(Happened("lost", f"{why}; opened again in {wait:.1f} s"))
+                self.stopped.wait(wait)
+
+    def follow(self, video: Video) -> None:
+        """The snippets of a live source while it lives: after a gap of more than a snippet, a new one begins."""
+        clock, number = Clock(self.how.snippet_seconds), 0
+        for _, stretch in groupby(clock.steady(self.until_stopped(video.frames())), key=lambda _: clock.n_gaps):
+            first = next(stretch)
+            if clock.n_gaps == 0 and self.known_until is not None:
+                gap = time.time() - self.known_until
+            else:
+                gap = clock.gap
+            self.known_until = None
+            anew = gap > self.how.forget_after
+            number = 0 if anew else number
+            self.put(Begins(told(video) if clock.n_gaps == 0 else f"goes on after a gap of {gap:.1f} s", anew))
+            looked = Looked(by_time(chain([first], stretch), FRAMES_PER_SNIPPET / self.how.snippet_seconds))
+            for snippet in cut(looked, self.how.places, number):
+                pictures = looked.pictures()
+                if snippet.n_frames == FRAMES_PER_SNIPPET:  # what a gap cuts short is no snippet
+                    number = snippet.number + 1
+                    end = snippet.start + self.how.snippet_seconds
+                    self.put(Taken(snippet, end, time.time() - self.how.snippet_seconds, pictures))
+
+    def until_stopped(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            if self.stopped.is_set():
+                return
+            yield frame
+
+
+class Clock:
+    """The time of a live source: its own, where that goes on as the wall's does; else the wall's.
+
+    A camera's clock may jump, stand still or run backwards; that is no gap. A gap is what both clocks, or the wall's, show.
+    """
+
+    def __init__(self, longest: float):
+        self.longest = longest  # seconds between two frames that are no gap
+        self.n_gaps, self.gap = 0, math.inf
+
+    def steady(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames, with times that go on from 0 and never back."""
+        now, before = 0.0, None
+        for frame in frames:
+            wall = time.monotonic()
+            if before is not None:
+                passed, told = wall - before[1], frame.time - before[0].time
+                step = told if 0 < told <= self.longest or abs(told - passed) < self.longest else passed
+                now += step
+                if step > self.longest:
+                    self.n_gaps, self.gap = self.n_gaps + 1, step
+            before = frame, wall
+            yield frame._replace(time=now)
+
+
+class Looked:
+    """Frames on their way, and what a person is shown of those that have passed."""
+
+    def __init__(self, frames: Iterable[Frame]):
+        self.frames, self.time, self.shown = iter(frames), 0.0, []
+
+    def __iter__(self) -> Iterator[Frame]:
+        for n, frame in enumerate(self.frames):
+            self.time = frame.time
+            if n % SHOWN_EVERY == 0:
+                height, width = frame.size()
+                scale = min(1.0, SHOWN_WIDTH / width)
+                self.shown.append(Picture(frame.time, frame.rgb(max(1, round(scale * height)), max(1, round(scale * width)))))
+            yield frame
+
+    def pictures(self) -> list[Picture]:
+        """Those since the last call."""
+        shown, self.shown = self.shown, []
+        return shown
+
+
+def told(video: Video) -> str:
+    """`h264, 320x240, 30 frames/s`"""
+    return f"{video.codec}, {video.width}x{video.height}, {video.fps:.4g} frames/s"
