@@ -91,6 +91,40 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
         model.score(walk(9) * 1e38)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda streams, piece: streams.drop("a", "nowhere"), KeyError),
+        (lambda streams, piece: streams.reset("a", "nowhere"), KeyError),
+        (lambda streams, piece: streams.add("d", "a"), ValueError),
+        (lambda streams, piece: streams.add("d", "d"), ValueError),
+        (lambda streams, piece: streams.push({"a": 5e37 * piece, "b": piece, "c": piece}), ValueError),
+        (lambda streams, piece: streams.push({"c": piece, "a": 5e37 * piece}), ValueError),
+    ],
+)
+def test_a_call_that_fails_changes_no_camera(wrong, error):
+    """A camera dropped beside an unknown one left its memory behind, and all cameras after it scored with a neighbour's."""
+    model, videos = detector(), {name: walk(40, seed=i) for i, name in enumerate("abc")}
+    streams = model.stream()
+    streams.add(*videos)
+    streams.push({name: video[:22] for name, video in videos.items()})
+    with pytest.raises(error):
+        wrong(streams, videos["b"][22:30])
+    after = streams.push({name: video[22:] for name, video in videos.items()})
+    assert [*streams.cameras] == [*videos]
+    for name, video in videos.items():
+        assert after[name].first == 20
+        np.testing.assert_allclose(after[name].scores, model.score(video)[20:], rtol=0, atol=1e-5)
+
+
+def test_a_camera_that_is_named_twice_is_dropped_or_reset_once():
+    streams = detector().stream()
+    streams.add("a", "b")
+    streams.reset("a", "a")
+    streams.drop("b", "b")
+    assert [*streams.cameras] == ["a"] and streams.push({"a": walk(4)})["a"].first == 0
+
+
 def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
     done = run("ucf_test.py", *trained.test_flags)
     assert done.code == 0, done.err
