@@ -19,6 +19,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,11 +57,12 @@ with own_modules():
     import smoothing
     from dataset import pack
     from model import LSHMA, StreamMemory, scales_of
-    from option import TESTING, check
+    from option import FLAGS, SWITCH, TESTING, check
     from running.loading import autocast, choose_device, load_model
 
 
 OF_FILES = ("crops", "drop_snippets")  # options of tests that are about what is read, which is the program's here
+KINDS = {flag.name: {SWITCH: bool, float: Real}.get(flag.type, flag.type) for flag in FLAGS["testing"]}
 
 
 def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detector":
@@ -72,6 +74,10 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
     known = [name for name in TESTING if name not in OF_FILES]
     if unknown := changed.keys() - set(known):
         raise ValueError(f"{min(unknown)}: no option of testing; they are {', '.join(known)}")
+    for name, value in changed.items():
+        kind = KINDS[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
     where = choose_device(device)
     model, options, _ = load_model(str(path))
     vars(options).update(changed)

@@ -138,6 +138,11 @@ def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
         lshma.load(trained.best, drop_snippets=0.5)
     with pytest.raises(ValueError, match="--exit-threshold must be"):
         lshma.load(trained.best, exit_threshold=2.0)
+    wrong = {"keyclip_test": "False", "smooth_width": 2.5, "exit_threshold": "0.7", "smooth": None, "precision": None}
+    for name, value in [*wrong.items(), ("smooth_width", True), ("smooth_pad", None)]:  # the first was taken for True
+        with pytest.raises(ValueError, match=f"{name} must be .*, not {value!r}"):
+            lshma.load(trained.best, **{name: value})
+    assert lshma.load(trained.best, device="cpu", exit_threshold=1).options.exit_threshold == 1
 
 
 def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):
