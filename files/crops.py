@@ -104,5 +104,5 @@ class Beside:
                 if number is not None and file.suffix.lower() == ".npy" and not is_hidden(file):
                     found.setdefault(other, {})[number] = file
             self.folders[path.parent] = found
-        crops = self.folders[path.parent][name]
+        crops = self.folders[path.parent].get(name, {})  # none of a file that has another ending
         return [crops[number] for number in sorted(crops) if number != crop]

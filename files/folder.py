@@ -61,7 +61,9 @@ def left_by_run(out_dir: Path) -> list[Path]:
     if not (out_dir / "options.json").exists():
         return []
     found = [path for pattern in FILES for path in sorted(out_dir.glob(pattern)) if path.is_symlink() or path.is_file()]
-    return [path for path in found if path.parent == out_dir or not path.parent.is_symlink()]  # what a link leads to is not ours
+    return [
+        path for path in found if path.parent == out_dir or not path.parent.is_symlink()
+    ]  # what a link leads to is not ours
 
 
 @contextmanager
@@ -215,7 +217,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def require_new(paths: Sequence[Path]) -> None:
-    """Show that no file is in the place of one that is to be written. Raises ValueError that names one, OSError for a folder."""
+    """Show that no file is in the place of one that is to be written. Raises ValueError or OSError that names one."""
     for path in paths:
         if path.is_symlink() or path.is_file():
             raise ValueError(f"{path} is there already, and of no run; move it away, or choose another --out-dir")

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 import smoothing
 from evaluation.scores import read_record
-from files.crops import Layout, layout_of
+from files.crops import Layout, copies_of, layout_of
 from files.videos import Video
 from running.forecast import clips_of
 
@@ -109,6 +109,13 @@ def test_what_is_odd_among_crops_is_said(crops):
     other, _ = crops.test_rows[1]
     np.save(crops.path / "first axis" / other.replace("__5", ""), features)
     refused(crops.test("first axis", "mean")[0], other.replace("__5", ""), "no one layout")
+
+
+@pytest.mark.parametrize("name", ["v__0", ".v__0.npy"])
+def test_a_file_without_our_ending_has_no_crops_beside_it(tmp_path, name):
+    """It ended in a KeyError, since only .npy files are looked for beside it."""
+    (tmp_path / name).write_text("")
+    assert copies_of([tmp_path / name], "mean", "list.csv") == [[(tmp_path / name, None)]]
 
 
 def test_all_crops_of_a_file_are_trained_on(toy):

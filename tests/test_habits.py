@@ -201,7 +201,7 @@ def test_a_test_replaces_a_test_at_its_end_and_never_a_training(trained, run, mo
 
 
 def test_what_a_link_leads_to_and_what_no_run_wrote_is_never_replaced(trained, run):
-    """--overwrite removed all pictures in the folder that figures/ was a link to; a test replaced another method's scores.npz."""
+    """--overwrite removed what figures/ was a link to; a test replaced another method's scores.npz."""
     mine = trained.path / "pictures"
     mine.mkdir()
     for name in ("cat.png", "events.out.tfevents.1"):
