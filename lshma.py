@@ -114,7 +114,10 @@ class Detector:
     def checked(self, features: np.ndarray) -> np.ndarray:
         """(n, D) or, of one snippet, (D,) features as (n, D) float32. Raises ValueError."""
         width = self.options.visual_width
-        features = np.atleast_2d(np.asarray(features, np.float32))
+        features = np.atleast_2d(np.asarray(features))
+        if features.dtype.kind not in "fiu":
+            raise ValueError(f"expected features that are real numbers, found {features.dtype}")
+        features = features.astype(np.float32, copy=False)
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"expected features of shape (snippets, {width}), found {features.shape}")
         if not np.isfinite(features).all():

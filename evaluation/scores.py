@@ -171,6 +171,12 @@ def checked(
     names, n_snippets, scores = (content[name] for name in ("video", "n_snippets", "scores"))
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
         raise ValueError(f"{path}: expected the videos' names in video, found {names.dtype} of shape {names.shape}")
+    labels = content.get("label", names[:0])
+    for text in [*map(str, names), *(map(str, labels) if labels.ndim == 1 else ())]:
+        if not text.isprintable():
+            raise ValueError(f"{path}: expected names and labels of printable characters in a line, found {text!r}")
+    if (names == "").any():
+        raise ValueError(f"{path}: video {list(names).index('') + 1} of {len(names)} has no name; write its file's")
     if n_snippets.shape != names.shape or n_snippets.dtype.kind not in "iu" or n_snippets.min() < 1:
         raise ValueError(f"{path}: expected {len(names)} whole numbers of at least 1 in n_snippets, one per video")
     total = sum(n_snippets.tolist())  # of Python's numbers, which do not overflow

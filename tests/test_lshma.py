@@ -79,7 +79,12 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
     streams.add("a")
     with pytest.raises(ValueError, match="there already"):
         streams.add("a")
-    for wrong, words in ((walk(3, 64), "128"), (np.full((2, WIDTH), np.nan), "NaN")):
+    for wrong, words in (
+        (walk(3, 64), "128"),
+        (1j * walk(3), "complex"),
+        (walk(3).astype(str), "real numbers"),
+        (np.full((2, WIDTH), np.nan), "NaN"),
+    ):
         with pytest.raises(ValueError, match=words):
             streams.push({"a": wrong})
         with pytest.raises(ValueError, match=words):

@@ -243,3 +243,12 @@ def test_a_model_is_tested_on_other_sets_than_its_own(toy, run, no_figures):
         assert (options["data_set"], options["visual_layers"], options["attn_window"]) == (tested, 1, window)
         noted = re.findall(r"note: (data-set|normal-label) is (\w+) here, and was (\w+) in the training", done.out)
         assert noted == [("data-set", tested, trained)] * ((trained, tested) != ("ucf", "longterm"))
+
+
+@pytest.mark.parametrize("name", [" calm/a", "calm /a", "calm\n/a"])
+def test_a_name_that_a_list_would_change_is_refused(own, name):
+    """The lists were written, and the training then did not find the files."""
+    own.save(f"{name}.npy")
+    own.save("fight/b.npy")
+    refused(own.make("--class-folders", "--test-share", 0.5), "begin nor end with a space", ascii(name)[1:-1])
+    assert not own.out.exists()

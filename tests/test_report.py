@@ -131,6 +131,18 @@ def test_damaged_scores_of_ours_are_refused_by_name(folder_of_ours, tmp_path, na
         assert not (tmp_path / "new").exists()
 
 
+def test_names_that_break_a_table_are_refused(other, run):
+    path, truth = other
+    content = dict(np.load(path))
+    for name, value in (("video", "two\nlines"), ("video", ""), ("label", "two\nlines")):
+        texts = content["video"].astype("U30") if name == "video" else np.full(len(content["video"]), "Normal", "U30")
+        texts[1] = value
+        np.savez(path, **content | {name: texts})
+        refused(run("report.py", path, *truth), path, "two\\nlines" if value else "video 2 of 19 has no name")
+        assert not path.with_name("other-report").exists()
+    refused(run("compare.py", f"A\nB={path}", path), "A\\nB", "printable")
+
+
 def test_scores_of_another_model_than_the_options_are_refused(folder_of_ours, tmp_path):
     content = dict(np.load(folder_of_ours / "scores.npz"))
     np.savez(folder_of_ours / "scores.npz", **content | {"exit_layer": content["exit_layer"] + 99})
