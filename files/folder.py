@@ -174,6 +174,7 @@ def held(out_dir: Path) -> Iterator[None]:
 
     Raises ValueError where another process does already. Where the system has no such locks, nobody is kept off.
     """
+    require_writable([out_dir / LOCK])
     with open(out_dir / LOCK, "ab") as file:
         try:
             import fcntl
