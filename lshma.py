@@ -18,7 +18,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,11 +57,12 @@ with own_modules():
     import smoothing
     from dataset import pack
     from model import LSHMA, StreamMemory, scales_of
-    from option import TESTING, check
+    from option import FLAGS, SWITCH, TESTING, check
     from running.loading import autocast, choose_device, load_model
 
 
 OF_FILES = ("crops", "drop_snippets")  # options of tests that are about what is read, which is the program's here
+KINDS = {flag.name: {SWITCH: bool, float: Real}.get(flag.type, flag.type) for flag in FLAGS["testing"]}
 
 
 def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detector":
@@ -72,6 +74,10 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
     known = [name for name in TESTING if name not in OF_FILES]
     if unknown := changed.keys() - set(known):
         raise ValueError(f"{min(unknown)}: no option of testing; they are {', '.join(known)}")
+    for name, value in changed.items():
+        kind = KINDS[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
     where = choose_device(device)
     model, options, _ = load_model(str(path))
     vars(options).update(changed)
@@ -108,7 +114,10 @@ class Detector:
     def checked(self, features: np.ndarray) -> np.ndarray:
         """(n, D) or, of one snippet, (D,) features as (n, D) float32. Raises ValueError."""
         width = self.options.visual_width
-        features = np.atleast_2d(np.asarray(features, np.float32))
+        features = np.atleast_2d(np.asarray(features))
+        if features.dtype.kind not in "fiu":
+            raise ValueError(f"expected features that are real numbers, found {features.dtype}")
+        features = features.astype(np.float32, copy=False)
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"expected features of shape (snippets, {width}), found {features.shape}")
         if not np.isfinite(features).all():
@@ -155,48 +164,57 @@ class Streams:
         self.memory: StreamMemory = detector.model.empty_memory(0)
 
     def add(self, *names: str) -> None:
-        """Cameras that have seen nothing. Raises ValueError where one is there already."""
+        """Cameras that have seen nothing. Raises ValueError where one is there already; then none is added."""
         for name in names:
-            if name in self.cameras:
+            if name in self.cameras or names.count(name) > 1:
                 raise ValueError(f"{name!r} is there already; reset it, or choose another name")
+        for name in names:
             self.cameras[name] = Camera(np.empty((0, self.detector.options.visual_width), np.float32))
             self.memory = self.memory.join(self.detector.model.empty_memory(1))
 
     def drop(self, *names: str) -> None:
-        """Forget cameras. Raises KeyError where one is not there."""
-        stay = [i for i, name in enumerate(self.cameras) if name not in names]
-        for name in names:
-            del self.cameras[name]
+        """Forget cameras. Raises KeyError where one is not there; then none is forgotten."""
+        gone = {name: self.cameras[name] for name in names}
+        stay = [i for i, name in enumerate(self.cameras) if name not in gone]
+        self.cameras = {name: camera for name, camera in self.cameras.items() if name not in gone}
         self.memory = self.memory.take(self.places(stay))
 
     def reset(self, *names: str) -> None:
         """Let cameras begin anew, as after a cut. Raises KeyError where one is not there."""
         self.drop(*names)
-        self.add(*names)
+        self.add(*dict.fromkeys(names))
 
     def push(self, snippets: Mapping[str, np.ndarray]) -> dict[str, Scored]:
         """The next (n, D) snippets of some cameras, n as they come; returns what they let know, of the cameras it is of.
 
-        Raises KeyError where a camera is not there, and ValueError where features are not as `Detector.score` needs them; then
-        nothing has changed. Raises ValueError too where logits are not finite: what such a camera remembers is then spoilt,
-        and it needs a reset.
+        Raises KeyError where a camera is not there, and ValueError where features are not as `Detector.score` needs them, or
+        logits are not finite; then nothing has changed, of any camera.
         """
         new = {name: self.detector.checked(features) for name, features in snippets.items()}
-        cameras = {name: self.cameras[name] for name in new}
-        for name, camera in cameras.items():
-            camera.waiting = np.concatenate((camera.waiting, new[name]))
-        return self.advance(cameras)
+        return self.advance({name: np.concatenate((self.cameras[name].waiting, new[name])) for name in new})
 
     def finish(self, name: str) -> Scored | None:
-        """The scores of a camera's last snippets, as if no more came, and drop it; None where all are known."""
-        camera, window = self.cameras[name], self.detector.options.attn_window
-        n = len(camera.waiting)
-        camera.waiting = np.pad(camera.waiting, ((0, -n % window), (0, 0)))
-        scored = self.advance({name: camera}).get(name)
+        """The scores of a camera's last snippets, as if no more came, and drop it; None where all are known.
+
+        Raises as `push`.
+        """
+        waiting, window = self.cameras[name].waiting, self.detector.options.attn_window
+        n = len(waiting)
+        scored = self.advance({name: np.pad(waiting, ((0, -n % window), (0, 0)))}).get(name)
         self.drop(name)
         return scored and Scored(scored.first, *(values[:n] for values in scored[1:]))
 
-    def advance(self, cameras: Mapping[str, Camera]) -> dict[str, Scored]:
+    def advance(self, waiting: Mapping[str, np.ndarray]) -> dict[str, Scored]:
+        """Score all whole clips of what waits of these cameras; where that fails, all is as it was."""
+        before = self.memory, self.cameras
+        self.cameras = self.cameras | {name: replace(self.cameras[name], waiting=of) for name, of in waiting.items()}
+        try:
+            return self.score_waiting({name: self.cameras[name] for name in waiting})
+        except BaseException:
+            self.memory, self.cameras = before
+            raise
+
+    def score_waiting(self, cameras: Mapping[str, Camera]) -> dict[str, Scored]:
         """Score all whole clips of these cameras, the next clip of all that have one at a time."""
         window, row = self.detector.options.attn_window, {name: i for i, name in enumerate(self.cameras)}
         parts: dict[str, list[list[np.ndarray]]] = {}

@@ -6,7 +6,10 @@ FEATURES are .npy files, folders of them, or lists, with labels or without. Writ
 a picture, and scores.npz of all; prints each video's highest moments.
 """
 
+import os
 from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -18,12 +21,13 @@ from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
 from files.progress import bar
 from files.sources import rows_of
-from files.videos import check_videos, require_distinct
+from files.videos import Video, check_videos, require_distinct
 from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes
 from running import testing
 from running.loading import choose_device, load_model
 
 N_MOMENTS = 3
+LONGEST = 230  # bytes of a video's name, so that its files can be written under a temporary name too
 ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FLAGS[group] if flag.name in {
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
     *("feature_root", "zero_non_finite", "allow_other_features", "model_path", "out_dir", "device", "workers"),
@@ -64,6 +68,7 @@ def predict(args: Namespace) -> None:
     videos = check_videos(what, rows, files, why=f"{args.model_path} was trained on this width", **how)
     require_distinct(what, videos)
     testing.require_known_features(options, videos, trained)
+    require_files(videos, options.out_dir, f".{args.format}")
     with SIGNALS, folder.claimed(options) as out_dir:
         prediction = testing.predict(lshma.to(device), videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
@@ -77,7 +82,18 @@ def predict(args: Namespace) -> None:
         scores.write_record(out_dir / "scores.npz", record)
     smoothed = smoothing.name_of(options.smooth, options.smooth_width)
     print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothed}")
-    print(f"a CSV file and a picture of each, and scores.npz, in {out_dir}")
+    print(f"a CSV file and a picture of each, and scores.npz, in {options.out_dir}")
+
+
+def require_files(videos: Sequence[Video], out_dir: str | None, picture: str) -> None:
+    """Show that each video can have files of its name, and that none is there. Raises ValueError or OSError."""
+    for video in videos:
+        if not video.name.isprintable() or len(os.fsencode(video.name)) > LONGEST:
+            what = f"printable characters in UTF-8, {LONGEST} bytes at most, of which its files can be named"
+            raise ValueError(f"{str(video.path)!a}: expected a name of {what}; rename the file")
+    names = [f"{video.name}{ending}" for video in videos for ending in (".csv", picture)]
+    if out_dir:
+        folder.require_new([Path(out_dir, name) for name in (*names, "scores.npz")])
 
 
 def moments(values: np.ndarray, options: Namespace) -> str:

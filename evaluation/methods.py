@@ -32,6 +32,8 @@ def given_as(text: str) -> Given:
     named = equals and not Path(text).exists()
     path = Path(rest if named else text)
     name = name if named and name else None
+    if name and not name.isprintable():
+        raise ValueError(f"{name!r}: expected a name of printable characters; choose another, as in A={path}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; name a scores.npz, a run's folder, or a folder of seeds")
     if not path.is_dir():

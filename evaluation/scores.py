@@ -104,14 +104,29 @@ def read_record(path: str | Path) -> Record:
 
 
 def record_of(arrays: dict[str, np.ndarray], path: str | Path) -> Record:
-    """What a test of ours wrote, in the arrays of its file. Raises ValueError where it is another method's."""
+    """What a test of ours wrote, in the arrays of its file. Raises ValueError where it is another method's, or damaged."""
     if str(arrays.get("format")) != FORMAT:
         raise ValueError(f"{path}: not written by a test of this version; run the test again")
-    names, labels, *counts = (arrays[name].tolist() for name in ("video", "label", "n_snippets", "n_frames"))
-    columns = zip(names, labels, classes_in(arrays, path, names, labels), *counts, strict=True)
-    videos = [Video(name, Path(path), *rest, 0) for name, *rest in columns]
-    scores = Scores(videos, arrays["scores"], arrays["seen"], int(arrays["look_ahead"]))
-    return Record(scores, *(arrays[name] for name in ("logits", "exit_layer", "key")), arrays.get("truth"))
+    scores = checked(arrays, path, hold_last=True)
+    for name, kind in {"logits": "f", "exit_layer": "i", "key": "b"}.items():
+        values = arrays.get(name, np.empty(0))
+        if values.shape != scores.scores.shape or values.dtype.kind != kind or not np.isfinite(values).all():
+            raise ValueError(f"{path}: {name} must have a value for each of {len(scores.scores)} snippets; run the test again")
+    return Record(scores, *(arrays[name] for name in ("logits", "exit_layer", "key")), truth_in(arrays, path, scores))
+
+
+def truth_in(
+    arrays: dict[str, np.ndarray], path: str | Path, scores: Scores, list_path: str | None = None
+) -> np.ndarray | None:
+    """The ground truth in the arrays of a file of ours, if it has one. Raises ValueError where it is none of these scores, or
+    the list's frames are others.
+    """
+    truth, n_frames = arrays.get("truth"), int(scores.n_frames.sum())
+    if truth is not None and truth.shape != (n_frames,):
+        raise ValueError(f"{list_path or path}: {n_frames} frames, but the truth in {path} has {truth.size} ({truth.shape})")
+    if truth is not None and (truth.dtype != np.uint8 or truth.max() > 1):
+        raise ValueError(f"{path}: truth must be 0 or 1 for each frame, uint8, found others; run the test again")
+    return truth
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -156,6 +171,12 @@ def checked(
     names, n_snippets, scores = (content[name] for name in ("video", "n_snippets", "scores"))
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
         raise ValueError(f"{path}: expected the videos' names in video, found {names.dtype} of shape {names.shape}")
+    labels = content.get("label", names[:0])
+    for text in [*map(str, names), *(map(str, labels) if labels.ndim == 1 else ())]:
+        if not text.isprintable():
+            raise ValueError(f"{path}: expected names and labels of printable characters in a line, found {text!r}")
+    if (names == "").any():
+        raise ValueError(f"{path}: video {list(names).index('') + 1} of {len(names)} has no name; write its file's")
     if n_snippets.shape != names.shape or n_snippets.dtype.kind not in "iu" or n_snippets.min() < 1:
         raise ValueError(f"{path}: expected {len(names)} whole numbers of at least 1 in n_snippets, one per video")
     total = sum(n_snippets.tolist())  # of Python's numbers, which do not overflow

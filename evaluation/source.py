@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.evaluate import Terms
-from evaluation.scores import FORMAT, Record, Scores, checked, columns_of, read_arrays, read_record
+from evaluation.scores import FORMAT, Record, Scores, checked, columns_of, read_arrays, read_record, truth_in
 from files.folder import read_options
 from files.names import video_name
 from files.truth import read_ground_truth
@@ -21,6 +21,8 @@ from files.videos import Video
 from option import FLAGS, flag_of
 
 OF_FILES = ("gt_path", "test_list", "normal_label", "hold_last")  # what a file of scores may need said, and a run says itself
+
+NEEDED = ("data_set", "variant", "visual_layers", "attn_window", "smooth", "smooth_width", "smooth_pad", *Terms._fields)
 
 
 class Ours(NamedTuple):
@@ -62,8 +64,11 @@ def read(path: Path, given: Namespace) -> Source:
 def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
     options, log = read_options(folder), folder / "log.jsonl"
-    entries = map(json.loads, log.read_text().splitlines() if log.exists() else [])
-    ours = Ours(read_record(folder / "scores.npz"), options, [entry for entry in entries if "auc" in entry])
+    if lacking := [flag_of(name) for name in NEEDED if name not in options]:
+        raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
+    ours = Ours(read_record(folder / "scores.npz"), options, evaluations_in(log) if log.exists() else [])
+    if ours.record.exit_layer.max() > options["visual_layers"] or ours.record.exit_layer.min() < 0:
+        raise ValueError(f"{folder / 'scores.npz'}: exit layers that the model of options.json has not; run the test again")
     if ours.record.truth is None:
         raise ValueError(
             f"{folder}: scores of videos without ground truth; with one, name {folder / 'scores.npz'} and --gt-path"
@@ -72,19 +77,31 @@ def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> S
     return Source(str(folder), columns, ours.record.truth, terms_of(terms or {}, options), ours)
 
 
+def evaluations_in(log: Path) -> list[dict]:
+    """The evaluations in the log of a training. Raises ValueError that names the line that is none of a log."""
+    entries = []
+    for n, line in enumerate(log.read_text(errors="replace").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not {"step", "loss"} <= entry.keys():
+            raise ValueError(f"{log}, line {n}: not an entry of a training's log; copy it again, or move it away")
+        entries.append(entry)
+    return [entry for entry in entries if "auc" in entry]
+
+
 def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None]) -> Source:
     """Read a file of scores; ours has its truth inside. Raises FileNotFoundError or ValueError."""
     content = read_arrays(path)
     scores = checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
-    truth = content.get("truth") if str(content.get("format")) == FORMAT else None
+    truth = None
     if given.gt_path:
         truth = read_ground_truth(given.gt_path, scores.videos, given.test_list or path)
-    elif truth is None:
+    elif str(content.get("format")) != FORMAT or (truth := truth_in(content, path, scores, given.test_list)) is None:
         raise ValueError(
             f"{path}: no ground truth in it, as a test of ours writes it; name the file that has it with --gt-path"
         )
-    elif len(truth) != scores.n_frames.sum():
-        raise ValueError(f"{given.test_list}: {scores.n_frames.sum()} frames, but the truth in {path} has {len(truth)}")
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
     return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual))
 

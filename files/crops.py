@@ -6,6 +6,7 @@ Shapes: C crops, L snippets of one video, D width.
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,23 +87,33 @@ def crops_in(files: Sequence[Path]) -> Layout | None:
     return layout_of(shapes)
 
 
+def require_one_each(name: str, crops: Sequence[tuple[int | None, Path]]) -> None:
+    """Raise ValueError where a crop of a video has two files, or one file says no crop and others do; in the crops' order."""
+    for (number, path), (other, there) in pairwise(crops):
+        if number == other or None in (number, other):
+            raise ValueError(
+                f"{there}: another file of {name} is {path}; a video is one file, or one for each crop, __0 to __9"
+            )
+
+
 class Beside:
     """Finds the other crops of videos in the folders where one lies, each folder read once."""
 
     def __init__(self):
-        self.folders: dict[Path, dict[str, dict[int, Path]]] = {}
+        self.folders: dict[Path, dict[str, list[tuple[int, Path]]]] = {}
 
     def others(self, path: Path) -> list[Path]:
-        """The files of a file's other crops, by number; none where its name says no crop."""
+        """The files of a file's other crops, by number; none where its name says none. Raises ValueError where one has two."""
         name, crop = name_and_crop(path)
         if crop is None:
             return []
         if path.parent not in self.folders:
-            found: dict[str, dict[int, Path]] = {}
+            found: dict[str, list[tuple[int, Path]]] = {}
             for file in sorted(path.parent.iterdir()):
                 other, number = name_and_crop(file)
                 if number is not None and file.suffix.lower() == ".npy" and not is_hidden(file):
-                    found.setdefault(other, {})[number] = file
+                    found.setdefault(other, []).append((number, file))
             self.folders[path.parent] = found
-        crops = self.folders[path.parent][name]
-        return [crops[number] for number in sorted(crops) if number != crop]
+        crops = sorted(self.folders[path.parent].get(name, []))  # none of a file that has another ending
+        require_one_each(name, crops)
+        return [file for number, file in crops if number != crop]

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -59,7 +60,10 @@ def left_by_run(out_dir: Path) -> list[Path]:
     """The files of the run whose folder this is; none where it is no run's."""
     if not (out_dir / "options.json").exists():
         return []
-    return [path for pattern in FILES for path in sorted(out_dir.glob(pattern)) if path.is_symlink() or path.is_file()]
+    found = [path for pattern in FILES for path in sorted(out_dir.glob(pattern)) if path.is_symlink() or path.is_file()]
+    return [
+        path for path in found if path.parent == out_dir or not path.parent.is_symlink()
+    ]  # what a link leads to is not ours
 
 
 @contextmanager
@@ -82,7 +86,6 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
     if of_training:
         raise ValueError(f"{of_training} is a training's, and a test does not replace that; choose another --out-dir")
     with held(out_dir):
-        shutil.rmtree(out_dir / NEW, ignore_errors=True)  # of a test that was killed
         yield True
 
 
@@ -112,8 +115,8 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
     with SIGNALS.delayed():
         out_dir = claim(options)
     try:
-        with held(out_dir):
-            yield out_dir
+        with held(out_dir), staged(out_dir) as new:
+            yield new
     except BaseException:
         for name in ("options.json", LOCK):
             (out_dir / name).unlink(missing_ok=True)
@@ -126,13 +129,25 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
 def substituted(options: Namespace) -> Iterator[Path]:
     """A folder inside --out-dir whose files take the place of the `reserved` run there when the block ends without an error."""
     out_dir = Path(options.out_dir)
-    new = out_dir / NEW
-    new.mkdir()
-    try:
+    with staged(out_dir, replaced=True) as new:
         write_options(new, options)
         yield new
+
+
+@contextmanager
+def staged(out_dir: Path, replaced: bool = False) -> Iterator[Path]:
+    """A folder inside this one whose files come into it, all of them, when the block ends without an error, else none.
+
+    replaced: whether the run that is there makes room for them.
+    """
+    new = out_dir / NEW
+    shutil.rmtree(new, ignore_errors=True)  # of a test that was killed
+    new.mkdir()
+    try:
+        yield new
         with SIGNALS.delayed():
-            clear(out_dir)
+            if replaced:
+                clear(out_dir)
             for path in sorted(new.iterdir()):
                 path.replace(out_dir / path.name)
     finally:
@@ -159,7 +174,8 @@ def held(out_dir: Path) -> Iterator[None]:
 
     Raises ValueError where another process does already. Where the system has no such locks, nobody is kept off.
     """
-    with open(out_dir / LOCK, "wb") as file:
+    require_writable([out_dir / LOCK])
+    with open(out_dir / LOCK, "ab") as file:
         try:
             import fcntl
 
@@ -172,7 +188,8 @@ def held(out_dir: Path) -> Iterator[None]:
                     f"{out_dir}: another process is going on with this run; wait for its end, or stop it"
                 ) from None
         for unfinished in out_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
-            unfinished.unlink()
+            if re.search(r"\.[0-9]+\.tmp$", unfinished.name):  # as files.atomic names it
+                unfinished.unlink()
         yield
 
 
@@ -198,6 +215,14 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to run it again") from None
+
+
+def require_new(paths: Sequence[Path]) -> None:
+    """Show that no file is in the place of one that is to be written. Raises ValueError or OSError that names one."""
+    for path in paths:
+        if path.is_symlink() or path.is_file():
+            raise ValueError(f"{path} is there already, and of no run; move it away, or choose another --out-dir")
+    require_writable(paths)
 
 
 def require_writable(paths: Sequence[Path], flag: str = "--out-dir") -> None:

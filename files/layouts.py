@@ -31,6 +31,11 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
         raise FileNotFoundError(f"--feature-root {root}: no such folder")
     rows = []
     for path in sorted(feature_files(root)):
+        inside = path.relative_to(root).parts
+        if any(
+            part != part.strip() or not part.isprintable() for part in inside
+        ):  # a list's cells are read without such spaces
+            raise ValueError(f"{str(path)!a}: expected names that neither begin nor end with a space; rename file or folder")
         name, crop = name_and_crop(path)
         reason, label, test = "", "", False
         if is_hidden(path):

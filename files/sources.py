@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from files.crops import require_one_each
 from files.layouts import feature_files
 from files.lists import Row, read_list, several
 from files.names import is_hidden, name_and_crop
@@ -37,21 +38,24 @@ def rows_of(sources: Sequence[str], feature_root: str | None) -> tuple[list[Row]
 def one_crop_each(folder: Path) -> list[Path]:
     """The .npy files below a folder, of several crops of a video the first; says which are left out.
 
-    Raises FileNotFoundError where there are none.
+    Raises FileNotFoundError where there are none, ValueError where a crop has two files.
     """
-    crops: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
+    crops: dict[tuple[Path, str], list[tuple[int | None, Path]]] = {}
     other = []
     for path in sorted(feature_files(folder)):
         name, crop = name_and_crop(path)
         if path.suffix.lower() != ".npy" or is_hidden(path) or not path.is_file():
             other.append(str(path))
         else:
-            crops.setdefault((path.parent, name), []).append((-1 if crop is None else crop, path))
+            crops.setdefault((path.parent, name), []).append((crop, path))
     if other:
         print(several(f"{len(other)} files are left out, since they are no .npy files", other), file=sys.stderr)
     if not crops:
         raise FileNotFoundError(f"{folder}: no .npy files in it; list/split_crops.py turns other kinds of features into ours")
+    for (_, name), of_video in crops.items():
+        of_video.sort(key=lambda one: -1 if one[0] is None else one[0])
+        require_one_each(name, of_video)
     most = max(map(len, crops.values()))
     if most > 1:
         print(f"note: {folder}: up to {most} crops of a video; the first counts, or, with --crops mean, all")
-    return [min(of_video)[1] for of_video in crops.values()]
+    return [of_video[0][1] for of_video in crops.values()]

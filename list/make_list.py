@@ -192,7 +192,8 @@ def make(args: Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as written:  # all are written before the first replaces an earlier one
         for path, content in outputs.items():
-            written.enter_context(atomic.replacing(path)).write(content)
+            (file := written.enter_context(atomic.replacing(path))).write(content)
+            file.flush()  # a full disk is noticed here, before others are replaced
         np.save(written.enter_context(atomic.replacing(truth_name)), truth)
 
     if train_name:

@@ -115,6 +115,12 @@ def check_paths(options: Namespace, content: dict | None, replaced: bool = False
         folder.require_free(options.out_dir)
     files = [*(out_dir / name for name in OUTPUTS), paths.last, paths.best]
     folder.require_writable([path for path in files if options.out_dir or path.parent != out_dir])
+    boards = out_dir / "tensorboard"
+    if options.tensorboard and boards.is_symlink():
+        raise ValueError(f"{boards} is a link, and the events it leads to would be replaced; move it, or pass --no-tensorboard")
+    if content is None and not replaced:
+        events = boards.glob("events.out.tfevents.*") if options.tensorboard else ()
+        folder.require_new([*(out_dir / name for name in OUTPUTS), *events])
 
 
 def claim(options: Namespace, replaced: bool = False) -> Paths:

@@ -246,7 +246,7 @@ def test_into(options: Namespace, replaced: bool) -> None:
     require_known_features(options, videos, loaded.options)
     outputs = ("results.json", "scores.npz", "timelines.png")
     if options.out_dir:
-        folder.require_writable([Path(options.out_dir, name) for name in outputs])
+        (folder.require_writable if replaced else folder.require_new)([Path(options.out_dir, name) for name in outputs])
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
         tested = score(lshma.to(device), videos, truth, options, device)
         terms = evaluate.Terms(options.fps, options.false_alarms)

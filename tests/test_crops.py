@@ -8,7 +8,8 @@ from scipy.special import expit
 
 import smoothing
 from evaluation.scores import read_record
-from files.crops import Layout, layout_of
+from files.crops import Layout, copies_of, layout_of
+from files.sources import one_crop_each
 from files.videos import Video
 from running.forecast import clips_of
 
@@ -109,6 +110,27 @@ def test_what_is_odd_among_crops_is_said(crops):
     other, _ = crops.test_rows[1]
     np.save(crops.path / "first axis" / other.replace("__5", ""), features)
     refused(crops.test("first axis", "mean")[0], other.replace("__5", ""), "no one layout")
+
+
+@pytest.mark.parametrize("name", ["v__0", ".v__0.npy"])
+def test_a_file_without_our_ending_has_no_crops_beside_it(tmp_path, name):
+    """It ended in a KeyError, since only .npy files are looked for beside it."""
+    (tmp_path / name).write_text("")
+    assert copies_of([tmp_path / name], "mean", "list.csv") == [[(tmp_path / name, None)]]
+
+
+@pytest.mark.parametrize(
+    "names", [("v__0.npy", "v__1.npy", "v.mp4__1.npy"), ("v__0.npy", "v.mp4__0.npy"), ("v.npy", "v__1.npy")]
+)
+def test_a_crop_with_two_files_is_refused(tmp_path, names):
+    """One of the two was taken, without a word; where one said no crop, the mean of all was that of one."""
+    for name in names:
+        (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match="another file of v is"):
+        one_crop_each(tmp_path)
+    if names[0] == "v__0.npy":
+        with pytest.raises(ValueError, match="another file of v is"):
+            copies_of([tmp_path / "v__0.npy"], "mean", "list.csv")
 
 
 def test_all_crops_of_a_file_are_trained_on(toy):

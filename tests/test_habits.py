@@ -198,6 +198,35 @@ def test_a_test_replaces_a_test_at_its_end_and_never_a_training(trained, run, mo
     assert folder.read_options(trained.out)["out_dir"] == str(trained.out)
 
 
+def test_what_a_link_leads_to_and_what_no_run_wrote_is_never_replaced(trained, run):
+    """--overwrite removed what figures/ was a link to; a test replaced another method's scores.npz."""
+    mine = trained.path / "pictures"
+    mine.mkdir()
+    for name in ("cat.png", "events.out.tfevents.1"):
+        (mine / name).write_text("mine")
+    before = contents(mine)
+    assert run(TEST, *trained.test_flags).code == 0
+    (trained.out / "figures").symlink_to(mine)
+    (trained.out / ".draft.tmp").write_text("mine")
+    done = run(TEST, *trained.test_flags, "--overwrite")
+    assert done.code == 0 and "left as it was: .draft.tmp, figures\n" in done.out and contents(mine) == before, done
+    new = trained.path / "new"
+    train = [*trained.flags, "--batch-size", 8, "--max-epoch", 1, "--out-dir", new]
+    for name, flags in (("scores.npz", [TEST, *trained.test_flags[:-1], new]), ("results.json", [TRAIN, *train])):
+        new.mkdir()
+        (new / name).write_text("mine")
+        refused(run(*flags), f"{name} is there already")
+        assert [*contents(new).values()] == [b"mine"]
+        (new / name).unlink()
+        new.rmdir()
+    new.mkdir()
+    (new / "tensorboard").symlink_to(mine)
+    refused(run(TRAIN, *train, "--tensorboard"), "tensorboard is a link")
+    (new / "tensorboard").unlink()
+    mine.rename(new / "tensorboard")
+    refused(run(TRAIN, *train, "--tensorboard"), "events.out.tfevents.1 is there already")
+
+
 def test_a_training_says_what_it_is_about_to_do(toy, run, undrawn):
     write_list(toy.path / "train.csv", [(path, "Arson" if i == 3 else label) for i, (path, label) in enumerate(toy.rows)])
     flags = [*toy.flags, "--batch-size", 4, "--eval-every", 8, "--out-dir", toy.out]

@@ -79,7 +79,12 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
     streams.add("a")
     with pytest.raises(ValueError, match="there already"):
         streams.add("a")
-    for wrong, words in ((walk(3, 64), "128"), (np.full((2, WIDTH), np.nan), "NaN")):
+    for wrong, words in (
+        (walk(3, 64), "128"),
+        (1j * walk(3), "complex"),
+        (walk(3).astype(str), "real numbers"),
+        (np.full((2, WIDTH), np.nan), "NaN"),
+    ):
         with pytest.raises(ValueError, match=words):
             streams.push({"a": wrong})
         with pytest.raises(ValueError, match=words):
@@ -89,6 +94,40 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
     assert len(streams.cameras["a"].waiting) == 0 and len(model.score(walk(3)[:0])) == 0
     with pytest.raises(ValueError, match="not finite"):
         model.score(walk(9) * 1e38)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda streams, piece: streams.drop("a", "nowhere"), KeyError),
+        (lambda streams, piece: streams.reset("a", "nowhere"), KeyError),
+        (lambda streams, piece: streams.add("d", "a"), ValueError),
+        (lambda streams, piece: streams.add("d", "d"), ValueError),
+        (lambda streams, piece: streams.push({"a": 5e37 * piece, "b": piece, "c": piece}), ValueError),
+        (lambda streams, piece: streams.push({"c": piece, "a": 5e37 * piece}), ValueError),
+    ],
+)
+def test_a_call_that_fails_changes_no_camera(wrong, error):
+    """A camera dropped beside an unknown one left its memory behind, and all cameras after it scored with a neighbour's."""
+    model, videos = detector(), {name: walk(40, seed=i) for i, name in enumerate("abc")}
+    streams = model.stream()
+    streams.add(*videos)
+    streams.push({name: video[:22] for name, video in videos.items()})
+    with pytest.raises(error):
+        wrong(streams, videos["b"][22:30])
+    after = streams.push({name: video[22:] for name, video in videos.items()})
+    assert [*streams.cameras] == [*videos]
+    for name, video in videos.items():
+        assert after[name].first == 20
+        np.testing.assert_allclose(after[name].scores, model.score(video)[20:], rtol=0, atol=1e-5)
+
+
+def test_a_camera_that_is_named_twice_is_dropped_or_reset_once():
+    streams = detector().stream()
+    streams.add("a", "b")
+    streams.reset("a", "a")
+    streams.drop("b", "b")
+    assert [*streams.cameras] == ["a"] and streams.push({"a": walk(4)})["a"].first == 0
 
 
 def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
@@ -104,6 +143,11 @@ def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
         lshma.load(trained.best, drop_snippets=0.5)
     with pytest.raises(ValueError, match="--exit-threshold must be"):
         lshma.load(trained.best, exit_threshold=2.0)
+    wrong = {"keyclip_test": "False", "smooth_width": 2.5, "exit_threshold": "0.7", "smooth": None, "precision": None}
+    for name, value in [*wrong.items(), ("smooth_width", True), ("smooth_pad", None)]:  # the first was taken for True
+        with pytest.raises(ValueError, match=f"{name} must be .*, not {value!r}"):
+            lshma.load(trained.best, **{name: value})
+    assert lshma.load(trained.best, device="cpu", exit_threshold=1).options.exit_threshold == 1
 
 
 def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import resource
 from types import SimpleNamespace
 
 import numpy as np
@@ -243,3 +244,30 @@ def test_a_model_is_tested_on_other_sets_than_its_own(toy, run, no_figures):
         assert (options["data_set"], options["visual_layers"], options["attn_window"]) == (tested, 1, window)
         noted = re.findall(r"note: (data-set|normal-label) is (\w+) here, and was (\w+) in the training", done.out)
         assert noted == [("data-set", tested, trained)] * ((trained, tested) != ("ucf", "longterm"))
+
+
+@pytest.mark.parametrize("name", [" calm/a", "calm /a", "calm\n/a"])
+def test_a_name_that_a_list_would_change_is_refused(own, name):
+    """The lists were written, and the training then did not find the files."""
+    own.save(f"{name}.npy")
+    own.save("fight/b.npy")
+    refused(own.make("--class-folders", "--test-share", 0.5), "begin nor end with a space", ascii(name)[1:-1])
+    assert not own.out.exists()
+
+
+def test_a_full_disk_leaves_all_lists_as_they_were(own):
+    """The ground truth was replaced, and the list that it belongs to was not."""
+    for i in range(40):
+        own.save(f"{'calm' if i % 2 else 'fight'}/{'long' * 30}{i}.npy", 1)
+    flags = ["--class-folders", "--normal-label", "calm", "--test-share", 0.5]
+    annotations = "".join(f"{'long' * 30}{i} 0 {1 + i % 15}\n" for i in range(0, 40, 2))
+    assert own.make(*flags, annotations=annotations).code == 0
+    before = {path: path.read_bytes() for path in own.out.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limit[1]))  # more than the ground truth takes, less than the lists do
+    try:
+        done = own.make(*flags, "--seed", 1, "--annotations", own.path / "a.txt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    refused(done, "not written")
+    assert {path: path.read_bytes() for path in own.out.iterdir()} == before

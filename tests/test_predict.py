@@ -1,11 +1,14 @@
 """Scores without ground truth: of a file, a folder, a list with or without labels."""
 
 import csv
+import os
 
 import numpy as np
-from conftest import refused, write_list
+import pytest
+from conftest import refused, walk, write_list
 
 import lshma
+from evaluation import scores
 from evaluation.scores import read_record, read_scores
 
 
@@ -46,16 +49,16 @@ def test_of_several_crops_the_first_or_all_count(trained, run):
             (trained.path / "crops").mkdir(exist_ok=True)
             np.save(trained.path / "crops" / file.name.replace("__5", f"__{crop}"), np.load(file) + (crop == 7))
     flags = ["--model-path", trained.best, "--workers", 0, "--smooth", "none", "--format", "svg"]
-    scores = []
+    records = []
     for how in ("one", "mean"):
         done = run("predict.py", trained.path / "crops", *flags, "--crops", how, "--out-dir", trained.path / how)
         assert done.code == 0 and "2 videos" in done.out and "up to 2 crops" in done.out, done
-        scores.append(read_record(trained.path / how / "scores.npz"))
+        records.append(read_record(trained.path / how / "scores.npz"))
     assert "the mean over 2 crops" in done.out and len(list((trained.path / "one").glob("*.svg"))) == 2
-    assert not np.allclose(scores[0].scores.scores, scores[1].scores.scores)
+    assert not np.allclose(records[0].scores.scores, records[1].scores.scores)
     alone = run("predict.py", *sorted((trained.path / "crops").glob("*__3.npy")), *flags, "--out-dir", trained.path / "alone")
     assert alone.code == 0
-    assert np.array_equal(read_record(trained.path / "alone" / "scores.npz").logits, scores[0].logits)
+    assert np.array_equal(read_record(trained.path / "alone" / "scores.npz").logits, records[0].logits)
 
 
 def test_what_cannot_be_scored_is_named_and_nothing_written(trained, run):
@@ -73,6 +76,43 @@ def test_what_cannot_be_scored_is_named_and_nothing_written(trained, run):
     refused(run("predict.py", good), "--model-path is missing")
     refused(run("predict.py", good, *where, "--exit-threshold", 3), "--exit-threshold must be")
     refused(run("predict.py", good, "--model-path", trained.best, "--out-dir", trained.path / "run"), "folder of another run")
+    assert not trained.out.exists()
+
+
+def test_nothing_is_written_over_or_half(trained, run, monkeypatch):
+    """Files of other programs were replaced by those of videos of their names; a video that failed left those before it."""
+    files = [trained.path / "features" / path for path, _ in trained.test_rows[:2]]
+    names = [file.name.removesuffix("__5.npy") for file in files]
+    where = ["--model-path", trained.best, "--workers", 0, "--out-dir", trained.out]
+    trained.out.mkdir()
+    for name in (f"{names[1]}.csv", f"{names[0]}.png", "scores.npz"):
+        (trained.out / name).write_text("mine")
+        refused(run("predict.py", *files, *where), f"{name} is there already")
+        assert [(file.name, file.read_text()) for file in trained.out.iterdir()] == [(name, "mine")]
+        (trained.out / name).unlink()
+    (trained.out / f"{names[1]}.png").mkdir()
+    refused(run("predict.py", *files, *where), f"{names[1]}.png is a folder")
+    (trained.out / f"{names[1]}.png").rmdir()
+    (trained.out / ".draft.tmp").write_text("mine")
+
+    def full(path, *_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(scores, "write_record", full)
+    refused(run("predict.py", *files, *where), "disk full")
+    assert [file.name for file in trained.out.iterdir()] == [".draft.tmp"]
+    monkeypatch.undo()
+    done = run("predict.py", *files, *where)
+    expected = {f"{name}.{ending}" for name in names for ending in ("csv", "png")} | {"scores.npz", "options.json"}
+    assert done.code == 0 and f"in {trained.out}\n" in done.out, done
+    assert {file.name for file in trained.out.iterdir()} == expected | {".draft.tmp", ".lock"}
+
+
+@pytest.mark.parametrize("name", ["two\nlines", os.fsdecode(b"latin\xe9"), "long" * 60])
+def test_a_name_that_no_file_can_have_is_said_before_any_work(trained, run, name):
+    np.save(trained.path / f"{name}.npy", walk(9))
+    where = ["--model-path", trained.best, "--workers", 0, "--out-dir", trained.out]
+    refused(run("predict.py", trained.path / f"{name}.npy", *where), "expected a name of printable characters", "rename")
     assert not trained.out.exists()
 
 

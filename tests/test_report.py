@@ -1,5 +1,6 @@
 """The report of any method's scores, its figures and tables for a paper."""
 
+import json
 import re
 from argparse import Namespace
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, call, refused, write_list
 from sklearn.metrics import roc_auc_score
+from test_compare import judged, write_run
 
 from evaluation import figures, source, tables
 from evaluation.evaluate import Terms, evaluate
@@ -99,6 +101,67 @@ def test_scores_of_ours_carry_their_truth(ours, run):
     rows = [("Abuse001_x264.npy", "Abuse", 61), ("Normal_1.npy", "Normal", 32)]
     write_list(ours.with_name("list.csv"), rows, ("path", "label", "frames"))
     refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "list.csv: 93 frames", "has 92")
+
+
+@pytest.fixture
+def folder_of_ours(tmp_path):
+    """The folder of a test, of two videos."""
+    return write_run(tmp_path / "run", judged(order=(0, 1)))
+
+
+@pytest.mark.parametrize("name", ["video", "label", "n_snippets", "n_frames", "scores", "logits", "exit_layer", "key", "truth"])
+def test_damaged_scores_of_ours_are_refused_by_name(folder_of_ours, tmp_path, name):
+    """They ended in a traceback, in numpy's own words, or in figures of values that are none."""
+    path = folder_of_ours / "scores.npz"
+    whole = dict(np.load(path))
+    short, length = whole[name][:-1], len(whole[name])
+    odd = {"video": whole["video"][[0, 0]], "label": np.arange(2)}.get(name, np.full(length, np.nan))
+    sound = write_run(tmp_path / "sound", judged(order=(0, 1)))
+    for changed in (short, short[0], odd):
+        np.savez(path, **whole | {name: changed})
+        for command in (["report.py", folder_of_ours], ["compare.py", sound, f"B={folder_of_ours}"]):
+            refused(call(*command, "--out-dir", tmp_path / "new"), path)
+    del whole[name]
+    np.savez(path, **whole)
+    done = call("report.py", folder_of_ours, "--out-dir", tmp_path / "new")
+    if name in ("label", "n_frames"):  # not needed: who has neither is in no class, its frames are those of its snippets
+        assert done.code == 0, done
+    else:
+        refused(done, folder_of_ours)
+        assert not (tmp_path / "new").exists()
+
+
+def test_names_that_break_a_table_are_refused(other, run):
+    path, truth = other
+    content = dict(np.load(path))
+    for name, value in (("video", "two\nlines"), ("video", ""), ("label", "two\nlines")):
+        texts = content["video"].astype("U30") if name == "video" else np.full(len(content["video"]), "Normal", "U30")
+        texts[1] = value
+        np.savez(path, **content | {name: texts})
+        refused(run("report.py", path, *truth), path, "two\\nlines" if value else "video 2 of 19 has no name")
+        assert not path.with_name("other-report").exists()
+    refused(run("compare.py", f"A\nB={path}", path), "A\\nB", "printable")
+
+
+def test_scores_of_another_model_than_the_options_are_refused(folder_of_ours, tmp_path):
+    content = dict(np.load(folder_of_ours / "scores.npz"))
+    np.savez(folder_of_ours / "scores.npz", **content | {"exit_layer": content["exit_layer"] + 99})
+    refused(call("report.py", folder_of_ours, "--out-dir", tmp_path / "new"), "scores.npz: exit layers")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_log_and_damaged_options_are_named(folder_of_ours, tmp_path):
+    log, options = folder_of_ours / "log.jsonl", folder_of_ours / "options.json"
+    for line in ('{"epoch": 1, "st', "3", '{"auc": 1}'):
+        log.write_text(line + "\n")
+        refused(call("report.py", folder_of_ours, "--out-dir", tmp_path / "new"), f"{log}, line 1")
+    log.unlink()
+    content = json.loads(options.read_text())
+    del content["fps"]
+    options.write_text(json.dumps(content))
+    for command in (["report.py", folder_of_ours], ["compare.py", f"A={folder_of_ours}", f"B={folder_of_ours}"]):
+        refused(call(*command, "--out-dir", tmp_path / "new"), options, "--fps")
+    assert not (tmp_path / "new").exists()
 
 
 def test_videos_without_labels_are_named_and_in_no_class(other):
