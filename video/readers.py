@@ -23,6 +23,7 @@ from video.snippets import Snippet, cut
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a source is opened again; it doubles, and is jittered
 SILENT = 10.0  # seconds without a frame, after which a live source is opened again
+OPTIONS = {"rtsp_transport": "tcp"}  # lost packets of UDP are damaged pictures
 SHOWN_WIDTH = 640  # pixels of the pictures that a person is shown, at most
 SHOWN_EVERY = 4  # frames
 
@@ -58,6 +59,8 @@ class Begins(NamedTuple):
 
     text: str
     anew: bool
+    wall: float  # seconds since 1970
+    facts: dict | None = None  # of the stream: fps, width, height, frames; None after a gap
 
 
 class Happened(NamedTuple):
@@ -70,11 +73,11 @@ class Happened(NamedTuple):
 class Reader(threading.Thread):
     """The thread of one camera; `take` what it has brought, in order."""
 
-    def __init__(self, camera: Camera, how: How, changed: threading.Condition, *, skip: int, known_until: float | None):
-        """skip: snippets of a file that are known. known_until: wall time to which a live camera is known, if it is."""
+    def __init__(self, camera: Camera, how: How, changed: threading.Condition, *, first: int, known_until: float | None):
+        """first: the number of the first snippet that is not known. known_until: wall time to which a live camera is."""
         super().__init__(name=f"reader of {camera.name}", daemon=True)
         self.camera, self.how, self.changed = camera, how, changed
-        self.skip, self.known_until = skip, known_until
+        self.first, self.known_until = first, known_until
         self.ready: deque[Taken | Begins | Happened] = deque()
         self.n_waiting = self.n_dropped = 0
         self.stopped = threading.Event()
@@ -118,10 +121,10 @@ class Reader(threading.Thread):
         """A whole file, but the snippets that are known."""
         try:
             with opened(self.camera.source) as video:
-                self.put(Begins(told(video), self.skip == 0))
+                self.put(Begins(told(video), self.first == 0, time.time(), facts_of(video)))
                 frames = video.frames() if self.how.by == "frames" else by_time(video.frames(), self.how.fps)
-                looked = Looked(islice(self.until_stopped(frames), FRAMES_PER_SNIPPET * self.skip, None))
-                for snippet in cut(looked, self.how.places, self.skip):
+                looked = Looked(islice(self.until_stopped(frames), FRAMES_PER_SNIPPET * self.first, None))
+                for snippet in cut(looked, self.how.places, self.first):
                     self.put(Taken(snippet, looked.time, None, looked.pictures()))
                 if video.broken or video.n_bad:
                     bad = f"{video.n_bad} damaged packets are skipped" if video.n_bad else ""
@@ -135,7 +138,7 @@ class Reader(threading.Thread):
         while not self.stopped.is_set():
             began = time.monotonic()
             try:
-                with opened(self.camera.source, timeout=SILENT) as video:
+                with opened(self.camera.source, timeout=SILENT, options=OPTIONS) as video:
                     self.follow(video)
                     why = video.broken or "the stream ended"
             except (ValueError, OSError) as error:
@@ -149,7 +152,7 @@ class Reader(threading.Thread):
 
     def follow(self, video: Video) -> None:
         """The snippets of a live source while it lives: after a gap of more than a snippet, a new one begins."""
-        clock, number = Clock(self.how.snippet_seconds), 0
+        clock, number = Clock(self.how.snippet_seconds), self.first
         for _, stretch in groupby(clock.steady(self.until_stopped(video.frames())), key=lambda _: clock.n_gaps):
             first = next(stretch)
             if clock.n_gaps == 0 and self.known_until is not None:
@@ -159,7 +162,8 @@ class Reader(threading.Thread):
             self.known_until = None
             anew = gap > self.how.forget_after
             number = 0 if anew else number
-            self.put(Begins(told(video) if clock.n_gaps == 0 else f"goes on after a gap of {gap:.1f} s", anew))
+            of_gap = Begins(f"goes on after a gap of {gap:.1f} s", anew, time.time())
+            self.put(of_gap if clock.n_gaps else Begins(told(video), anew, time.time(), facts_of(video)))
             looked = Looked(by_time(chain([first], stretch), FRAMES_PER_SNIPPET / self.how.snippet_seconds))
             for snippet in cut(looked, self.how.places, number):
                 pictures = looked.pictures()
@@ -219,6 +223,11 @@ class Looked:
         """Those since the last call."""
         shown, self.shown = self.shown, []
         return shown
+
+
+def facts_of(video: Video) -> dict:
+    """What the journal knows of a stream."""
+    return {"fps": video.fps, "width": video.width, "height": video.height, "frames": video.n_header}
 
 
 def told(video: Video) -> str:
