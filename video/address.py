@@ -1,0 +1,34 @@
+"""What a source is: a file, a camera of this machine or an address; and how it may be shown."""
+
+import os
+import re
+import stat
+
+
+def resolved(source: str) -> tuple[str, str | None]:
+    """(what FFmpeg opens, its format where that must be said). Raises ValueError or OSError of a path that holds no video."""
+    if "://" in source:
+        return source, None
+    path = source
+    if re.fullmatch(r"\d+", source) and not os.path.exists(source):
+        path = f"/dev/video{source}"
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{source}: no such {'file' if path == source else f'camera ({path})'}") from None
+    if stat.S_ISCHR(found.st_mode):
+        return path, "v4l2"
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{source}: not a file" + (" but a folder" if stat.S_ISDIR(found.st_mode) else ""))
+    if not found.st_size:
+        raise ValueError(f"{source}: an empty file")
+    return os.path.abspath(path), None  # from /: of a name like 12:30.mp4 FFmpeg would take 12: for a protocol
+
+
+def masked(address: str) -> str:
+    """The address as it may be shown: `rtsp://user:secret@host/x?token=abc` -> `rtsp://***@host/x?token=***`."""
+    if "://" not in address:
+        return address
+    shown = re.sub(r"^(\w[\w+.-]*://)[^/?#]*@", r"\1***@", address)
+    secret = r"(?i)([?&/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
+    return re.sub(secret, r"\1***", shown)

@@ -1,0 +1,245 @@
+"""From a file, a device or an address to frames: all of them, in presentation order, upright and in their right colours.
+
+A damaged file gives what can be decoded and says where it ends; it never hangs, and never raises once it is open.
+"""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from video.address import masked, resolved
+from video.extra import needed
+
+if TYPE_CHECKING:
+    import av
+
+THREADS = 2  # that decode one source; fixed, so that a damaged file gives the same frames on any machine
+MAX_PIXELS = 2**25  # of one frame, just above 8K: a damaged header asks for more, and would get the memory
+MAX_ASPECT = 10.0  # of one pixel; beyond, the header is taken to be wrong and pixels to be square
+DEFAULT_FPS = 25.0  # where neither header nor timestamps know
+MAX_FPS = 1000.0  # above, a "rate" is the clock's
+MAX_GAP = 10.0  # seconds; a longer one between two frames is a jump of the clock
+TOLERANCE = 0.002  # seconds by which containers round timestamps
+# matrices from YUV to RGB that swscale knows (ITU-T H.273); it refuses a frame of any other, so those are read as unspecified
+MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
+UNSPECIFIED, CONSTANT_LUMINANCE, BT2020 = 2, 10, 9
+_of_thread = threading.local()  # a scaler keeps its tables from frame to frame, and serves one thread
+
+
+class Frame(NamedTuple):
+    number: int  # in presentation order, from 0
+    time: float  # stream time in seconds, finite
+    raw: "av.VideoFrame"
+    aspect: float = 1.0  # width of a pixel by its height, before the turn
+
+    def size(self) -> tuple[int, int]:
+        """(height, width) in square pixels, upright: as a person sees it."""
+        height, width = self.raw.height, max(1, round(self.raw.width * self.aspect))
+        return (width, height) if turn(self.raw)[0] else (height, width)
+
+    def rgb(self, height: int, width: int) -> np.ndarray:
+        """(height, width, 3) uint8, upright, the aspect not kept. Raises ValueError of a frame that is in no known format."""
+        swapped, rows, columns = turn(self.raw)
+        if swapped:
+            height, width = width, height
+        try:
+            picture = scaler().reformat(
+                self.raw, width=width, height=height, format="rgb24", interpolation="BILINEAR", threads=1
+            )
+        except needed("av").FFmpegError as error:
+            raise ValueError(f"frame {self.number}, {self.raw.format.name}: no picture ({error.strerror})") from None
+        pixels = picture.to_ndarray()  # (H, W, 3)
+        pixels = pixels.swapaxes(0, 1) if swapped else pixels
+        return np.ascontiguousarray(pixels[::rows, ::columns])
+
+
+def scaler() -> "av.video.reformatter.VideoReformatter":
+    if not hasattr(_of_thread, "scaler"):
+        _of_thread.scaler = needed("av.video.reformatter").VideoReformatter()
+    return _of_thread.scaler
+
+
+def turn(raw: "av.VideoFrame") -> tuple[bool, int, int]:
+    """How to set a frame upright: whether rows and columns change places, then the steps (1 or -1) along rows and columns.
+
+    Of the display matrix's eight right-angled cases; another angle is rounded to the next, and a matrix of zeros turns nothing.
+    """
+    matrix = raw.side_data.get("DISPLAYMATRIX") if raw.side_data else None
+    if matrix is None or matrix.buffer_size < 36:
+        return False, 1, 1
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()  # a pixel at (x, y) is shown at (ax + cy, bx + dy)
+    swapped = abs(b) + abs(c) > abs(a) + abs(d)
+    down, right = (b, c) if swapped else (d, a)
+    return swapped, -1 if down < 0 else 1, -1 if right < 0 else 1
+
+
+class Video:
+    """An open source: what its header says, and what decoding has found so far."""
+
+    def __init__(self, name: str, container: "av.container.InputContainer", timeout: float | None) -> None:
+        """Decodes the first frame. Raises ValueError where there is no video stream or no frame, OSError where none comes."""
+        self.name = name
+        self.n_frames = 0  # given so far
+        self.n_bad = 0  # packets that did not decode; skipped
+        self.n_untimed = 0  # frames whose time the stream lacks; made up from the rate
+        self.broken: str | None = None  # why decoding ended early
+        self._container, self._timeout = container, timeout
+        self._stream = self._choose()
+        self.codec = self._stream.codec_context.name
+        rates = (self._stream.average_rate, self._stream.base_rate, self._stream.codec_context.framerate)
+        known = [float(rate) for rate in rates if rate and 0 < rate <= MAX_FPS]
+        self.fps, self.fps_guessed = (known[0], False) if known else (DEFAULT_FPS, True)
+        self.n_header: int | None = self._stream.frames or None  # frames that the header promises
+        aspect = float(self._stream.sample_aspect_ratio or 1)
+        self._aspect = aspect if 1 / MAX_ASPECT <= aspect <= MAX_ASPECT else 1.0
+        self._frames = self._decoded()
+        first = next(self._frames, None)
+        if first is None:
+            bad = f"of its packets none decodes, {self.n_bad} tried" if self.n_bad else ""
+            why = "; ".join(filter(None, (bad, self.broken))) or "its video stream is empty"
+            raise (OSError if timeout else ValueError)(f"{name}: no frames ({why})")
+        self.height, self.width = first.size()
+        self._frames = chain([first], self._frames)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames that have not been given yet, to the end. A damaged packet is skipped and counted."""
+        return self._frames
+
+    def _choose(self) -> "av.VideoStream":
+        av = needed("av")
+        streams = self._container.streams
+        pictures = av.stream.Disposition.attached_pic
+        videos = [stream for stream in streams.video if not stream.disposition & pictures]
+        if not videos:
+            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
+            raise ValueError(f"{self.name}: no video stream in it, only {kinds}")
+        chosen = videos[0]
+        if chosen.codec_context is None:
+            raise ValueError(f"{self.name}: FFmpeg has no decoder for its video stream")
+        chosen.codec_context.thread_type, chosen.codec_context.thread_count = "SLICE", THREADS
+        chosen.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        for other in streams:
+            if other.index != chosen.index:
+                other.discard = av.stream.Discard.all
+        return chosen
+
+    def _decoded(self) -> Iterator[Frame]:
+        """Number, time and give what the decoder gives; a source with a timeout ends when that passes without a frame."""
+        av, step, now = needed("av"), 1 / self.fps, 0.0
+        waiting = time.monotonic()
+        with closing(self._packets()) as packets:
+            for packet in packets:
+                try:
+                    raws = packet.decode()
+                except av.EOFError:  # the decoder had been drained
+                    raws = []
+                except (av.FFmpegError, ValueError, MemoryError):
+                    raws, self.n_bad = [], self.n_bad + 1
+                for raw in raws:
+                    if raw.colorspace not in MATRICES:
+                        raw.colorspace = BT2020 if raw.colorspace == CONSTANT_LUMINANCE else UNSPECIFIED
+                    untimed = raw.time is None or not math.isfinite(raw.time)
+                    now = (now + step if self.n_frames else 0.0) if untimed else raw.time
+                    self.n_untimed += untimed
+                    self.n_frames += 1
+                    yield Frame(self.n_frames - 1, now, raw, self._aspect)
+                    waiting = time.monotonic()
+                if self._timeout and time.monotonic() - waiting > self._timeout:
+                    self.broken = f"no frame within {self._timeout:g} s"
+                    return
+
+    def _packets(self) -> Iterator["av.Packet"]:
+        """The packets, and at the end, also an early one, an empty one that drains the decoder."""
+        av, waiting, partial = needed("av"), time.monotonic(), False
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if not packet.size and partial:  # the one that drains the decoder
+                        self.broken = "it breaks off within a frame"
+                    partial = packet.is_corrupt
+                    yield packet
+                    waiting = time.monotonic()
+                return
+            except av.BlockingIOError:  # a device that has nothing yet
+                if time.monotonic() - waiting > (self._timeout or math.inf):
+                    self.broken = f"nothing within {self._timeout:g} s"
+                time.sleep(0.01)
+            except (av.FFmpegError, ValueError) as error:
+                self.broken = reason(error, self._timeout, "its data is damaged")
+            if self.broken:
+                drain = av.Packet()
+                drain.stream = self._stream
+                yield drain
+                return
+
+
+@contextmanager
+def opened(source: str | os.PathLike, *, timeout: float | None = None, options: dict | None = None) -> Iterator[Video]:
+    """Open a file, a device (`0`, `/dev/video0`) or an address, up to its first frame; closed at the end of the block.
+
+    timeout: seconds without data, or without a frame, after which the source has failed; None waits. options: FFmpeg's, as
+    `{"rtsp_transport": "tcp"}`. Raises ValueError or OSError, one line that says which source and what is wrong with it.
+    """
+    av, source = needed("av"), os.fspath(source)
+    name, (address, kind) = masked(source), resolved(source)
+    options = {"max_pixels": str(MAX_PIXELS)} | (options or {})
+    try:
+        container = av.open(address, format=kind, options=options, timeout=timeout, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:  # whose own text may hold a password
+        failed = isinstance(error, OSError) or address != os.path.abspath(source)
+        why = reason(error, timeout, "not a video, or its header is damaged")
+        raise (OSError if failed else ValueError)(f"{name}: {why}") from None
+    with container:
+        yield Video(name, container, timeout)
+
+
+def reason(error: Exception, timeout: float | None, invalid: str) -> str:
+    """What went wrong, in words without the address; `invalid` where FFmpeg cannot make sense of the data."""
+    av = needed("av")
+    if isinstance(error, av.error.ExitError) and timeout:
+        return f"nothing within {timeout:g} s"
+    if isinstance(error, av.error.InvalidDataError):
+        return invalid
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+class Resampled(Iterator[Frame]):
+    """Frames by time, as `by_time` says; `n_jumps` counts the jumps of the clock that were bridged so far."""
+
+    def __init__(self, frames: Iterator[Frame], fps: float) -> None:
+        self.n_jumps = 0
+        self._given = self._sampled(iter(frames), fps)
+
+    def __next__(self) -> Frame:
+        return next(self._given)
+
+    def _sampled(self, frames: Iterator[Frame], fps: float) -> Iterator[Frame]:
+        shown = next(frames, None)
+        if shown is None:
+            return
+        start, begins, nominal, k = shown.time, 0.0, 1 / fps, 0  # `begins`: when `shown` comes on the screen, after `start`
+        for frame in chain(frames, [None]):
+            step = frame.time - shown.time if frame else nominal
+            if frame and not 0 < step <= MAX_GAP:
+                step, self.n_jumps = nominal, self.n_jumps + 1
+            begins, nominal = begins + step, step
+            while k / fps < begins - TOLERANCE:
+                yield shown._replace(number=k, time=start + k / fps)
+                k += 1
+            shown = frame
+
+
+def by_time(frames: Iterator[Frame], fps: float) -> Resampled:
+    """The pictures on the screen at the times t0 + k / fps, numbered k, from the first frame's time t0 on.
+
+    The last is held as long as the one before it. A step of the clock that is not forward, or longer than MAX_GAP, is bridged
+    by one as long as the step before it, and counted.
+    """
+    return Resampled(frames, fps)
