@@ -29,7 +29,7 @@ def commands():
 def project(tmp_path_factory):
     """A copy with small defaults, the synthetic set under the real names, and a released checkpoint."""
     path = tmp_path_factory.mktemp("project")
-    for pattern in ("*.py", "list/*.py", *(f"{room}/*" for room in ("files", "evaluation", "running", "experiments"))):
+    for pattern in ("*.py", "list/*.py", *(f"{room}/*" for room in ("files", "evaluation", "running", "experiments", "video"))):
         for file in (file for file in ROOT.glob(pattern) if file.is_file()):
             (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
             shutil.copy(file, path / file.relative_to(ROOT))

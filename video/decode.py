@@ -102,7 +102,8 @@ class Video:
         self._frames = self._decoded()
         first = next(self._frames, None)
         if first is None:
-            why = self.broken or (f"{self.n_bad} packets do not decode" if self.n_bad else "its video stream is empty")
+            bad = f"of its packets none decodes, {self.n_bad} tried" if self.n_bad else ""
+            why = "; ".join(filter(None, (bad, self.broken))) or "its video stream is empty"
             raise (OSError if timeout else ValueError)(f"{name}: no frames ({why})")
         self.height, self.width = first.size()
         self._frames = chain([first], self._frames)
@@ -121,8 +122,8 @@ class Video:
             raise ValueError(f"{self.name}: no video stream in it, only {kinds}")
         chosen = videos[0]
         if chosen.codec_context is None:
-            raise ValueError(f"{self.name}: no decoder for its video stream, of kind {chosen.codec_tag!r}")
-        chosen.codec_context.thread_type, chosen.codec_context.thread_count = "AUTO", THREADS
+            raise ValueError(f"{self.name}: FFmpeg has no decoder for its video stream")
+        chosen.codec_context.thread_type, chosen.codec_context.thread_count = "SLICE", THREADS
         chosen.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         for other in streams:
             if other.index != chosen.index:
@@ -156,10 +157,13 @@ class Video:
 
     def _packets(self) -> Iterator["av.Packet"]:
         """The packets, and at the end, also an early one, an empty one that drains the decoder."""
-        av, waiting = needed("av"), time.monotonic()
+        av, waiting, partial = needed("av"), time.monotonic(), False
         while True:
             try:
                 for packet in self._container.demux(self._stream):
+                    if not packet.size and partial:  # the one that drains the decoder
+                        self.broken = "it breaks off within a frame"
+                    partial = packet.is_corrupt
                     yield packet
                     waiting = time.monotonic()
                 return
@@ -168,7 +172,7 @@ class Video:
                     self.broken = f"nothing within {self._timeout:g} s"
                 time.sleep(0.01)
             except (av.FFmpegError, ValueError) as error:
-                self.broken = reason(error, self._timeout)
+                self.broken = reason(error, self._timeout, "its data is damaged")
             if self.broken:
                 drain = av.Packet()
                 drain.stream = self._stream
@@ -177,32 +181,32 @@ class Video:
 
 
 @contextmanager
-def opened(source: str, *, timeout: float | None = None, options: dict | None = None) -> Iterator[Video]:
+def opened(source: str | os.PathLike, *, timeout: float | None = None, options: dict | None = None) -> Iterator[Video]:
     """Open a file, a device (`0`, `/dev/video0`) or an address, up to its first frame; closed at the end of the block.
 
     timeout: seconds without data, or without a frame, after which the source has failed; None waits. options: FFmpeg's, as
     `{"rtsp_transport": "tcp"}`. Raises ValueError or OSError, one line that says which source and what is wrong with it.
     """
-    av = needed("av")
+    av, source = needed("av"), os.fspath(source)
     name, (address, kind) = masked(source), resolved(source)
     options = {"max_pixels": str(MAX_PIXELS)} | (options or {})
     try:
         container = av.open(address, format=kind, options=options, timeout=timeout, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:  # whose own text may hold a password
         failed = isinstance(error, OSError) or address != os.path.abspath(source)
-        why = reason(error, timeout)
+        why = reason(error, timeout, "not a video, or its header is damaged")
         raise (OSError if failed else ValueError)(f"{name}: {why}") from None
     with container:
         yield Video(name, container, timeout)
 
 
-def reason(error: Exception, timeout: float | None) -> str:
-    """What went wrong, in words without the address."""
+def reason(error: Exception, timeout: float | None, invalid: str) -> str:
+    """What went wrong, in words without the address; `invalid` where FFmpeg cannot make sense of the data."""
     av = needed("av")
     if isinstance(error, av.error.ExitError) and timeout:
         return f"nothing within {timeout:g} s"
     if isinstance(error, av.error.InvalidDataError):
-        return "no video, or a damaged one (no container that FFmpeg knows begins like this)"
+        return invalid
     return getattr(error, "strerror", None) or type(error).__name__
 
 
@@ -235,6 +239,7 @@ class Resampled(Iterator[Frame]):
 def by_time(frames: Iterator[Frame], fps: float) -> Resampled:
     """The pictures on the screen at the times t0 + k / fps, numbered k, from the first frame's time t0 on.
 
-    The last is held as long as the one before it. A step of the clock that is not forward, or longer than MAX_GAP, is bridged by one as long as the last, and counted.
+    The last is held as long as the one before it. A step of the clock that is not forward, or longer than MAX_GAP, is bridged
+    by one as long as the step before it, and counted.
     """
     return Resampled(frames, fps)
