@@ -24,11 +24,13 @@ RANKS = (
     "evaluation model dataset",
     "running",
     "experiments",
-    "lshma predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate "
+    "lshma",
+    "video",
+    "predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate "
     "benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
-FOLDERS = ("files", "evaluation", "running", "experiments", "list", "img")
+FOLDERS = ("files", "evaluation", "running", "experiments", "video", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
 SCRIPTS = ("xd_train", "ucf_train", "own_train", "xd_test", "ucf_test", "own_test", "longterm_test")
 

@@ -1,0 +1,229 @@
+"""Alarms and where they are kept: one an event, whatever comes in between; events.db holds whole turns."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from video import journal
+from video.alarms import Alarm, Rule, Seen, State, advance, finish
+from video.journal import Row
+
+RULE = Rule(on=0.8, off=0.5, least=2, pause=3)
+
+
+def snippets(scores, wall=None):
+    return [Seen(i, i / 2, (i + 1) / 2, wall and wall + i / 2, score, 1 + i % 3) for i, score in enumerate(scores)]
+
+
+def watched(scores, rule=RULE, wall=None):
+    """All that is let know: (number, alarm) each, and what is when the stream ends."""
+    state, news = State(), []
+    for seen in snippets(scores, wall):
+        state, new = advance(state, seen, rule, "door", "s")
+        news += [(seen.number, alarm) for alarm in new]
+    return news, finish(state)
+
+
+def test_an_alarm_begins_when_it_is_long_enough_rises_and_ends_after_its_pause():
+    news, last = watched([0.1, 0.6, 0.8, 0.7, 0.9, 0.6, 0.2, 0.9, 0.4, 0.4, 0.4, 0.1], wall=1000.0)
+    assert [number for number, _ in news] == [3, 4, 10] and not last
+    begun, risen, ended = (alarm for _, alarm in news)
+    assert begun == Alarm("door", "s", 2, 1.0, 1.0, None, 1001.0, 1001.0, None, 0.8, 3)
+    assert risen == begun._replace(peak=2.0, wall_peak=1002.0, score=0.9, exit_layer=2)
+    assert ended == risen._replace(end=4.0, wall_end=1004.0), "its end is that of the last snippet that scored off or more"
+    assert begun.id == ended.id and len(begun.id) == 16
+    others = (begun._replace(camera="gate"), begun._replace(stream="t"), begun._replace(first=3))
+    assert len({begun.id, *(other.id for other in others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.9, 0.4, 0.9, 0.4, 0.9], []),  # never long enough
+        ([0.7, 0.7, 0.7], []),  # never on
+        ([0.9, 0.5], [(0, None)]),  # off is not below off; it lasts
+        ([0.9, 0.9, 0.4, 0.4, 0.6, 0.4, 0.4, 0.4], [(0, 2.5)]),  # what rises within the pause, if only to off, is the same
+        ([0.9, 0.9, 0.4, 0.4, 0.4, 0.9, 0.9, 0.1, 0.1, 0.1], [(0, 1.0), (5, 3.5)]),
+    ],
+)
+def test_one_alarm_an_event(scores, expected):
+    news, last = watched(scores)
+    known = {alarm.id: alarm for _, alarm in news}
+    assert [(alarm.first, alarm.end) for alarm in known.values()] == expected
+    assert [alarm.end for alarm in last] == [len(scores) / 2 for _, end in expected if end is None]
+    for wrong in (RULE._replace(off=0.9), RULE._replace(off=0.0), RULE._replace(least=0), RULE._replace(pause=0)):
+        with pytest.raises(ValueError, match="expected"):
+            wrong.checked()
+
+
+def events_of(scores, rule):
+    """First, last, peak of the alarms by what the rule says, looked up in the whole stream at once."""
+    found, i = [], 0
+    while i < len(scores):
+        if scores[i] < rule.on:
+            i += 1
+            continue
+        below = [score < rule.off for score in scores[i:]]
+        quiet = (j for j in range(len(below)) if all(below[j : j + rule.pause]) and j + rule.pause <= len(below))
+        length = next(quiet, len(below))
+        if any(below[: rule.least]) or len(below) < rule.least:
+            i += below.index(True) if any(below) else len(below)
+            continue
+        last = i + max(j for j in range(length) if not below[j])
+        found.append((i, last, max(range(i, last + 1), key=lambda n: scores[n])))
+        i = last + 1
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.8, 0.85, 0.9, 1.0]), max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([0.5, 0.8]),
+)
+def test_alarms_are_what_the_rule_says_and_survive_being_kept_at_any_snippet(scores, least, pause, off):
+    rule = Rule(0.8, off, least, pause)
+    state, known = State(), {}
+    for seen in snippets(scores):
+        state, news = advance(state, seen, rule, "door", "s")
+        assert len(news) <= 1
+        known |= {alarm.id: alarm for alarm in news}
+        state = State.from_json(json.loads(json.dumps(state.to_json())))
+    known |= {alarm.id: alarm for alarm in finish(state)}
+    expected = [(first, first / 2, peak / 2, (last + 1) / 2, scores[peak]) for first, last, peak in events_of(scores, rule)]
+    assert [(a.first, a.start, a.peak, a.end, a.score) for a in known.values()] == expected
+
+
+ALARM = Alarm("door", "s", 4, 2.0, 2.5, None, None, None, None, 0.9, 2)
+
+
+def rows(first, n, wall=None):
+    return [Row(i, i / 2, None if wall is None else wall + i / 2, 0.5, -1.5, 1, i % 2 == 0) for i in range(first, first + n)]
+
+
+def test_what_is_written_twice_is_there_once_and_comes_back_to_the_bit(tmp_path):
+    values = {
+        "last": np.array([1.5, np.nan], np.float32),
+        "empty": np.zeros((0, 3)),
+        "n": np.int64(3),
+        "alarms": State().to_json(),
+    }
+    for again in range(2):
+        with journal.opened(tmp_path / "events.db") as events:
+            with events.turn():
+                events.camera("door", "rtsp://***@host/x")
+                events.stream("s", "door", fps=30.0, width=320, height=240)
+                events.stream("s", "door", frames=99)
+                events.score_rows("door", "s", rows(0, 5))
+                events.score_rows("door", "s", rows(3, 4))
+                events.alarm(ALARM, raised_at=7.0 + again)
+                events.alarm(ALARM._replace(end=4.0), raised_at=9.0, picture="a.jpg")
+                events.alarm(ALARM._replace(end=4.0), raised_at=9.0, clip="a.mp4")
+                events.happened("door", 5.0, "opened")
+                events.state("door", "s", 11, values)
+            with events.turn():
+                assert events.alarms() == [journal.Raised(ALARM._replace(end=4.0), 7.0, "a.jpg", "a.mp4")]
+                assert events.streams() == [journal.Stream("s", "door", None, 30.0, 320, 240, 99, False)]
+                assert events.happenings() == [("door", 5.0, "opened", "")]
+                scores = events.scores("door", "s")
+                assert scores.number.tolist() == list(range(7)) and np.isnan(scores.wall).all() and scores.key.dtype == bool
+                assert len(events.scores("door", "t").score) == 0
+                saved = events.saved("door")
+                assert saved[:2] == ("s", 11) and saved.values["n"] == 3 and saved.values["alarms"] == State().to_json()
+                assert saved.values["last"].tobytes() == values["last"].tobytes() and saved.values["empty"].shape == (0, 3)
+    with journal.opened(tmp_path / "events.db") as events:
+        events.finished("s")
+        assert events.saved("door") is None and events.streams()[0].finished
+
+
+def test_a_turn_that_fails_leaves_nothing_and_a_full_disk_is_named(tmp_path):
+    with journal.opened(tmp_path / "events.db") as events:
+        with pytest.raises(KeyError), events.turn():
+            events.happened("door", 5.0, "opened")
+            raise KeyError
+        events.db.execute("PRAGMA max_page_count = 40")
+        with pytest.raises(OSError, match=r"events\.db: not written \(database or disk is full\)"), events.turn():
+            events.happened("door", 5.0, "opened")
+            events.state("door", "s", 1, {"large": np.zeros(10**6)})
+        assert events.happenings() == []
+        with events.turn():
+            events.happened("door", 6.0, "goes on")
+        assert len(events.happenings()) == 1
+
+
+def test_live_scores_of_the_last_day_are_kept_and_those_of_files_for_ever(tmp_path):
+    with journal.opened(tmp_path / "events.db") as events:
+        events.score_rows("file", "f", rows(0, 10))
+        for hour in range(30):
+            events.score_rows("door", "s", rows(10 * hour, 10, wall=3595.0 * hour))  # 5 s of every hour
+        kept = events.scores("door", "s").wall
+        assert len(kept) == 241 and kept.min() == kept.max() - 86400
+        assert len(events.scores("file", "f").score) == 10
+        events.happened("door", 0.0, "opened")
+        events.happened("door", 40 * 86400.0, "lost")
+        assert [kind for *_, kind, _ in events.happenings()] == ["lost"]
+
+
+def test_files_that_are_no_journal_are_refused_and_left_as_they_are(tmp_path):
+    path = tmp_path / "events.db"
+    with journal.opened(path) as events, events.turn():
+        for i in range(200):
+            events.happened("door", float(i), "opened", "x" * 50)
+    whole = path.read_bytes()
+    foreign = sqlite3.connect(tmp_path / "other.db")
+    foreign.executescript("CREATE TABLE mine (x); INSERT INTO mine VALUES (1);")
+    foreign.close()
+    newer = whole[:60] + (9).to_bytes(4, "big") + whole[64:]
+    damaged = whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2)
+    cases = {"no events.db of this program": [b"a picture" * 99, (tmp_path / "other.db").read_bytes()]}
+    cases |= {"of version 9": [newer], "damaged": [damaged, whole[: len(whole) // 2]]}
+    for words, contents in cases.items():
+        for content in contents:
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match=rf"events\.db: {words}.*away"), journal.opened(path):
+                pass
+            assert path.read_bytes() == content
+    with pytest.raises(FileNotFoundError, match="no such folder"), journal.opened(tmp_path / "none" / "events.db"):
+        pass
+
+
+WRITER = """
+import sys, time
+import numpy as np
+from video import journal
+from video.alarms import Alarm
+with journal.opened(sys.argv[1]) as events:
+    for turn in range(20):
+        with events.turn():
+            scores = [journal.Row(i, i / 2, None, 0.5, -1.5, 1, True) for i in range(20 * turn, 20 * turn + 20)]
+            events.score_rows("door", "s", scores[:10])
+            events.alarm(Alarm("door", "s", turn, *[None] * 6, 0.9, 2)._replace(start=0, peak=0), raised_at=1.0)
+            events.state("door", "s", turn, {"turn": turn, "large": np.zeros(10**6)})  # more than stays in memory
+            if turn == 19:
+                print("in the middle", flush=True)
+                time.sleep(600)
+            events.score_rows("door", "s", scores[10:])
+"""
+
+
+def test_killed_in_the_middle_of_a_turn_the_journal_has_whole_turns_only(tmp_path):
+    path = tmp_path / "events.db"
+    command, environment = [sys.executable, "-c", WRITER, str(path)], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "in the middle\n"
+        with pytest.raises(ValueError, match="another process writes to it; wait"), journal.opened(path):
+            pass
+        process.kill()
+    with journal.opened(path) as events:
+        assert events.saved("door").values["turn"] == 18
+        assert events.scores("door", "s").number.tolist() == list(range(20 * 19))
+        assert [raised.alarm.first for raised in events.alarms()] == list(range(19))
