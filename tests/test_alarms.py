@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from video import journal
+from smoothing import sigmoid
+from video import evidence, journal
 from video.alarms import Alarm, Rule, Seen, State, advance, finish
+from video.calibration import calibrate
 from video.journal import Row
 
 RULE = Rule(on=0.8, off=0.5, least=2, pause=3)
@@ -59,7 +63,15 @@ def test_one_alarm_an_event(scores, expected):
     known = {alarm.id: alarm for _, alarm in news}
     assert [(alarm.first, alarm.end) for alarm in known.values()] == expected
     assert [alarm.end for alarm in last] == [len(scores) / 2 for _, end in expected if end is None]
-    for wrong in (RULE._replace(off=0.9), RULE._replace(off=0.0), RULE._replace(least=0), RULE._replace(pause=0)):
+    assert Rule.at(0.5, 0.5, 2, 3) == (0.5, 1 / 3, 2, 3) and Rule.at(1.0, 0.5, 2, 3).off == 1.0
+    assert 1 - Rule.at(1 - 1e-12, 0.5, 2, 3).off == pytest.approx(2e-12, rel=1e-3)
+    for wrong in (
+        RULE._replace(off=0.9),
+        RULE._replace(on=1.1),
+        RULE._replace(off=0.0),
+        RULE._replace(least=0),
+        RULE._replace(pause=0),
+    ):
         with pytest.raises(ValueError, match="expected"):
             wrong.checked()
 
@@ -196,6 +208,103 @@ def test_files_that_are_no_journal_are_refused_and_left_as_they_are(tmp_path):
         pass
 
 
+def filmed(seconds, alarm_at, *, start):
+    """A ring that was given four pictures a second, each as bright as its time is late, and told of an alarm."""
+    ring = evidence.Ring(before=2.0, late=3.0)
+    for i in range(round(4 * seconds)):
+        ring.keep(i / 4, np.full((51, 101, 3), min(i, 255), np.uint8))
+        if i / 4 == alarm_at:
+            ring.begin(start)
+    return ring
+
+
+def test_a_picture_is_of_the_peak_and_a_clip_from_before_the_start_to_the_end(tmp_path):
+    av = pytest.importorskip("av")
+    ring = filmed(20, 12.0, start=10.0)
+    assert len(ring.last) == 21, "of 5 seconds"
+    assert ring.picture(15.1, tmp_path / "peak.jpg") and ring.picture(99.0, tmp_path / "last.jpg")
+    assert [np.asarray(Image.open(tmp_path / f"{name}.jpg")).mean().round() for name in ("peak", "last")] == [61, 79]
+    assert ring.end(18.0).write(tmp_path / "clip.mp4") is None
+    with av.open(tmp_path / "clip.mp4") as container:
+        frames = list(container.decode(video=0))
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt, stream.width, stream.height) == (
+            "h264",
+            "yuv420p",
+            100,
+            50,
+        )
+        times = [frame.time for frame in frames]
+        assert times == [i / 4 for i in range(41 + 1)], "from 8 to 18, and the last is shown as long as the others"
+        bright = [frame.to_ndarray(format="rgb24").mean() for frame in frames[:-1]]
+        np.testing.assert_allclose(bright, np.arange(32, 73), atol=2)
+    assert "no picture" in ring.end(19.0).write(tmp_path / "none.mp4") and not evidence.Ring(1, 1).picture(
+        0, tmp_path / "none.jpg"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "last.jpg", "peak.jpg"]
+
+
+def test_a_long_alarm_has_fewer_pictures_and_a_missing_codec_is_replaced_and_both_are_said(tmp_path, monkeypatch):
+    av = pytest.importorskip("av")
+    monkeypatch.setattr(evidence, "MOST", 30)
+    monkeypatch.setattr(evidence, "CODECS", ("none_such", "mpeg4"))
+    ring = filmed(50, 4.0, start=3.0)
+    assert len(ring.clip.pictures) <= 30 and len(ring.last) <= 30
+    clip = ring.end(49.0)
+    assert {b.time - a.time for a, b in zip(clip.pictures, clip.pictures[1:], strict=False)} == {2.0}
+    note = clip.write(tmp_path / "clip.mp4")
+    said = "one of 8 pictures, for the alarm was long; coded as mpeg4, for none_such is missing; browsers may not play it"
+    assert note == f"clip.mp4: {said}"
+    with av.open(tmp_path / "clip.mp4") as container:
+        assert 47 <= container.duration / 1e6 <= 51 and len(list(container.decode(video=0))) == len(clip.pictures) + 1
+
+
+def test_names_of_files_are_safe_whatever_a_camera_is_called():
+    names = ["front/../door", "..", "", "Tür 前門", "\udc80/\0\n", "x" * 500, "前" * 500, "a.b", "a b", "-"]
+    stems = [evidence.stem_of(ALARM._replace(camera=name)) for name in names]
+    assert len(set(stems)) == len(names) and stems[0].startswith("front_door-") and stems[3].startswith("Tür_前門-")
+    for stem in stems:
+        assert not re.search(r"[^\w-]", stem) and len(stem.encode()) < 200 and not stem.startswith("-")
+
+
+def test_a_threshold_raises_as_many_alarms_as_asked_for_and_the_next_lower_one_more():
+    rng = np.random.default_rng(0)
+    logits = np.convolve(rng.standard_normal(7007), np.ones(8) / 8, "valid") * 3 + 30
+    streams = [sigmoid(logits[:3000]), sigmoid(logits[3000:]), np.empty(0)]  # all scores are near 1, and far apart as logits
+    found = calibrate(streams, 0.5, rate=5, share=0.5, least=2, pause=4)
+    together = np.unique(np.concatenate(streams))
+    lower = together[together < found.rule.on].max()
+
+    def n_alarms(rule):
+        ends = 0
+        for scores in streams:
+            state = State()
+            for seen in snippets(scores.tolist()):
+                state, news = advance(state, seen, rule, "door", "s")
+                ends += sum(alarm.end is not None for alarm in news)
+            ends += len(finish(state))
+        return ends
+
+    assert (
+        found.hours == pytest.approx(7000 / 7200) and found.rule.on in together and found.n_alarms == n_alarms(found.rule) <= 4
+    )
+    assert n_alarms(Rule.at(lower, 0.5, 2, 4)) > 4
+
+
+def test_what_little_footage_shows_is_said():
+    few = calibrate([np.linspace(0.1, 0.3, 2250)], 16 / 30, rate=1, share=0.5, least=2, pause=4)
+    assert few.n_alarms == 0 and few.rule.on == 0.3 and 8.98 < few.bound < 8.99
+    words = few.in_words()
+    assert "0 alarms in 20 minutes" in words and "95% confidence fewer than 8.99" in words and "that takes 3 hours" in words
+    long = calibrate([np.tile([0.1] * 99 + [0.9] * 9, 1000)] * 2, 16 / 30, rate=1, share=0.5, least=2, pause=4)
+    assert long.n_alarms == 0 and "too short" not in long.in_words()
+    allowed = calibrate([np.tile([0.1] * 90 + [0.9] * 18, 1000)], 16 / 30, rate=100, share=0.5, least=2, pause=4)
+    assert allowed.n_alarms == 1000 and "alarms last for 17% of the time" in allowed.in_words()
+    for scores, words in (([np.ones(99)], "no threshold"), ([np.array([0.1, np.nan])], "NaN"), ([], "none")):
+        with pytest.raises(ValueError, match=words):
+            calibrate(scores, 0.5, rate=1, share=0.5, least=2, pause=4)
+
+
 WRITER = """
 import sys, time
 import numpy as np
@@ -207,7 +316,7 @@ with journal.opened(sys.argv[1]) as events:
             scores = [journal.Row(i, i / 2, None, 0.5, -1.5, 1, True) for i in range(20 * turn, 20 * turn + 20)]
             events.score_rows("door", "s", scores[:10])
             events.alarm(Alarm("door", "s", turn, *[None] * 6, 0.9, 2)._replace(start=0, peak=0), raised_at=1.0)
-            events.state("door", "s", turn, {"turn": turn, "large": np.zeros(10**6)})  # more than stays in memory
+            events.state("door", "s", turn, {"turn": turn, "large": np.zeros(300_000)})  # more than stays in memory
             if turn == 19:
                 print("in the middle", flush=True)
                 time.sleep(600)

@@ -14,17 +14,27 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """What is an alarm. `checked` before use."""
+    """What is an alarm: `Rule.at(...)`, or `Rule(...).checked()`."""
 
     on: float  # scores, 0 < off <= on
     off: float
     least: int  # snippets, 1 or more: shorter ones are no alarm
     pause: int  # snippets, 1 or more: shorter ones end no alarm
 
+    @classmethod
+    def at(cls, on: float, share: float, least: int, pause: int) -> "Rule":
+        """The rule that is off where the odds, p / (1 - p), are below this share of those at `on`.
+
+        Of small scores it is that share of the score too; near 1 it still is a step in logits. Raises ValueError.
+        """
+        if not (0 < on <= 1 and 0 < share <= 1):
+            raise ValueError(f"an alarm is on at {on!r} and off below a share of {share!r} of it: both are above 0, at most 1")
+        return cls(on, min(on, share * on / (1 - on + share * on)), least, pause).checked()
+
     def checked(self) -> "Rule":
         """The rule. Raises ValueError where it makes no sense."""
-        if not 0 < self.off <= self.on:
-            raise ValueError(f"an alarm is on at {self.on:g} and off below {self.off:g}: expected 0 < off <= on")
+        if not 0 < self.off <= self.on <= 1:
+            raise ValueError(f"an alarm is on at {self.on!r} and off below {self.off!r}: expected 0 < off <= on <= 1")
         if min(self.least, self.pause) < 1:
             raise ValueError(f"an alarm of {self.least} snippets, a pause of {self.pause}: expected 1 or more")
         return self
