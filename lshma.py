@@ -18,7 +18,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +57,7 @@ with own_modules():
     from dataset import pack
     from model import LSHMA, StreamMemory, scales_of
     from option import FLAGS, SWITCH, TESTING, check
+    from running.camera import Camera, arrays_of, from_arrays
     from running.loading import autocast, choose_device, load_model
 
 
@@ -142,15 +142,6 @@ class Scored(NamedTuple):
     key: np.ndarray  # (n,) bool
 
 
-@dataclass
-class Camera:
-    """What a camera has that the model does not remember."""
-
-    waiting: np.ndarray  # (fewer than T, D) snippets whose clip is not whole yet
-    n_scored: int = 0
-    last: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # logits that the next scores are smoothed with
-
-
 class Streams:
     """Named cameras, each with a memory of its own; scores come with each camera's every T-th snippet.
 
@@ -169,8 +160,18 @@ class Streams:
             if name in self.cameras or names.count(name) > 1:
                 raise ValueError(f"{name!r} is there already; reset it, or choose another name")
         for name in names:
-            self.cameras[name] = Camera(np.empty((0, self.detector.options.visual_width), np.float32))
-            self.memory = self.memory.join(self.detector.model.empty_memory(1))
+            self.join(name, *self.fresh())
+
+    def fresh(self) -> tuple[Camera, StreamMemory]:
+        """One that has seen nothing, and the row of memory of it."""
+        width = self.detector.options.visual_width
+        return Camera(np.empty((0, width), np.float32)), self.detector.model.empty_memory(1)
+
+    def join(self, name: str, camera: Camera, memory: StreamMemory) -> None:
+        """Add a camera with its row of memory. Raises ValueError where it is there already."""
+        if name in self.cameras:
+            raise ValueError(f"{name!r} is there already; reset it, or choose another name")
+        self.cameras[name], self.memory = camera, self.memory.join(memory)
 
     def drop(self, *names: str) -> None:
         """Forget cameras. Raises KeyError where one is not there; then none is forgotten."""
@@ -183,6 +184,22 @@ class Streams:
         """Let cameras begin anew, as after a cut. Raises KeyError where one is not there."""
         self.drop(*names)
         self.add(*dict.fromkeys(names))
+
+    def state(self, name: str) -> dict[str, np.ndarray]:
+        """All that a camera needs to go on, to the bit, as `restore` takes it. Raises KeyError where it is not there."""
+        camera, row = self.cameras[name], list(self.cameras).index(name)
+        return arrays_of(camera, self.memory.take(self.places([row])))
+
+    def restore(self, name: str, state: Mapping[str, np.ndarray]) -> None:
+        """Add a camera that goes on from a `state`.
+
+        Raises ValueError, and changes nothing, where one is there already, or the state is of another model or other options.
+        """
+        try:
+            camera, memory = from_arrays(state, *self.fresh(), self.detector.options.smooth_width)
+        except ValueError as error:
+            raise ValueError(f"{name!r} cannot go on: {error}") from None
+        self.join(name, camera, memory)
 
     def push(self, snippets: Mapping[str, np.ndarray]) -> dict[str, Scored]:
         """The next (n, D) snippets of some cameras, n as they come; returns what they let know, of the cameras it is of.

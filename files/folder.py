@@ -170,12 +170,26 @@ def take(out_dir: Path) -> bool:
 
 @contextmanager
 def held(out_dir: Path) -> Iterator[None]:
-    """Keep other processes from going on with the run while the block lasts; a killed process keeps nobody off.
+    """Keep other processes from going on with the run while the block lasts.
 
-    Raises ValueError where another process does already. Where the system has no such locks, nobody is kept off.
+    Raises ValueError where another process does already.
     """
     require_writable([out_dir / LOCK])
-    with open(out_dir / LOCK, "ab") as file:
+    with locked(out_dir / LOCK, f"{out_dir}: another process is going on with this run"):
+        for unfinished in out_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
+            if re.search(r"\.[0-9]+\.tmp$", unfinished.name):  # as files.atomic names it
+                unfinished.unlink()
+        yield
+
+
+@contextmanager
+def locked(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold this file, made where it is not there, while the block lasts; a killed process keeps nobody off.
+
+    Raises ValueError, which says `otherwise`, where another process does. Where the system has no such locks, nobody is kept
+    off.
+    """
+    with open(path, "ab") as file:
         try:
             import fcntl
 
@@ -184,12 +198,7 @@ def held(out_dir: Path) -> Iterator[None]:
             pass
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise ValueError(
-                    f"{out_dir}: another process is going on with this run; wait for its end, or stop it"
-                ) from None
-        for unfinished in out_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
-            if re.search(r"\.[0-9]+\.tmp$", unfinished.name):  # as files.atomic names it
-                unfinished.unlink()
+                raise ValueError(f"{otherwise}; wait for its end, or stop it") from None
         yield
 
 

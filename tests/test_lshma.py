@@ -11,6 +11,7 @@ from conftest import ROOT, WIDTH, make_model, walk
 
 import lshma
 from evaluation.scores import read_record
+from hma import RULES
 from option import parse, resolve_variant
 from ucf_option import parser
 
@@ -71,6 +72,52 @@ def test_a_camera_that_is_reset_or_dropped_forgets_and_the_others_do_not_notice(
     assert after["a"].first == 0 and after["b"].first == 20
     np.testing.assert_allclose(after["a"].scores, model.score(b)[:20], rtol=0, atol=1e-5)
     np.testing.assert_allclose(after["b"].scores, model.score(b)[20:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("forgetting", sorted(RULES))
+def test_a_camera_goes_on_from_its_state_in_another_program_to_the_bit(forgetting):
+    """Stopped after any number of snippets, beside others that go on; the others' scores are as they were, too."""
+    model = detector("none" if forgetting == "fifo" else "causal", forgetting=forgetting)
+    a, b = walk(90, seed=1), walk(90, seed=2)
+    for stop in (0, 1, 3, 4, 41, 77):
+        before, after = model.stream(), model.stream()
+        before.add("a", "b")
+        before.push({"a": a[:stop], "b": b[:33]})
+        kept = before.state("a"), before.state("b")
+        ahead = before.push({"a": a[stop:], "b": b[33:]})
+        after.restore("b", kept[1])  # in another order
+        after.restore("a", kept[0])
+        again = after.push({"a": a[stop:], "b": b[33:]})
+        for name in "ab":
+            for one, other in zip(ahead[name], again[name], strict=True):
+                np.testing.assert_array_equal(one, other)
+            for key, value in before.state(name).items():
+                np.testing.assert_array_equal(value, after.state(name)[key])
+
+
+def test_a_state_stands_alone_and_one_of_another_model_is_refused():
+    streams, a = detector().stream(), walk(40, seed=1)
+    streams.add("b", "a")
+    streams.push({"a": a[:21], "b": a})
+    state = streams.state("a")
+    kept = {name: value.copy() for name, value in state.items()}
+    streams.push({"a": a[21:]})
+    assert state.keys() == kept.keys() and all((state[name] == kept[name]).all() for name in kept)
+    with pytest.raises(ValueError, match="'a' is there already"):
+        streams.restore("a", state)
+    without = {name: value for name, value in state.items() if name != "last"}
+    longer, whole = detector(layers=2).stream(), {**state, "waiting": a[:4]}
+    cases = ((streams, without, "last is missing"), (longer, state, "memory_.*too much.*another model"))
+    cases += (
+        (streams, {**state, "last": state["last"].astype(float)}, "last: expected float32"),
+        (streams, whole, r"waiting.*\(4"),
+    )
+    cases += ((detector(cache_keep_max_len=6).stream(), state, "memory_3: expected float32 of shape .*found"),)
+    for into, wrong, words in cases:
+        names = list(into.cameras)
+        with pytest.raises(ValueError, match=f"'new' cannot go on: {words}"):
+            into.restore("new", wrong)
+        assert list(into.cameras) == names
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing():

@@ -1,0 +1,192 @@
+"""events.db: what was watched, in SQLite: alarms, scores, what happened to cameras, and what they need to go on.
+
+    with opened(path) as journal, journal.turn():  # all of a turn is written, or, killed at any moment, none of it
+        journal.score_rows("door", stream, rows)
+        journal.alarm(alarm, raised_at=time.time())
+        journal.state("door", stream, position, streams.state("door") | {"alarms": state.to_json()})
+
+Everything is written under a key that says what it is about: doing it twice is doing it once. Other programs
+may read meanwhile.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from files.folder import locked
+from video import blob
+from video.alarms import Alarm
+from video.tables import PATIENCE, REPAIR, prepare, told
+
+DAY, MONTH = 86400.0, 30 * 86400.0  # for so long live cameras' scores and what happened are kept
+
+
+class Row(NamedTuple):
+    """A scored snippet. Of several, arrays: no wall is NaN."""
+
+    number: int  # in its stream
+    time: float  # stream seconds of its start
+    wall: float | None  # unix seconds of its start; None for files
+    score: float
+    logit: float
+    exit_layer: int
+    key: bool
+
+
+class Raised(NamedTuple):
+    """An alarm with what there is of it."""
+
+    alarm: Alarm
+    raised_at: float  # unix seconds
+    picture: str | None
+    clip: str | None
+
+
+class Stream(NamedTuple):
+    """A file, or one connection to a live source."""
+
+    id: str
+    camera: str
+    began: float | None  # unix seconds of stream time 0; None for files
+    fps: float | None
+    width: int | None
+    height: int | None
+    frames: int | None
+    finished: bool
+
+
+class Saved(NamedTuple):
+    """What a camera needs to go on."""
+
+    stream: str
+    position: float
+    values: dict[str, Any]
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator["Journal"]:
+    """The journal of this file, which is made where it is not there, for this process alone to write.
+
+    Raises ValueError where another process writes to it, or it is damaged or no journal of this version, and OSError where it
+    cannot be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder, and {path.name} is to be there")
+    alone = locked(path.with_name(f".{path.name}.lock"), f"{path}: another process writes to it")
+    with alone, told(path), closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as db:
+        prepare(db, path)
+        yield Journal(db, path)
+
+
+class Journal:
+    """An open events.db."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path):
+        self.db, self.path = db, path
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """All that is written in the block is written when it ends, or, where it fails, none of it. Raises OSError."""
+        with told(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:  # a full disk has ended it already
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def write(self, command: str, rows: Iterable[Sequence[Any]]) -> None:
+        with told(self.path):
+            self.db.executemany(command, [[x.item() if isinstance(x, np.generic) else x for x in row] for row in rows])
+
+    def read(self, query: str, *values: Any) -> list[tuple]:
+        with told(self.path):
+            return self.db.execute(query, values).fetchall()
+
+    def camera(self, name: str, source: str) -> None:
+        """A camera, and its source without a password."""
+        self.write("INSERT OR REPLACE INTO cameras VALUES (?, ?)", [(name, source)])
+
+    def stream(
+        self,
+        id: str,
+        camera: str,
+        *,
+        began: float | None = None,
+        fps: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        frames: int | None = None,
+    ) -> None:
+        """A stream; of one that is known, what is given replaces what was, but when it began."""
+        facts = ", ".join(f"{name} = coalesce(excluded.{name}, {name})" for name in ("fps", "width", "height", "frames"))
+        command = f"INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET {facts}"
+        self.write(command, [(id, camera, began, fps, width, height, frames)])
+
+    def finished(self, stream: str) -> None:
+        """The stream has ended: nothing of it goes on."""
+        self.write("UPDATE streams SET finished = 1 WHERE id = ?", [(stream,)])
+        self.write("DELETE FROM states WHERE stream = ?", [(stream,)])
+
+    def score_rows(self, camera: str, stream: str, rows: Sequence[Row]) -> None:
+        """Scores of a stream's snippets; as many that are a day older go, so that live cameras' stay as many as they are."""
+        self.write("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [(camera, stream, *row) for row in rows])
+        if walls := [row.wall for row in rows if row.wall is not None]:
+            old = "SELECT camera, stream, number FROM scores WHERE wall < ? ORDER BY wall LIMIT ?"  # a clock's leap costs few
+            self.write(f"DELETE FROM scores WHERE (camera, stream, number) IN ({old})", [(max(walls) - DAY, 2 * len(walls))])
+
+    def alarm(self, alarm: Alarm, *, raised_at: float, picture: str | None = None, clip: str | None = None) -> None:
+        """An alarm as far as it is known; when it was first raised stays, and its picture and clip till there are new ones."""
+        places = ", ".join("?" * (len(alarm) + 4))
+        latest = ", ".join(f'"{name}" = excluded."{name}"' for name in Alarm._fields)
+        files = "picture = coalesce(excluded.picture, picture), clip = coalesce(excluded.clip, clip)"
+        command = f"INSERT INTO alarms VALUES ({places}) ON CONFLICT (id) DO UPDATE SET {latest}, {files}"
+        self.write(command, [(alarm.id, *alarm, raised_at, picture, clip)])
+
+    def happened(self, camera: str, wall: float, kind: str, text: str = "") -> None:
+        """Something to remember of a camera, for a month."""
+        self.write("INSERT OR IGNORE INTO happenings VALUES (?, ?, ?, ?)", [(camera, wall, kind, text)])
+        self.write("DELETE FROM happenings WHERE wall < ?", [(wall - MONTH,)])
+
+    def state(self, camera: str, stream: str, position: float, values: Mapping[str, Any]) -> None:
+        """What a camera needs to go on: arrays and what JSON can say, by names."""
+        row = (camera, stream, position, blob.packed(values))
+        self.write("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", [row])
+
+    def saved(self, camera: str) -> Saved | None:
+        """What `state` was given last, unless its stream is finished. Raises ValueError where it is damaged."""
+        rows = self.read("SELECT stream, position, state FROM states WHERE camera = ?", camera)
+        if not rows:
+            return None
+        try:
+            return Saved(*rows[0][:2], blob.unpacked(rows[0][2]))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: the state of {camera!r} is damaged ({error}); {REPAIR}") from error
+
+    def streams(self) -> list[Stream]:
+        """All streams in the order in which they came."""
+        return [Stream(*row[:-1], bool(row[-1])) for row in self.read("SELECT * FROM streams ORDER BY rowid")]
+
+    def alarms(self) -> list[Raised]:
+        """All alarms in the order in which they were raised."""
+        rows = self.read("SELECT * FROM alarms ORDER BY rowid")
+        return [Raised(Alarm(*row[1:-3]), *row[-3:]) for row in rows]
+
+    def happenings(self) -> list[tuple[str, float, str, str]]:
+        """Camera, wall, kind and text of all that happened, in its order."""
+        return self.read("SELECT * FROM happenings ORDER BY wall")
+
+    def scores(self, camera: str, stream: str) -> Row:
+        """The scores of a stream that are kept, in its order, as arrays."""
+        columns = ", ".join(Row._fields)
+        rows = self.read(f"SELECT {columns} FROM scores WHERE camera = ? AND stream = ? ORDER BY number", camera, stream)
+        kinds = (np.int64, np.float64, np.float64, np.float64, np.float64, np.int64, bool)
+        columns_of = zip(*rows, strict=True) if rows else [()] * len(kinds)
+        return Row(*(np.array(column, kind) for column, kind in zip(columns_of, kinds, strict=True)))
