@@ -50,9 +50,7 @@ class Frame(NamedTuple):
         if swapped:
             height, width = width, height
         try:
-            picture = scaler().reformat(
-                self.raw, width=width, height=height, format="rgb24", interpolation="BILINEAR", threads=1
-            )
+            picture = scaled(self.raw, height=height, width=width)
         except needed("av").FFmpegError as error:
             raise ValueError(f"frame {self.number}, {self.raw.format.name}: no picture ({error.strerror})") from None
         pixels = picture.to_ndarray()  # (H, W, 3)
@@ -60,10 +58,19 @@ class Frame(NamedTuple):
         return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
-def scaler() -> "av.video.reformatter.VideoReformatter":
-    if not hasattr(_of_thread, "scaler"):
-        _of_thread.scaler = needed("av.video.reformatter").VideoReformatter()
-    return _of_thread.scaler
+def scaled(raw: "av.VideoFrame", *, height: int, width: int) -> "av.VideoFrame":
+    """The frame as RGB of this size, not turned; raises FFmpegError of a frame that cannot be.
+
+    YUV is scaled as YUV 4:2:2 and then converted: swscale's fast path from there to RGB is twice as fast as its scaling to
+    RGB, and nearer to what it gives when told to be accurate.
+    """
+    if not hasattr(_of_thread, "scalers"):
+        _of_thread.scalers = [needed("av.video.reformatter").VideoReformatter() for _ in range(2)]
+    scaler, converter = _of_thread.scalers
+    how = dict(height=height, width=width, interpolation="BILINEAR", threads=1)
+    if len(raw.format.components) >= 3 and not raw.format.is_rgb:
+        raw = scaler.reformat(raw, format="yuv422p", **how)
+    return converter.reformat(raw, format="rgb24", **how)
 
 
 def turn(raw: "av.VideoFrame") -> tuple[bool, int, int]:
