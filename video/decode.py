@@ -20,7 +20,7 @@ from video.extra import needed
 if TYPE_CHECKING:
     import av
 
-THREADS = 2  # that decode one source; fixed, so that a damaged file gives the same frames on any machine
+THREADS = 2  # that decode a whole file
 MAX_PIXELS = 2**25  # of one frame, just above 8K: a damaged header asks for more, and would get the memory
 MAX_ASPECT = 10.0  # of one pixel; beyond, the header is taken to be wrong and pixels to be square
 DEFAULT_FPS = 25.0  # where neither header nor timestamps know
@@ -130,12 +130,21 @@ class Video:
         chosen = videos[0]
         if chosen.codec_context is None:
             raise ValueError(f"{self.name}: FFmpeg has no decoder for its video stream")
-        chosen.codec_context.thread_type, chosen.codec_context.thread_count = "SLICE", THREADS
+        chosen.codec_context.thread_type = "AUTO"
+        chosen.codec_context.thread_count = THREADS if self._is_whole(chosen) else 1
         chosen.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         for other in streams:
             if other.index != chosen.index:
                 other.discard = av.stream.Discard.all
         return chosen
+
+    def _is_whole(self, stream: "av.VideoStream") -> bool:
+        """Whether the source has an index of its frames, and the last is in it.
+
+        Threads that decode a frame each delay a live source, and of a file that breaks off they lose the last frames.
+        """
+        entries = stream.index_entries
+        return len(entries) > 0 and entries[-1].pos + entries[-1].size <= self._container.size
 
     def _decoded(self) -> Iterator[Frame]:
         """Number, time and give what the decoder gives; a source with a timeout ends when that passes without a frame."""
