@@ -141,6 +141,7 @@ BT709, LIMITED, FULL = 1, 1, 2
         ("libx264", "yuv420p", (64, 96), {}),
         ("libx264", "yuv420p", (64, 96), {"colorspace": BT709, "color_range": LIMITED}),
         ("libx264", "yuv420p", (64, 96), {"colorspace": BT709, "color_range": FULL}),
+        ("mjpeg", "yuvj420p", (64, 96), {}),
         ("libx264", "yuv420p10le", (64, 96), {}),
         ("libx264", "yuv444p", (63, 95), {}),
         ("ffv1", "yuv420p12le", (64, 96), {}),
@@ -153,7 +154,12 @@ def test_colours_are_right(tmp_path, codec, kind, size, marks):
     with opened(path) as video:
         frame = next(video.frames())
     assert frame.size() == size
-    assert_colours(frame.rgb(64, 96), RED, GREEN, BLUE, WHITE)
+    for height, width in ((64, 96), (61, 75), (224, 224)):
+        picture = frame.rgb(height, width)
+        assert picture.shape == (height, width, 3)
+        assert_colours(picture, RED, GREEN, BLUE, WHITE)
+        assert np.abs(picture[height // 4, -1].astype(int) - GREEN).max() <= 12, "the last column"
+        assert np.abs(picture[-1, -1].astype(int) - WHITE).max() <= 12, "the last row"
 
 
 def test_grey_and_a_palette_have_three_channels(tmp_path):
