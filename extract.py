@@ -13,35 +13,18 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from video.encoders import ENCODERS, load_encoder
-
 from files.interrupt import SIGNALS
-from option import FLAGS, Flag, Parser, Range, add_flags, exit_codes
+from option import Parser, add_flags, exit_codes, require
 from running.loading import choose_device
 from video import agreement, extraction, feature_folder
+from video.encoders import load_encoder
 from video.finding import find
-from video.snippets import RULES, places_of
 
-DEVICE = next(flag for flag in FLAGS["running"] if flag.name == "device")
-HOW = (  # how features are made; watch.py takes the same
-    Flag("encoder", str, tuple(ENCODERS), "what makes a vector of a picture", "efficientnet-lite0"),
-    Flag("weights", str, None, "clip: a Hugging Face folder or safetensors, OpenAI's ViT-B-16.pt, or open_clip's file"),
-    Flag("rule", str, tuple(RULES), "how 16 frames become one vector; " + "; ".join(f"{k} = {v}" for k, v in RULES.items()),
-         "mean"),
-    Flag("frames_per_snippet", int, Range(1, 16), "frames that the mean is of; fewer are faster", 16),
-)  # fmt: skip
-OF_EXTRACTION = (
-    Flag("by", str, ("frames", "time"), "frames = 16 frames in their order, as the field's features are; time = at --fps, "
-         "whatever the video's own rate", "frames"),
-    Flag("fps", float, Range(0.1, 1000), "--by time: frames a second", 30.0),
-    Flag("batch_size", int, Range(1, 4096), "pictures encoded at a time", 64),
-    Flag("workers", int, Range(1, 256), "videos decoded at a time", 2),
-)  # fmt: skip
 parser = Parser("Features of videos, as the model takes them.")
 add = parser.add_argument
 add("sources", nargs="+", metavar="VIDEO_OR_FOLDER", help="videos, and folders of them; `compare A B` compares two of features")
 add("--out", type=Path, required=True, help="folder for the features; a finished video in it is not done again")
-add_flags(add, [*HOW, *OF_EXTRACTION, DEVICE])
+add_flags(add, [*HOW, *OF_EXTRACTION])
 add("--crops", type=int, choices=(1, 10), default=1, help="1 = the centre; 10 = also the corners, and all mirrored")
 add("--strict", action="store_true", help="a video that breaks off, or has damaged packets, gives no features")
 
@@ -63,7 +46,7 @@ def main() -> None:
 
 def extract(args: Namespace) -> None:
     """Extract all videos. Raises ValueError, also at the end where some gave no features, or OSError."""
-    places_of(args.rule, args.frames_per_snippet)
+    require(args, [*HOW, *OF_EXTRACTION])
     videos = find(args.sources)
     encoder = load_encoder(args.encoder, args.weights, choose_device(args.device))
     out = feature_folder.Folder(args.out, feature_folder.origin_of(args, encoder))

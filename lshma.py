@@ -55,6 +55,7 @@ def own_modules() -> Iterator[None]:
 with own_modules():
     import smoothing
     from dataset import pack
+    from files.checkpoint import Checkpoint
     from model import LSHMA, StreamMemory, scales_of
     from option import FLAGS, SWITCH, TESTING, check
     from running.camera import Camera, arrays_of, from_arrays
@@ -79,17 +80,18 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
     where = choose_device(device)
-    model, options, _ = load_model(str(path))
+    model, options, loaded = load_model(str(path))
     vars(options).update(changed)
     check(options, ["testing"])
-    return Detector(model.to(where), options, where)
+    return Detector(model.to(where), options, where, loaded)
 
 
 class Detector:
     """A model that scores. One for all videos and cameras: what they remember lies elsewhere."""
 
-    def __init__(self, model: LSHMA, options: Namespace, device: torch.device):
+    def __init__(self, model: LSHMA, options: Namespace, device: torch.device, loaded: Checkpoint):
         self.model, self.options, self.device = model, options, device
+        self.trained, self.video_threshold = loaded.options or {}, loaded.video_threshold  # what the file says, if it does
         self.how = {"key_clips": options.keyclip_test, "scales": scales_of(options)}
 
     def score(self, features: np.ndarray) -> np.ndarray:

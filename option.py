@@ -217,7 +217,12 @@ def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Na
 
 def check(options: argparse.Namespace, groups: Iterable[str] = FLAGS) -> None:
     """Raise ValueError that names the first option, of these groups, with a value it cannot have."""
-    for flag in (flag for group in groups for flag in FLAGS[group]):
+    require(options, (flag for group in groups for flag in FLAGS[group]))
+
+
+def require(options: argparse.Namespace, flags: Iterable[Flag]) -> None:
+    """Raise ValueError that names the first option, of these flags, with a value it cannot have."""
+    for flag in flags:
         value = getattr(options, flag.name)
         for one in value if flag.many else [value]:
             if flag.values and one is not None and one not in flag.values:

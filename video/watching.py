@@ -1,8 +1,8 @@
 """The engine of watch.py: what all cameras bring is encoded together, ready clips take one step of the model, alarms follow.
 
 Whatever cameras are beside it and in whatever order snippets come, a file's scores are those of the same file extracted and
-tested with `--smooth causal`. All that a turn brings is written in one transaction before it is announced; killed at any moment,
-a watch goes on from the last state that was written.
+tested with `--smooth causal`. All that a turn brings is written in one transaction before it is announced; killed at any
+moment, a watch goes on from the last state that was written.
 
 Shapes: n snippets of a camera, N pictures, D width.
 """
@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from lshma import Detector, Scored
 from video.alarms import Alarm, Rule, Seen, State, advance, finish
 from video.cameras import Camera
 from video.encoders import Encoder
-from video.evidence import Evidence
+from video.evidence import Ring, stem_of
 from video.journal import Journal, Row
 from video.pictures import crops_of
 from video.readers import Begins, Happened, How, Reader, Taken
@@ -34,6 +35,7 @@ SNIPPETS_AT_ONCE = 64  # of all cameras together
 FILES_AT_ONCE = 8  # that are decoded at a time
 SAVED_EVERY = {False: 5.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 DROPS_TOLD_EVERY = 30.0  # seconds
+BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, at most
 
 
 class Timing(NamedTuple):
@@ -54,7 +56,8 @@ class Watched:
     position: int = 0  # the number of its next snippet
     timings: deque[Timing] = field(default_factory=deque)  # of snippets whose scores are not known yet
     alarm: State = field(default_factory=State)
-    evidence: Evidence | None = None
+    ring: Ring | None = None  # pictures for its alarms; None = no alarms are raised
+    clips: list[Future] = field(default_factory=list)  # that are being written
     known_until: float | None = None  # wall time, of a live camera that goes on
     saved_at: float = 0.0
     reader: Reader | None = None
@@ -93,26 +96,26 @@ class Watch:
         rule: Rule | None,
         *,
         model: str,
-        evidence: Callable[[str], Evidence],
+        pictures: Path,
         announce: Callable[[Told], None],
     ):
-        """rule: None raises no alarms. model: what the scores depend on beside the video, in a word."""
+        """rule: None raises no alarms. model: what scores depend on beside the video, in a word. pictures: folder of alarms'."""
         self.detector, self.encoder, self.how, self.journal, self.rule = detector, encoder, how, journal, rule
-        self.announce, self.model = announce, model
+        self.announce, self.model, self.pictures = announce, model, pictures
+        self.writer = ThreadPoolExecutor(1, "clips")
         self.streams, self.changed = detector.stream(), threading.Condition()
         self.watched = {camera.name: Watched(camera) for camera in cameras}
         self.told: list[Told] = []
         self.stopped = threading.Event()
         with journal.turn():
             for watched in self.watched.values():
-                watched.evidence = evidence(watched.camera.name) if rule else None
+                watched.ring = self.new_ring()
                 self.resume(watched)
 
     def resume(self, watched: Watched) -> None:
         """Go on where an earlier watch was, if there was one."""
         camera, name = watched.camera, watched.camera.name
         self.journal.camera(name, camera.shown)
-        self.streams.add(name)
         if not camera.live:
             watched.stream = self.file_id(camera)
             if any(stream.id == watched.stream and stream.finished for stream in self.journal.streams()):
@@ -121,15 +124,24 @@ class Watch:
                 return
         saved = self.journal.saved(name)
         if saved is None or (not camera.live and saved.stream != watched.stream):
+            self.streams.add(name)
             return
         values = dict(saved.values)
         timings, alarm = values.pop("timings"), values.pop("alarm")
         until = values.pop("until", None)
-        self.streams.restore(name, values)
+        try:
+            self.streams.restore(name, values)
+        except ValueError as error:
+            self.told.append(Told(name, Happened("anew", str(error))))
+            self.streams.add(name)
+            return
         watched.stream, watched.position, watched.alarm = saved.stream, int(saved.position), State.from_json(alarm)
+        if watched.ring and watched.alarm.raised:
+            watched.ring.begin(watched.alarm.alarm.start)
         watched.timings.extend(Timing(int(number), *rest) for number, *rest in timings.tolist())
-        if camera.live:
-            watched.known_until = until
+        watched.known_until = until
+        if camera.live:  # what came after the saved state is known, and keeps its numbers
+            watched.position = max([watched.position, *(self.journal.scores(name, saved.stream).number + 1)])
 
     def file_id(self, camera: Camera) -> str:
         """The same for the same file, model and rule, wherever it lies."""
@@ -157,6 +169,7 @@ class Watch:
             for watched in self.watched.values():
                 if watched.reader:
                     watched.reader.join()
+            self.writer.shutdown()
 
     def start_readers(self) -> bool:
         """Start what may run now; whether anything is left to be watched."""
@@ -189,7 +202,7 @@ class Watch:
             for watched, _ in brought:
                 if watched.reader.done and not watched.reader.ready:
                     self.end(watched)
-                elif time.monotonic() - watched.saved_at > SAVED_EVERY[watched.camera.live]:
+                elif time.monotonic() - watched.saved_at > SAVED_EVERY[watched.camera.live] and self.clips_written(watched):
                     self.save(watched)
         self.tell()
 
@@ -216,8 +229,8 @@ class Watch:
                 watched.timings.append(Timing(what.snippet.number, what.snippet.start, what.end, wall))
                 watched.position = what.snippet.number + 1
                 watched.known_until = None if what.wall is None else what.wall + what.end - what.snippet.start
-                for picture in what.pictures if watched.evidence else ():
-                    watched.evidence.keep(picture.time, picture.rgb)
+                for picture in what.pictures if watched.ring else ():
+                    watched.ring.keep(picture.time, picture.rgb)
         return {name: np.stack(new)} if new else {}
 
     def begin(self, watched: Watched, what: Begins) -> None:
@@ -225,8 +238,8 @@ class Watch:
         name = watched.camera.name
         self.happened(watched, Happened("opened" if what.facts else "gap", what.text))
         if what.anew and watched.camera.live:
-            self.note(watched, finish(watched.alarm))
-            watched.alarm, watched.position = State(), 0
+            self.note(watched, finish(watched.alarm), State())
+            watched.alarm, watched.position, watched.ring = State(), 0, self.new_ring()
             watched.timings.clear()
             self.streams.reset(name)
             watched.stream = f"{name} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(what.wall))}"
@@ -239,23 +252,44 @@ class Watch:
         for seen, row in watched.seen(known):
             rows.append(row)
             if self.rule:
-                watched.alarm, news = advance(watched.alarm, seen, self.rule, name, watched.stream)
-                self.note(watched, news)
+                before = watched.alarm
+                watched.alarm, news = advance(before, seen, self.rule, name, watched.stream)
+                self.note(watched, news, before)
         self.journal.score_rows(name, watched.stream, rows)
 
-    def note(self, watched: Watched, news: Sequence[Alarm]) -> None:
-        """Write alarms as far as they are known, with their pictures."""
+    def note(self, watched: Watched, news: Sequence[Alarm], before: State) -> None:
+        """Write alarms as far as they are known, with their pictures; before: the state until then."""
         for alarm in news:
-            picture, clip = watched.evidence.of(alarm)
-            self.journal.alarm(alarm, raised_at=time.time(), picture=picture, clip=clip)
+            stem = stem_of(alarm)
+            picture, clip = self.pictures / f"{stem}.jpg", None
+            if alarm.end is None:
+                if not before.raised:
+                    watched.ring.begin(alarm.start)
+                watched.ring.picture(alarm.peak, picture)
+            else:
+                clip = self.pictures / f"{stem}.mp4"
+                watched.clips.append(self.writer.submit(watched.ring.end(alarm.end).write, clip))
+            self.journal.alarm(alarm, raised_at=time.time(), picture=picture.name, clip=clip and clip.name)
             self.told.append(Told(watched.camera.name, alarm))
+
+    def clips_written(self, watched: Watched) -> bool:
+        """Whether none is on its way: till then no state is saved, so that a killed watch makes it again. Raises OSError."""
+        while watched.clips and watched.clips[0].done():
+            if said := watched.clips.pop(0).result():
+                self.happened(watched, Happened("clip", said))
+        return not watched.clips
+
+    def new_ring(self) -> Ring | None:
+        return Ring(BEFORE, LATE) if self.rule else None
 
     def end(self, watched: Watched) -> None:
         """A file has ended: its last snippets, and an alarm that lasts."""
         if known := self.streams.finish(watched.camera.name):
             self.record(watched, known)
         if self.rule:
-            self.note(watched, finish(watched.alarm))
+            self.note(watched, finish(watched.alarm), watched.alarm)
+        wait(watched.clips)
+        self.clips_written(watched)
         watched.over = True
         self.journal.finished(watched.stream)
 

@@ -1,0 +1,35 @@
+"""What a person, or a program, is told of a watch: a line each."""
+
+import json
+import time
+
+from evaluation.figures import clock
+from video.alarms import Alarm
+from video.watching import Told
+
+
+def in_words(told: Told) -> str:
+    """A line for a person: `door: alarm ended at 0:55 (13 s), peak 0.97 at 0:47`"""
+    what = told.what
+    if not isinstance(what, Alarm):
+        return f"{told.camera}: {what.kind}: {what.text}" if what.text else f"{told.camera}: {what.kind}"
+    score = f"score {what.score:.2f}"
+    if what.end is None:
+        return (
+            f"{told.camera}: ALARM since {moment(what.start, what.wall_start)}, {score} at {moment(what.peak, what.wall_peak)}"
+        )
+    lasted = f"{moment(what.start, what.wall_start)} to {moment(what.end, what.wall_end)}, {what.end - what.start:.1f} s"
+    return f"{told.camera}: alarm ended: {lasted}, {score} at {moment(what.peak, what.wall_peak)}"
+
+
+def in_json(told: Told) -> str:
+    """One JSON object: its `kind` is alarm, or what happened to a camera; times in seconds, of the stream and since 1970."""
+    what = told.what
+    if isinstance(what, Alarm):
+        return json.dumps({"kind": "alarm", "id": what.id} | what._asdict(), ensure_ascii=False)
+    return json.dumps({"kind": what.kind, "camera": told.camera, "wall": time.time(), "text": what.text}, ensure_ascii=False)
+
+
+def moment(stream: float, wall: float | None) -> str:
+    """Of a file the time in it; of a live camera the wall's."""
+    return clock(stream) if wall is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall))

@@ -1,0 +1,80 @@
+"""Watch videos and cameras: scores as they come, and alarms.
+
+    python watch.py SOURCE ... --model-path CHECKPOINT
+    python watch.py calibrate NORMAL_VIDEOS ... --model-path CHECKPOINT --false-alarms 1
+
+A SOURCE is a video, a folder of them, a webcam (0, /dev/video0), an address (rtsp://, http://, ...), or a CSV file name,source.
+Alarms are printed, and kept with all scores in events.db in --out-dir, their pictures and clips in alarms/ there. Killed and
+started again, it goes on. The second form finds the threshold that raises so many false alarms an hour of normal footage.
+Needs requirements-video.txt.
+"""
+
+import sys
+import tempfile
+import threading
+from argparse import Namespace
+from contextlib import ExitStack
+from pathlib import Path
+
+from files.interrupt import SIGNALS
+from option import Parser, add_flags, exit_codes, require
+from video import calibration, journal, setting, telling
+from video.cameras import cameras_of
+from video.flags import HOW, OF_MODEL, OF_WATCHING
+
+ASKED = [flag._replace(default=None) for flag in (*OF_MODEL, *HOW)]
+parser = Parser("Watch videos and cameras: scores as they come, and alarms. None = as the checkpoint says, or as usual.")
+parser.add_argument("sources", nargs="+", metavar="SOURCE", help="videos, folders of them, webcams (0, /dev/video0), "
+                    "addresses (rtsp://, http://), and lists: CSV files name,source")  # fmt: skip
+add_flags(parser.add_argument, [*ASKED, *OF_WATCHING])
+
+
+def main() -> None:
+    calibrating = sys.argv[1:2] == ["calibrate"]
+    args = parser.parse_args(sys.argv[2:] if calibrating else None)
+    with exit_codes():
+        require(args, [*ASKED, *OF_WATCHING])
+        calibrate(args) if calibrating else watch(args)
+
+
+def watch(args: Namespace) -> None:
+    """Watch until files have ended, or somebody stops it. Raises ValueError or OSError before anything is watched."""
+    cameras = cameras_of(args.sources)
+    made = setting.prepare(args)
+    if args.dry_run:
+        for line in setting.described(made, cameras):
+            print(line)
+        return
+    told = telling.in_json if args.json else telling.in_words
+    with ExitStack() as stack:
+        stack.enter_context(SIGNALS)
+        out_dir = setting.prepared_folder(args.out_dir)
+        db = stack.enter_context(journal.opened(out_dir / "events.db"))
+        watching = made.watch(cameras, db, out_dir / "alarms", lambda what: print(told(what)))
+        if args.duration:
+            timer = threading.Timer(args.duration, watching.stopped.set)
+            stack.callback(timer.cancel)
+            timer.start()
+        watching.run()
+        setting.conclude(args, watching)
+
+
+def calibrate(args: Namespace) -> None:
+    """Find and print the threshold for --false-alarms, from the videos given. Raises ValueError or OSError."""
+    cameras = cameras_of(args.sources)
+    if live := [camera.shown for camera in cameras if camera.live]:
+        raise ValueError(f"{live[0]}: calibrate takes videos of normal footage; record some of this camera")
+    args.alarms = False
+    made = setting.prepare(args)
+    with tempfile.TemporaryDirectory() as there, journal.opened(Path(there, "events.db")) as db, SIGNALS:
+        watching = made.watch(cameras, db, Path(there), lambda what: print(telling.in_words(what)))
+        watching.run()
+        scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
+    seconds = made.how.snippet_seconds
+    found = calibration.calibrate(scores, seconds, rate=args.false_alarms, **setting.shape_of(args, seconds))
+    print(found.in_words())
+    print(f"watch with it: --threshold {found.rule.on!r}")
+
+
+if __name__ == "__main__":
+    main()
