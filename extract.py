@@ -19,6 +19,7 @@ from running.loading import choose_device
 from video import agreement, extraction, feature_folder
 from video.encoders import load_encoder
 from video.finding import find
+from video.flags import HOW, OF_EXTRACTION
 
 parser = Parser("Features of videos, as the model takes them.")
 add = parser.add_argument

@@ -27,7 +27,7 @@ class Camera(NamedTuple):
 
 
 def cameras_of(sources: Sequence[str]) -> list[Camera]:
-    """The cameras of all sources. Raises FileNotFoundError where a source is nothing of the kind, ValueError for a name twice."""
+    """The cameras of all sources. Raises FileNotFoundError where a source is none, ValueError where a name is there twice."""
     cameras: list[Camera] = []
     files: list[str] = []
     for source in sources:
@@ -57,7 +57,7 @@ def name_of(address: str) -> str:
 
 
 def read_cameras(path: Path) -> list[Camera]:
-    """The cameras of a CSV file with the header name,source. Raises FileNotFoundError or ValueError that names file and line."""
+    """The cameras of a CSV file name,source. Raises FileNotFoundError, or ValueError that names file and line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list of cameras")
     try:

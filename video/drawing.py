@@ -77,9 +77,8 @@ def draw_person(draw, person: dict, x: float, y: float, limbs) -> None:
     size, colour = person["size"], person["colour"]
     hip, shoulder = y - 0.45 * size, y - 0.82 * size
     thick = max(3, round(size / 9))
-    for angle, top, length, shade in zip(
-        limbs, (hip, hip, shoulder, shoulder), (0.45, 0.45, 0.36, 0.36), (0.6, 0.6, 1, 1), strict=True
-    ):
+    parts = ((hip, 0.45, 0.6), (hip, 0.45, 0.6), (shoulder, 0.36, 1), (shoulder, 0.36, 1))  # legs, arms
+    for angle, (top, length, shade) in zip(limbs, parts, strict=True):
         end = x + length * size * math.sin(angle), top + length * size * math.cos(angle)
         draw.line([(x, top), end], tuple(round(shade * c) for c in colour), thick)
     draw.line([(x, hip), (x, shoulder)], colour, 2 * thick)

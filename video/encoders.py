@@ -120,7 +120,7 @@ def encoder(
 def encode_with(
     vectors: Callable[[Tensor], Tensor], device: torch.device, pictures: np.ndarray, *, width: int, at_once: int, fill: bool
 ) -> np.ndarray:
-    """Pictures (N, 224, 224, 3) uint8 to vectors (N, D) float32, on the CPU `at_once` by each of as many threads as it has cores.
+    """Pictures (N, 224, 224, 3) uint8 to vectors (N, D) float32; on the CPU `at_once` in each of as many threads as cores.
 
     A thread works alone: threads that wait for each other within an operation, as OpenMP's do, are ten times slower where
     decoders share the cores. With `fill` a smaller rest is filled up to `at_once`: a matrix product's last bits depend on its

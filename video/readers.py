@@ -153,18 +153,18 @@ class Reader(threading.Thread):
     def follow(self, video: Video) -> None:
         """The snippets of a live source while it lives: after a gap of more than a snippet, a new one begins."""
         clock, number = Clock(self.how.snippet_seconds), self.first
-        for _, stretch in groupby(clock.steady(self.until_stopped(video.frames())), key=lambda _: clock.n_gaps):
+        frames = clock.steady(self.until_stopped(video.frames()))
+        for _, stretch in groupby(frames, key=lambda _: clock.n_gaps):
             first = next(stretch)
-            if clock.n_gaps == 0 and self.known_until is not None:
-                gap = time.time() - self.known_until
-            else:
-                gap = clock.gap
+            known = clock.n_gaps == 0 and self.known_until is not None
+            gap = time.time() - self.known_until if known else clock.gap
             self.known_until = None
             anew = gap > self.how.forget_after
             number = 0 if anew else number
             of_gap = Begins(f"goes on after a gap of {gap:.1f} s", anew, time.time())
             self.put(of_gap if clock.n_gaps else Begins(told(video), anew, time.time(), facts_of(video)))
-            looked = Looked(by_time(chain([first], stretch), FRAMES_PER_SNIPPET / self.how.snippet_seconds))
+            together = chain([first], stretch)  # noqa: B031
+            looked = Looked(by_time(together, FRAMES_PER_SNIPPET / self.how.snippet_seconds))
             for snippet in cut(looked, self.how.places, number):
                 pictures = looked.pictures()
                 if snippet.n_frames == FRAMES_PER_SNIPPET:  # what a gap cuts short is no snippet
