@@ -23,7 +23,7 @@ from video.snippets import Snippet, cut
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a source is opened again; it doubles, and is jittered
 SILENT = 10.0  # seconds without a frame, after which a live source is opened again
-OPTIONS = {"rtsp_transport": "tcp"}  # lost packets of UDP are damaged pictures
+OPENING = {"timeout": SILENT, "options": {"rtsp_transport": "tcp"}}  # lost packets of UDP would be damaged pictures
 SHOWN_WIDTH = 640  # pixels of the pictures that a person is shown, at most
 SHOWN_EVERY = 4  # frames
 
@@ -138,7 +138,7 @@ class Reader(threading.Thread):
         while not self.stopped.is_set():
             began = time.monotonic()
             try:
-                with opened(self.camera.source, timeout=SILENT, options=OPTIONS) as video:
+                with opened(self.camera.source, **OPENING) as video:
                     self.follow(video)
                     why = video.broken or "the stream ended"
             except (ValueError, OSError) as error:

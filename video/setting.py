@@ -25,7 +25,7 @@ from video.decode import opened
 from video.encoders import Encoder, load_encoder
 from video.flags import HOW
 from video.journal import Journal
-from video.readers import OPTIONS, SILENT, How, told
+from video.readers import OPENING, How, told
 from video.snippets import places_of
 from video.watching import Told, Watch
 
@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 
 
 def prepare(args: Namespace) -> Setting:
-    """Load what the options name, and fill in what the checkpoint says. Raises ValueError or OSError that says what is wrong."""
+    """Load what the options name, and fill in what the checkpoint says. Raises ValueError or OSError."""
     if args.model_path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     device = args.device or "auto"
@@ -96,16 +96,14 @@ def described(made: Setting, cameras: Sequence[Camera]) -> Iterator[str]:
     failed = []
     for camera in cameras:
         try:
-            with opened(
-                camera.source, timeout=SILENT if camera.live else None, options=OPTIONS if camera.live else None
-            ) as video:
+            with opened(camera.source, **(OPENING if camera.live else {})) as video:
                 frame = next(video.frames())
                 yield f"{camera.name}: {camera.shown}: {told(video)}; a frame of {frame.size()[1]}x{frame.size()[0]}"
         except (ValueError, OSError) as error:
             failed.append(f"{camera.name}: {error}")
     how, rule = made.how, made.rule
     files = "16 frames" if how.by == "frames" else f"{how.snippet_seconds:.3g} s"
-    yield f"a snippet is {files} of a file, {how.snippet_seconds:.3g} s of a live source; {len(how.places)} frames of it are seen"
+    yield f"a snippet is {files} of a file, {how.snippet_seconds:.3g} s of a live source; {len(how.places)} of its frames count"
     yield f"encoder {made.encoder.name}; " + (f"alarms on at {rule.on:.4g}, off below {rule.off:.4g}" if rule else "no alarms")
     if failed:
         raise ValueError("\n  ".join([f"{len(failed)} of {len(cameras)} sources cannot be opened:", *failed]))

@@ -13,13 +13,11 @@ def in_words(told: Told) -> str:
     what = told.what
     if not isinstance(what, Alarm):
         return f"{told.camera}: {what.kind}: {what.text}" if what.text else f"{told.camera}: {what.kind}"
-    score = f"score {what.score:.2f}"
+    score, peak = f"score {what.score:.2f}", moment(what.peak, what.wall_peak)
     if what.end is None:
-        return (
-            f"{told.camera}: ALARM since {moment(what.start, what.wall_start)}, {score} at {moment(what.peak, what.wall_peak)}"
-        )
+        return f"{told.camera}: ALARM since {moment(what.start, what.wall_start)}, {score} at {peak}"
     lasted = f"{moment(what.start, what.wall_start)} to {moment(what.end, what.wall_end)}, {what.end - what.start:.1f} s"
-    return f"{told.camera}: alarm ended: {lasted}, {score} at {moment(what.peak, what.wall_peak)}"
+    return f"{told.camera}: alarm ended: {lasted}, {score} at {peak}"
 
 
 def in_json(told: Told) -> str:

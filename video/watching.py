@@ -99,7 +99,7 @@ class Watch:
         pictures: Path,
         announce: Callable[[Told], None],
     ):
-        """rule: None raises no alarms. model: what scores depend on beside the video, in a word. pictures: folder of alarms'."""
+        """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'."""
         self.detector, self.encoder, self.how, self.journal, self.rule = detector, encoder, how, journal, rule
         self.announce, self.model, self.pictures = announce, model, pictures
         self.writer = ThreadPoolExecutor(1, "clips")
