@@ -39,10 +39,7 @@ def from_arrays(
     fresh = arrays_of(camera, memory)
     if odd := arrays.keys() ^ fresh.keys():
         raise ValueError(f"{min(odd)} is {'missing' if min(odd) in fresh else 'too much'}: of another model; let it begin anew")
-    at_most = {
-        "waiting": memory.logits.shape[1] - 1,
-        "last": max(0, smooth_width - 1),
-    }  # the others are as long as a fresh one's
+    at_most = {"waiting": memory.logits.shape[1] - 1, "last": max(0, smooth_width - 1)}  # the others' lengths are given
     for name, like in fresh.items():
         found = arrays[name]
         length = found.shape[:1] if name in at_most and found.shape[:1] <= (at_most[name],) else like.shape[:1]

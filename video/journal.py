@@ -77,10 +77,20 @@ def opened(path: str | Path) -> Iterator["Journal"]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder, and {path.name} is to be there")
-    alone = locked(path.with_name(f".{path.name}.lock"), f"{path}: another process writes to it")
-    with alone, told(path), closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as db:
-        prepare(db, path)
-        yield Journal(db, path)
+    with locked(path.with_name(f".{path.name}.lock"), f"{path}: another process writes to it"):
+        with told(path):
+            db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+        with closing(db):
+            with told(path):
+                prepare(db, path)
+            yield Journal(db, path)
+
+
+def storable(value: Any) -> Any:
+    """A value as SQLite takes it: numpy's numbers are Python's, and of a name what is no text, as of a file's, is escaped."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Journal:
@@ -92,23 +102,22 @@ class Journal:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """All that is written in the block is written when it ends, or, where it fails, none of it. Raises OSError."""
-        with told(self.path):
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.db.execute("COMMIT")
-            except BaseException:
-                if self.db.in_transaction:  # a full disk has ended it already
-                    self.db.execute("ROLLBACK")
-                raise
+        self.read("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.read("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:  # a full disk has ended it already
+                self.read("ROLLBACK")
+            raise
 
     def write(self, command: str, rows: Iterable[Sequence[Any]]) -> None:
         with told(self.path):
-            self.db.executemany(command, [[x.item() if isinstance(x, np.generic) else x for x in row] for row in rows])
+            self.db.executemany(command, [[storable(value) for value in row] for row in rows])
 
     def read(self, query: str, *values: Any) -> list[tuple]:
         with told(self.path):
-            return self.db.execute(query, values).fetchall()
+            return self.db.execute(query, [storable(value) for value in values]).fetchall()
 
     def camera(self, name: str, source: str) -> None:
         """A camera, and its source without a password."""

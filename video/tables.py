@@ -48,7 +48,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_size_limit = 67108864")
     for table in SMALL:
         if (problem := db.execute(f"PRAGMA quick_check({table})").fetchone()[0]) != "ok":
-            raise ValueError(f"{path}: damaged ({problem}); {REPAIR}")
+            raise ValueError(f"{path}: damaged ({problem.splitlines()[-1]}); {REPAIR}")
 
 
 @contextmanager
@@ -56,11 +56,13 @@ def told(path: Path) -> Iterator[None]:
     """Raise the database's errors in the block as ValueError where the file is at fault, else as OSError; both name it."""
     try:
         yield
+    except UnicodeDecodeError as error:  # of a name in the file
+        raise ValueError(f"{path}: damaged ({error}); {REPAIR}") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its finer part
         if code == sqlite3.SQLITE_NOTADB:
             raise ValueError(f"{path}: {NOT_OURS}") from error
-        if code == sqlite3.SQLITE_CORRUPT:
+        if code == sqlite3.SQLITE_CORRUPT or str(error).startswith("Could not decode"):
             raise ValueError(f"{path}: damaged ({error}); {REPAIR}") from error
         if code == sqlite3.SQLITE_BUSY:
             raise OSError(f"{path}: another program has kept it busy for {PATIENCE:.0f} seconds; close it there") from error
