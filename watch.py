@@ -45,12 +45,12 @@ def watch(args: Namespace) -> None:
         for line in setting.described(made, cameras):
             print(line)
         return
-    told = telling.in_json if args.json else telling.in_words
+    tell = telling.print_json if args.json else telling.print_words
     with ExitStack() as stack:
         stack.enter_context(SIGNALS)
         out_dir = setting.prepared_folder(args.out_dir)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
-        watching = made.watch(cameras, db, out_dir / "alarms", lambda what: print(told(what)))
+        watching = made.watch(cameras, db, out_dir / "alarms", tell)
         if args.duration:
             timer = threading.Timer(args.duration, watching.stopped.set)
             stack.callback(timer.cancel)
@@ -67,7 +67,7 @@ def calibrate(args: Namespace) -> None:
     args.alarms = False
     made = setting.prepare(args)
     with tempfile.TemporaryDirectory() as there, journal.opened(Path(there, "events.db")) as db, SIGNALS:
-        watching = made.watch(cameras, db, Path(there), lambda what: print(telling.in_words(what)))
+        watching = made.watch(cameras, db, Path(there), telling.print_words)
         watching.run()
         scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
     seconds = made.how.snippet_seconds

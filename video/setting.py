@@ -52,7 +52,8 @@ def prepare(args: Namespace) -> Setting:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     device = args.device or "auto"
     changed = {name: value for name in TESTING if (value := getattr(args, name, None)) is not None}
-    detector = lshma.load(args.model_path, device=device, **changed)
+    exact = {"precision": "fp32"}  # a clip at a time, nothing is gained by less
+    detector = lshma.load(args.model_path, device=device, **exact | changed)
     trained = detector.trained.get("features") or {}
     for flag in HOW:
         if getattr(args, flag.name) is None:

@@ -8,13 +8,15 @@ from video.alarms import Alarm
 from video.watching import Told
 
 
-def in_words(told: Told) -> str:
-    """A line for a person: `door: alarm ended at 0:55 (13 s), peak 0.97 at 0:47`"""
+def in_words(told: Told) -> str | None:
+    """A line for a person, `door: ALARM since 0:42, score 0.93 at 0:43`; None of what only a program wants to know."""
     what = told.what
     if not isinstance(what, Alarm):
         return f"{told.camera}: {what.kind}: {what.text}" if what.text else f"{told.camera}: {what.kind}"
     score, peak = f"score {what.score:.2f}", moment(what.peak, what.wall_peak)
-    if what.end is None:
+    if told.news == "rises":
+        return None
+    if told.news == "begins":
         return f"{told.camera}: ALARM since {moment(what.start, what.wall_start)}, {score} at {peak}"
     lasted = f"{moment(what.start, what.wall_start)} to {moment(what.end, what.wall_end)}, {what.end - what.start:.1f} s"
     return f"{told.camera}: alarm ended: {lasted}, {score} at {peak}"
@@ -24,8 +26,17 @@ def in_json(told: Told) -> str:
     """One JSON object: its `kind` is alarm, or what happened to a camera; times in seconds, of the stream and since 1970."""
     what = told.what
     if isinstance(what, Alarm):
-        return json.dumps({"kind": "alarm", "id": what.id} | what._asdict(), ensure_ascii=False)
+        return json.dumps({"kind": "alarm", "news": told.news, "id": what.id} | what._asdict(), ensure_ascii=False)
     return json.dumps({"kind": what.kind, "camera": told.camera, "wall": time.time(), "text": what.text}, ensure_ascii=False)
+
+
+def print_words(told: Told) -> None:
+    if line := in_words(told):
+        print(line)
+
+
+def print_json(told: Told) -> None:
+    print(in_json(told))
 
 
 def moment(stream: float, wall: float | None) -> str:

@@ -81,6 +81,7 @@ class Told(NamedTuple):
 
     camera: str
     what: Alarm | Happened
+    news: str = ""  # of an alarm: begins, rises or ends
 
 
 class Watch:
@@ -270,7 +271,8 @@ class Watch:
                 clip = self.pictures / f"{stem}.mp4"
                 watched.clips.append(self.writer.submit(watched.ring.end(alarm.end).write, clip))
             self.journal.alarm(alarm, raised_at=time.time(), picture=picture.name, clip=clip and clip.name)
-            self.told.append(Told(watched.camera.name, alarm))
+            news = "ends" if alarm.end is not None else "rises" if before.raised else "begins"
+            self.told.append(Told(watched.camera.name, alarm, news))
 
     def clips_written(self, watched: Watched) -> bool:
         """Whether none is on its way: till then no state is saved, so that a killed watch makes it again. Raises OSError."""
