@@ -113,28 +113,29 @@ class Video:
                     return
 
     def _packets(self) -> Iterator["av.Packet"]:
-        """The packets, and at the end, also an early one, an empty one that drains the decoder."""
+        """The stream's packets, and at the end, also an early one, an empty one that drains the decoder."""
         av, waiting, partial = needed("av"), time.monotonic(), False
-        while True:
+        while not self.broken:
             try:
-                for packet in self._container.demux(self._stream):
-                    if not packet.size and partial:  # the one that drains the decoder
-                        self.broken = "it breaks off within a frame"
-                    partial = packet.is_corrupt
-                    yield packet
-                    waiting = time.monotonic()
-                return
+                for packet in self._container.demux():  # of all streams, so that one that goes on alone is noticed
+                    if packet.stream_index == self._stream.index and packet.size:  # an empty one would drain the decoder
+                        partial = packet.is_corrupt
+                        yield packet
+                        waiting = time.monotonic()
+                    elif self._timeout and time.monotonic() - waiting > self._timeout:
+                        break
+                else:
+                    self.broken = "it breaks off within a frame" if partial else None
+                    break
             except av.BlockingIOError:  # a device that has nothing yet
-                if time.monotonic() - waiting > (self._timeout or math.inf):
-                    self.broken = f"nothing within {self._timeout:g} s"
                 time.sleep(0.01)
             except (av.FFmpegError, ValueError) as error:
                 self.broken = reason(error, self._timeout, "its data is damaged")
-            if self.broken:
-                drain = av.Packet()
-                drain.stream = self._stream
-                yield drain
-                return
+            if not self.broken and self._timeout and time.monotonic() - waiting > self._timeout:
+                self.broken = f"nothing within {self._timeout:g} s"
+        drain = av.Packet()
+        drain.stream, drain.time_base = self._stream, self._stream.time_base  # of which the last frames have theirs
+        yield drain
 
 
 @contextmanager
