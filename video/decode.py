@@ -75,8 +75,8 @@ class Video:
         pictures = av.stream.Disposition.attached_pic
         videos = [stream for stream in streams.video if not stream.disposition & pictures]
         if not videos:
-            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
-            raise ValueError(f"{self.name}: no video stream in it, only {kinds}")
+            kinds = ", ".join(sorted({stream.type for stream in streams}))
+            raise ValueError(f"{self.name}: no video stream in it" + (f", only {kinds}" if kinds else ", nor any other"))
         chosen = videos[0]
         if chosen.codec_context is None:
             raise ValueError(f"{self.name}: FFmpeg has no decoder for its video stream")
@@ -169,6 +169,8 @@ def reason(error: Exception, timeout: float | None, invalid: str) -> str:
         return f"nothing within {timeout:g} s"
     if isinstance(error, av.error.InvalidDataError):
         return invalid
+    if isinstance(error, av.error.EOFError):
+        return "it ends within its header"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
