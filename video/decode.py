@@ -5,86 +5,26 @@ A damaged file gives what can be decoded and says where it ends; it never hangs,
 
 import math
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from video.address import masked, resolved
+from video.ahead import Ahead
 from video.extra import needed
+from video.frame import Frame, readable
 
 if TYPE_CHECKING:
     import av
 
-THREADS = 2  # that decode a whole file
 MAX_PIXELS = 2**25  # of one frame, just above 8K: a damaged header asks for more, and would get the memory
 MAX_ASPECT = 10.0  # of one pixel; beyond, the header is taken to be wrong and pixels to be square
 DEFAULT_FPS = 25.0  # where neither header nor timestamps know
 MAX_FPS = 1000.0  # above, a "rate" is the clock's
 MAX_GAP = 10.0  # seconds; a longer one between two frames is a jump of the clock
 TOLERANCE = 0.002  # seconds by which containers round timestamps
-# matrices from YUV to RGB that swscale knows (ITU-T H.273); it refuses a frame of any other, so those are read as unspecified
-MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
-UNSPECIFIED, CONSTANT_LUMINANCE, BT2020 = 2, 10, 9
-_of_thread = threading.local()  # a scaler keeps its tables from frame to frame, and serves one thread
-
-
-class Frame(NamedTuple):
-    number: int  # in presentation order, from 0
-    time: float  # stream time in seconds, finite
-    raw: "av.VideoFrame"
-    aspect: float = 1.0  # width of a pixel by its height, before the turn
-
-    def size(self) -> tuple[int, int]:
-        """(height, width) in square pixels, upright: as a person sees it."""
-        height, width = self.raw.height, max(1, round(self.raw.width * self.aspect))
-        return (width, height) if turn(self.raw)[0] else (height, width)
-
-    def rgb(self, height: int, width: int) -> np.ndarray:
-        """(height, width, 3) uint8, upright, the aspect not kept. Raises ValueError of a frame that is in no known format."""
-        swapped, rows, columns = turn(self.raw)
-        if swapped:
-            height, width = width, height
-        try:
-            picture = scaled(self.raw, height=height, width=width)
-        except needed("av").FFmpegError as error:
-            raise ValueError(f"frame {self.number}, {self.raw.format.name}: no picture ({error.strerror})") from None
-        pixels = picture.to_ndarray()  # (H, W, 3)
-        pixels = pixels.swapaxes(0, 1) if swapped else pixels
-        return np.ascontiguousarray(pixels[::rows, ::columns])
-
-
-def scaled(raw: "av.VideoFrame", *, height: int, width: int) -> "av.VideoFrame":
-    """The frame as RGB of this size, not turned; raises FFmpegError of a frame that cannot be.
-
-    YUV is scaled as YUV 4:2:2 and then converted: swscale's fast path from there to RGB is twice as fast as its scaling to
-    RGB, and nearer to what it gives when told to be accurate.
-    """
-    if not hasattr(_of_thread, "scalers"):
-        _of_thread.scalers = [needed("av.video.reformatter").VideoReformatter() for _ in range(2)]
-    scaler, converter = _of_thread.scalers
-    how = dict(height=height, width=width, interpolation="BILINEAR", threads=1)
-    if len(raw.format.components) >= 3 and not raw.format.is_rgb:
-        raw = scaler.reformat(raw, format="yuv422p", **how)
-    return converter.reformat(raw, format="rgb24", **how)
-
-
-def turn(raw: "av.VideoFrame") -> tuple[bool, int, int]:
-    """How to set a frame upright: whether rows and columns change places, then the steps (1 or -1) along rows and columns.
-
-    Of the display matrix's eight right-angled cases; another angle is rounded to the next, and a matrix of zeros turns nothing.
-    """
-    matrix = raw.side_data.get("DISPLAYMATRIX") if raw.side_data else None
-    if matrix is None or matrix.buffer_size < 36:
-        return False, 1, 1
-    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()  # a pixel at (x, y) is shown at (ax + cy, bx + dy)
-    swapped = abs(b) + abs(c) > abs(a) + abs(d)
-    down, right = (b, c) if swapped else (d, a)
-    return swapped, -1 if down < 0 else 1, -1 if right < 0 else 1
 
 
 class Video:
@@ -98,6 +38,7 @@ class Video:
         self.n_untimed = 0  # frames whose time the stream lacks; made up from the rate
         self.broken: str | None = None  # why decoding ended early
         self._container, self._timeout = container, timeout
+        self._ahead: Ahead | None = None
         self._stream = self._choose()
         self.codec = self._stream.codec_context.name
         rates = (self._stream.average_rate, self._stream.base_rate, self._stream.codec_context.framerate)
@@ -115,9 +56,18 @@ class Video:
         self.height, self.width = first.size()
         self._frames = chain([first], self._frames)
 
-    def frames(self) -> Iterator[Frame]:
-        """The frames that have not been given yet, to the end. A damaged packet is skipped and counted."""
+    def frames(self, ahead: int = 0) -> Iterator[Frame]:
+        """The frames that have not been given yet, to the end. A damaged packet is skipped and counted.
+
+        ahead: so many are decoded before they are asked for, in a thread of their own; 0 = when they are asked for.
+        """
+        if ahead and not self._ahead:
+            self._frames = self._ahead = Ahead(self._frames, ahead, f"decode {self.name}")
         return self._frames
+
+    def _close(self) -> None:
+        if self._ahead:
+            self._ahead.close()
 
     def _choose(self) -> "av.VideoStream":
         av = needed("av")
@@ -125,26 +75,19 @@ class Video:
         pictures = av.stream.Disposition.attached_pic
         videos = [stream for stream in streams.video if not stream.disposition & pictures]
         if not videos:
-            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
-            raise ValueError(f"{self.name}: no video stream in it, only {kinds}")
+            kinds = ", ".join(sorted({stream.type for stream in streams}))
+            raise ValueError(f"{self.name}: no video stream in it" + (f", only {kinds}" if kinds else ", nor any other"))
         chosen = videos[0]
         if chosen.codec_context is None:
             raise ValueError(f"{self.name}: FFmpeg has no decoder for its video stream")
-        chosen.codec_context.thread_type = "AUTO"
-        chosen.codec_context.thread_count = THREADS if self._is_whole(chosen) else 1
+        # FFmpeg's own threads give other pixels each time where a file is damaged, lose the last frames of one that breaks
+        # off, and delay a live source by a frame each; `ahead` is the thread that pays
+        chosen.codec_context.thread_count = 1
         chosen.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         for other in streams:
             if other.index != chosen.index:
                 other.discard = av.stream.Discard.all
         return chosen
-
-    def _is_whole(self, stream: "av.VideoStream") -> bool:
-        """Whether the source has an index of its frames, and the last is in it.
-
-        Threads that decode a frame each delay a live source, and of a file that breaks off they lose the last frames.
-        """
-        entries = stream.index_entries
-        return len(entries) > 0 and entries[-1].pos + entries[-1].size <= self._container.size
 
     def _decoded(self) -> Iterator[Frame]:
         """Number, time and give what the decoder gives; a source with a timeout ends when that passes without a frame."""
@@ -159,41 +102,40 @@ class Video:
                 except (av.FFmpegError, ValueError, MemoryError):
                     raws, self.n_bad = [], self.n_bad + 1
                 for raw in raws:
-                    if raw.colorspace not in MATRICES:
-                        raw.colorspace = BT2020 if raw.colorspace == CONSTANT_LUMINANCE else UNSPECIFIED
                     untimed = raw.time is None or not math.isfinite(raw.time)
                     now = (now + step if self.n_frames else 0.0) if untimed else raw.time
                     self.n_untimed += untimed
                     self.n_frames += 1
-                    yield Frame(self.n_frames - 1, now, raw, self._aspect)
+                    yield Frame(self.n_frames - 1, now, readable(raw), self._aspect)
                     waiting = time.monotonic()
                 if self._timeout and time.monotonic() - waiting > self._timeout:
                     self.broken = f"no frame within {self._timeout:g} s"
                     return
 
     def _packets(self) -> Iterator["av.Packet"]:
-        """The packets, and at the end, also an early one, an empty one that drains the decoder."""
+        """The stream's packets, and at the end, also an early one, an empty one that drains the decoder."""
         av, waiting, partial = needed("av"), time.monotonic(), False
-        while True:
+        while not self.broken:
             try:
-                for packet in self._container.demux(self._stream):
-                    if not packet.size and partial:  # the one that drains the decoder
-                        self.broken = "it breaks off within a frame"
-                    partial = packet.is_corrupt
-                    yield packet
-                    waiting = time.monotonic()
-                return
+                for packet in self._container.demux():  # of all streams, so that one that goes on alone is noticed
+                    if packet.stream_index == self._stream.index and packet.size:  # an empty one would drain the decoder
+                        partial = packet.is_corrupt
+                        yield packet
+                        waiting = time.monotonic()
+                    elif self._timeout and time.monotonic() - waiting > self._timeout:
+                        break
+                else:
+                    self.broken = "it breaks off within a frame" if partial else None
+                    break
             except av.BlockingIOError:  # a device that has nothing yet
-                if time.monotonic() - waiting > (self._timeout or math.inf):
-                    self.broken = f"nothing within {self._timeout:g} s"
                 time.sleep(0.01)
             except (av.FFmpegError, ValueError) as error:
                 self.broken = reason(error, self._timeout, "its data is damaged")
-            if self.broken:
-                drain = av.Packet()
-                drain.stream = self._stream
-                yield drain
-                return
+            if not self.broken and self._timeout and time.monotonic() - waiting > self._timeout:
+                self.broken = f"nothing within {self._timeout:g} s"
+        drain = av.Packet()
+        drain.stream, drain.time_base = self._stream, self._stream.time_base  # of which the last frames have theirs
+        yield drain
 
 
 @contextmanager
@@ -213,7 +155,11 @@ def opened(source: str | os.PathLike, *, timeout: float | None = None, options: 
         why = reason(error, timeout, "not a video, or its header is damaged")
         raise (OSError if failed else ValueError)(f"{name}: {why}") from None
     with container:
-        yield Video(name, container, timeout)
+        video = Video(name, container, timeout)
+        try:
+            yield video
+        finally:
+            video._close()  # before the container: a thread may be reading from it
 
 
 def reason(error: Exception, timeout: float | None, invalid: str) -> str:
@@ -223,6 +169,8 @@ def reason(error: Exception, timeout: float | None, invalid: str) -> str:
         return f"nothing within {timeout:g} s"
     if isinstance(error, av.error.InvalidDataError):
         return invalid
+    if isinstance(error, av.error.EOFError):
+        return "it ends within its header"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
