@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import zipfile
+import zlib
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ def read(path: str | Path) -> Any:
         reason = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it carries code ({reason[1]})" if reason else "it is not made of tensors and plain values"
         raise ValueError(f"{path}: not loaded, since {what}; only tensors and plain values are") from error
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, KeyError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: truncated or damaged, or not a file that torch.save (1.6 or later) wrote") from error
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,9 @@ KINDS = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# what a damaged archive or pickle raises
+# what damaged archives and pickles raise; OSError of a seek to before the file's beginning
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+DAMAGED += (MemoryError, OverflowError, OSError)
 
 
 def is_archive(path: Path) -> bool:
@@ -35,7 +37,7 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except DAMAGED:
         return False
 
 
@@ -99,7 +101,7 @@ class TensorsOnly(pickle.Unpickler):
     def persistent_load(self, place: tuple[str, torch.dtype, str, str, int]) -> Tensor:
         _, dtype, key, _, _ = place
         content = bytearray(self.archive.read(f"{self.root}/data/{key}"))  # its checksum is verified
-        return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+        return torch.from_numpy(np.frombuffer(content, np.uint8)).view(dtype)
 
 
 def tensors_of(part: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
