@@ -13,7 +13,8 @@ from files import atomic
 from video.extra import needed
 
 WIDTH, HEIGHT, FPS = 320, 240, 30
-BRAWL = (3, 6)  # seconds
+BRAWL = (3, 5)  # seconds
+N_NOISES = 8  # of the camera, one after another
 COLOURS = ((178, 60, 50), (52, 92, 160), (60, 120, 70), (90, 80, 110), (196, 150, 60), (60, 60, 64))
 
 
@@ -23,13 +24,14 @@ class Street:
     def __init__(self, rng: np.random.Generator, seconds: float, brawls: bool):
         self.rng, self.n_frames = rng, round(seconds * FPS)
         self.background = self.paint_background()
-        self.walkers = [self.walker() for _ in range(rng.integers(2, 5))]
+        self.walkers = [self.walker() for _ in range(rng.integers(1, 4))]
+        self.noise = rng.normal(0, 2, (N_NOISES, HEIGHT, WIDTH, 1)).astype(np.float32)
         self.brawl = range(0)
         if brawls:
             length = round(rng.uniform(*BRAWL) * FPS)
             start = int(rng.integers(FPS, self.n_frames - length - FPS))
             self.brawl = range(start, start + length)
-            self.place = float(rng.uniform(70, WIDTH - 70)), float(rng.uniform(150, 200))
+            self.place = float(rng.uniform(90, WIDTH - 90)), float(rng.uniform(170, 215))
             self.fighters = [self.walker(), self.walker()]
 
     def paint_background(self) -> np.ndarray:
@@ -48,8 +50,8 @@ class Street:
             "colour": COLOURS[rng.integers(len(COLOURS))],
             "speed": float(rng.choice([-1, 1]) * rng.uniform(18, 45)),  # pixels a second
             "x": float(rng.uniform(0, WIDTH)),
-            "y": float(rng.uniform(140, 215)),  # of the feet
-            "size": float(rng.uniform(70, 95)),
+            "y": float(rng.uniform(160, 225)),  # of the feet
+            "size": float(rng.uniform(95, 120)),
             "phase": float(rng.uniform(0, 2 * math.pi)),
         }
 
@@ -63,13 +65,12 @@ class Street:
             people = [(w["y"], w, (w["x"] + w["speed"] * t) % (WIDTH + 40) - 20, None) for w in self.walkers]
             if n in self.brawl:
                 for side, fighter in zip((-1, 1), self.fighters, strict=True):
-                    x = self.place[0] + 16 * side + self.rng.normal(0, 4)
+                    x = self.place[0] + 22 * side + self.rng.normal(0, 4)
                     people.append((self.place[1] + self.rng.normal(0, 3), fighter, x, self.rng.uniform(-2.8, 2.8, 4)))
             for y, person, x, limbs in sorted(people, key=lambda who: who[0]):
                 swing = 0.55 * math.sin(2 * math.pi * 1.6 * t + person["phase"])
                 draw_person(draw, person, x, y, limbs if limbs is not None else (swing, -swing, -swing, swing))
-            noise = self.rng.normal(0, 2, (HEIGHT, WIDTH, 1))
-            yield np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+            yield np.clip(np.asarray(picture) + self.noise[n % N_NOISES], 0, 255).astype(np.uint8)
 
 
 def draw_person(draw, person: dict, x: float, y: float, limbs) -> None:
@@ -104,7 +105,7 @@ def write(out: Path, n_train: int, n_test: int, seed: int) -> None:
     for i in range(n_train + n_test):
         rng = np.random.default_rng([seed, i])
         brawls, split = bool(i % 2), "train" if i < n_train else "test"
-        street, label = Street(rng, float(rng.uniform(10, 16)), brawls), "brawl" if brawls else "calm"
+        street, label = Street(rng, float(rng.uniform(8, 12)), brawls), "brawl" if brawls else "calm"
         name = f"{label}{i:02}"
         write_video(out / "videos" / split / label / f"{name}.mp4", street.frames())
         if brawls:
