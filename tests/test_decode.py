@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -404,6 +405,9 @@ def test_a_clock_that_jumps_does_no_harm():
     assert len(pictures_at([0, decode.MAX_GAP], 2)) == 4 * decode.MAX_GAP, "a gap that long is held; so is the last frame"
 
 
-def test_without_the_extra_the_remedy_is_named():
+def test_without_the_extra_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ValueError, match="av is not installed; pip install"), opened("x.mp4"):
+        pass
     with pytest.raises(ValueError, match=r"no_such_package is not installed; pip install -r requirements-video\.txt"):
         needed("no_such_package")
