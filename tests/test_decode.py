@@ -102,6 +102,14 @@ def test_the_header_is_read_and_times_are_the_streams(tmp_path):
         assert (video.fps, video.fps_guessed, video.n_header, video.codec) == (25, False, 10, "h264")
 
 
+def test_frames_that_an_edit_list_cuts_are_neither_shown_nor_promised(tmp_path):
+    path = made(tmp_path / "cut.mp4", stairs(20), times=[40 * n - 200 for n in range(20)], options={"bf": "0"})
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 20
+    with opened(path) as video:
+        assert (len(brightness(video)), video.n_header) == (15, 15)
+
+
 @pytest.mark.parametrize(
     ("turn", "colours"),
     [
