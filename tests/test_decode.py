@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -99,6 +100,14 @@ def test_the_header_is_read_and_times_are_the_streams(tmp_path):
     path = made(tmp_path / "header.mp4", stairs(10))
     with opened(path) as video:
         assert (video.fps, video.fps_guessed, video.n_header, video.codec) == (25, False, 10, "h264")
+
+
+def test_frames_that_an_edit_list_cuts_are_neither_shown_nor_promised(tmp_path):
+    path = made(tmp_path / "cut.mp4", stairs(20), times=[40 * n - 200 for n in range(20)], options={"bf": "0"})
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 20
+    with opened(path) as video:
+        assert (len(brightness(video)), video.n_header) == (15, 15)
 
 
 @pytest.mark.parametrize(
@@ -404,6 +413,9 @@ def test_a_clock_that_jumps_does_no_harm():
     assert len(pictures_at([0, decode.MAX_GAP], 2)) == 4 * decode.MAX_GAP, "a gap that long is held; so is the last frame"
 
 
-def test_without_the_extra_the_remedy_is_named():
+def test_without_the_extra_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ValueError, match="av is not installed; pip install"), opened("x.mp4"):
+        pass
     with pytest.raises(ValueError, match=r"no_such_package is not installed; pip install -r requirements-video\.txt"):
         needed("no_such_package")

@@ -40,11 +40,12 @@ class Video:
         self._container, self._timeout = container, timeout
         self._ahead: Ahead | None = None
         self._stream = self._choose()
-        self.codec = self._stream.codec_context.name
+        self.codec = self._stream.codec_context.codec.canonical_name
         rates = (self._stream.average_rate, self._stream.base_rate, self._stream.codec_context.framerate)
         known = [float(rate) for rate in rates if rate and 0 < rate <= MAX_FPS]
         self.fps, self.fps_guessed = (known[0], False) if known else (DEFAULT_FPS, True)
-        self.n_header: int | None = self._stream.frames or None  # frames that the header promises
+        n_cut = sum(entry.is_discard for entry in self._stream.index_entries)  # stored, but not shown: by an edit list
+        self.n_header: int | None = self._stream.frames - n_cut if self._stream.frames > n_cut else None  # frames promised
         aspect = float(self._stream.sample_aspect_ratio or 1)
         self._aspect = aspect if 1 / MAX_ASPECT <= aspect <= MAX_ASPECT else 1.0
         self._frames = self._decoded()
