@@ -2,10 +2,13 @@
 
 import csv
 
+import golden
 import numpy as np
-from conftest import refused, write_list
+import torch
+from conftest import WIDTH, refused, walk, write_list
 
 import lshma
+from evaluation import figures
 from evaluation.scores import read_record, read_scores
 
 
@@ -31,11 +34,11 @@ def test_a_folder_a_list_and_a_file_score_as_the_detector_does(trained, run):
     assert [video.classes for video in scored.videos] == [None] * 6 and read_record(trained.out / "scores.npz").truth is None
     for path in paths[:6]:
         name, expected = path.name.removesuffix("__5.npy"), detector.score(np.load(path))
-        rows = read(trained.out / f"{name}.csv")
+        rows = read(trained.out / "videos" / f"{name}.csv")
         np.testing.assert_allclose([float(row["score"]) for row in rows], expected, rtol=0, atol=1e-5)
         cut = 0.5 if path in paths[3:5] else 0
         assert float(rows[0]["start"]) == 0 and abs(float(rows[-1]["end"]) - (1.6 * len(rows) - cut)) < 1e-6
-        assert (trained.out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (trained.out / "videos" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"{name}: {expected.max():.2f} at " in done.out
 
 
@@ -51,7 +54,7 @@ def test_of_several_crops_the_first_or_all_count(trained, run):
         done = run("predict.py", trained.path / "crops", *flags, "--crops", how, "--out-dir", trained.path / how)
         assert done.code == 0 and "2 videos" in done.out and "up to 2 crops" in done.out, done
         scores.append(read_record(trained.path / how / "scores.npz"))
-    assert "the mean over 2 crops" in done.out and len(list((trained.path / "one").glob("*.svg"))) == 2
+    assert "the mean over 2 crops" in done.out and len(list((trained.path / "one").glob("videos/*.svg"))) == 2
     assert not np.allclose(scores[0].scores.scores, scores[1].scores.scores)
     alone = run("predict.py", *sorted((trained.path / "crops").glob("*__3.npy")), *flags, "--out-dir", trained.path / "alone")
     assert alone.code == 0
@@ -85,3 +88,42 @@ def test_a_model_whose_training_dropped_snippets_is_given_all_of_them(toy, run):
     assert done.code == 0, done.err
     expected = lshma.load(best, device="cpu").score(np.load(file))
     np.testing.assert_allclose(read_record(toy.out / "scores.npz").scores.scores, expected, rtol=0, atol=1e-6)
+
+
+def test_an_earlier_prediction_is_replaced_with_all_its_files_and_a_training_never(tmp_path, run, monkeypatch):
+    """A used folder was refused with the advice to pass --overwrite, which there was not."""
+    config = {"seed": 1, "visual_layers": 1, "attn_window": 4, "classifier_bias": 0.0}
+    torch.save({"model_state_dict": golden.released_state(config, WIDTH)}, tmp_path / "model.pth")
+    for i, name in enumerate("ab"):
+        np.save(tmp_path / f"{name}.npy", walk(9, seed=i))
+    out, flags = tmp_path / "out", ["--model-path", tmp_path / "model.pth", "--workers", 0]
+
+    def predict(name, *more, where=out):
+        return run("predict.py", tmp_path / f"{name}.npy", *flags, "--out-dir", where, *more)
+
+    def there():
+        return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+
+    done = predict("a", "--overwrite")  # nothing to replace yet
+    assert done.code == 0 and f"in {out / 'videos'}; scores.npz of all in {out}" in done.out, done
+    (out / "videos/mine.txt").write_text("mine")
+    before = there()
+    refused(predict("b"), "replace it with --overwrite")
+
+    def full(*_, **__):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "timelines", full)
+        refused(predict("b", "--overwrite"), "disk full")
+    assert there() == before == {"options.json", "scores.npz", "videos/a.csv", "videos/a.png", "videos/mine.txt"}
+    done = predict("b", "--overwrite", "--format", "svg")
+    assert done.code == 0 and "videos/a.csv, videos/a.png" in done.out and "left as it was: videos\n" in done.out, done
+    assert there() == {"options.json", "scores.npz", "videos/b.csv", "videos/b.svg", "videos/mine.txt"}
+    assert [video.name for video in read_scores(out / "scores.npz").videos] == ["b"]
+    (out / "best.pt").write_text("of a training")
+    refused(predict("a", "--overwrite"), "best.pt is a training's")
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file/videos").write_text("mine")
+    refused(predict("a", where=tmp_path / "file"), "videos cannot be written")
+    assert there() >= {"videos/b.csv"} and len(list((tmp_path / "file").iterdir())) == 1
