@@ -162,10 +162,17 @@ class Streams:
             self.cameras[name] = Camera(np.empty((0, self.detector.options.visual_width), np.float32))
             self.memory = self.memory.join(self.detector.model.empty_memory(1))
 
+    def camera(self, name: str) -> Camera:
+        """The camera of this name. Raises KeyError that says which there are."""
+        if name not in self.cameras:
+            raise KeyError(f"no camera {name!r}; there are: {', '.join(map(repr, self.cameras)) or 'none'}; add it first")
+        return self.cameras[name]
+
     def drop(self, *names: str) -> None:
-        """Forget cameras. Raises KeyError where one is not there."""
-        stay = [i for i, name in enumerate(self.cameras) if name not in names]
-        for name in names:
+        """Forget cameras. Raises KeyError where one is not there; then nothing has changed."""
+        gone = {name: self.camera(name) for name in names}
+        stay = [i for i, name in enumerate(self.cameras) if name not in gone]
+        for name in gone:
             del self.cameras[name]
         self.memory = self.memory.take(self.places(stay))
 
@@ -182,14 +189,17 @@ class Streams:
         and it needs a reset.
         """
         new = {name: self.detector.checked(features) for name, features in snippets.items()}
-        cameras = {name: self.cameras[name] for name in new}
+        cameras = {name: self.camera(name) for name in new}
         for name, camera in cameras.items():
             camera.waiting = np.concatenate((camera.waiting, new[name]))
         return self.advance(cameras)
 
     def finish(self, name: str) -> Scored | None:
-        """The scores of a camera's last snippets, as if no more came, and drop it; None where all are known."""
-        camera, window = self.cameras[name], self.detector.options.attn_window
+        """The scores of a camera's last snippets, as if no more came, and drop it; None where all are known.
+
+        Raises KeyError where it is not there.
+        """
+        camera, window = self.camera(name), self.detector.options.attn_window
         n = len(camera.waiting)
         camera.waiting = np.pad(camera.waiting, ((0, -n % window), (0, 0)))
         scored = self.advance({name: camera}).get(name)
