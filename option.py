@@ -142,7 +142,8 @@ FLAGS = {
         Flag("workers", int, COUNT, "processes that load features; 0 = none", 2),
         Flag("report", SWITCH, None, "test: also write the report, as report.py does", False),
         Flag("overwrite", SWITCH, None, "replace the earlier run in --out-dir, once all input is checked (a training) or at "
-             "the end (a test; never a training); checkpoints elsewhere, as of --model-path, are not replaced", False),
+             "the end (a test, predict.py; never a training); checkpoints elsewhere, as of --model-path, are not replaced",
+             False),
         Flag("tensorboard", SWITCH, None, "train: also write losses and figures for TensorBoard, into tensorboard/ in "
              "--out-dir; needs requirements-tensorboard.txt", False),
     ),

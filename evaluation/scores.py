@@ -23,6 +23,7 @@ from files.labels import classes_of, label_of
 from files.lists import read_list
 from files.names import video_name
 from files.npy import NOT_NPZ
+from files.truth import checked_truth
 from files.videos import Video, require_distinct
 
 FORMAT = "lshma scores 1"
@@ -112,21 +113,8 @@ def record_of(arrays: dict[str, np.ndarray], path: str | Path) -> Record:
         values = arrays.get(name, np.empty(0))
         if values.shape != scores.scores.shape or values.dtype.kind != kind or not np.isfinite(values).all():
             raise ValueError(f"{path}: {name} must have a value for each of {len(scores.scores)} snippets; run the test again")
-    return Record(scores, *(arrays[name] for name in ("logits", "exit_layer", "key")), truth_in(arrays, path, scores))
-
-
-def truth_in(
-    arrays: dict[str, np.ndarray], path: str | Path, scores: Scores, list_path: str | None = None
-) -> np.ndarray | None:
-    """The ground truth in the arrays of a file of ours, if it has one. Raises ValueError where it is none of these scores, or
-    the list's frames are others.
-    """
-    truth, n_frames = arrays.get("truth"), int(scores.n_frames.sum())
-    if truth is not None and truth.shape != (n_frames,):
-        raise ValueError(f"{list_path or path}: {n_frames} frames, but the truth in {path} has {truth.size} ({truth.shape})")
-    if truth is not None and (truth.dtype != np.uint8 or truth.max() > 1):
-        raise ValueError(f"{path}: truth must be 0 or 1 for each frame, uint8, found others; run the test again")
-    return truth
+    truth = checked_truth(arrays["truth"], path, scores.videos, path) if "truth" in arrays else None
+    return Record(scores, *(arrays[name] for name in ("logits", "exit_layer", "key")), truth)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

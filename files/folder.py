@@ -7,20 +7,22 @@ import shutil
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from files import atomic
 from files.interrupt import SIGNALS
+from files.lists import few
 
 FORMAT = "lshma run 1"
 OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/events.out.tfevents.*")
 LOCK, NEW = ".lock", ".new"  # who is at work in the folder, and what is to replace its files
 # all that runs and report.py write into a folder: what --overwrite removes, and nothing else
 OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/*.{ending}" for ending in ("png", "pdf", "svg")))
-FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_REPORTS, *OF_TRAININGS)
+OF_PREDICTIONS = tuple(f"videos/*.{ending}" for ending in ("csv", "png", "pdf", "svg"))
+FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_TRAININGS, *OF_REPORTS, *OF_PREDICTIONS)
 
 
 def claim(options: Namespace, replaced: bool = False) -> Path:
@@ -45,15 +47,15 @@ def claim(options: Namespace, replaced: bool = False) -> Path:
     return out_dir
 
 
-def require_free(out_dir: str | Path | None) -> None:
-    """Raise ValueError where this is the folder of a run."""
+def require_free(out_dir: str | Path | None, replaceable: bool = True) -> None:
+    """Raise ValueError where this is the folder of a run; replaceable: whether the script has --overwrite."""
     if out_dir and Path(out_dir, "options.json").exists():
-        raise taken(out_dir)
+        raise taken(out_dir, replaceable)
 
 
-def taken(out_dir: str | Path) -> ValueError:
+def taken(out_dir: str | Path, replaceable: bool = True) -> ValueError:
     what = f"--out-dir {out_dir} is the folder of another run (its options.json is there)"
-    return ValueError(f"{what}; choose another one, or replace it with --overwrite")
+    return ValueError(f"{what}; choose another one" + ", or replace it with --overwrite" * replaceable)
 
 
 def left_by_run(out_dir: Path) -> list[Path]:
@@ -84,7 +86,7 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
         raise ValueError(f"{what}; choose another one") from error
     of_training = next((path for name in spared for path in out_dir.glob(name)), None)
     if of_training:
-        raise ValueError(f"{of_training} is a training's, and a test does not replace that; choose another --out-dir")
+        raise ValueError(f"{of_training} is a training's, which only a training replaces; choose another --out-dir")
     with held(out_dir):
         yield True
 
@@ -98,8 +100,8 @@ def clear(out_dir: Path) -> None:
         with suppress(OSError):  # it holds something else
             room.rmdir()
     left = sorted(path.name for path in out_dir.iterdir() if path.name not in ("options.json", LOCK, NEW))
-    gone = ", ".join(str(path.relative_to(out_dir)) for path in files) or "its options.json"
-    print(f"replaced in {out_dir}: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
+    gone = few(str(path.relative_to(out_dir)) for path in files) or "its options.json"
+    print(f"replaced in {out_dir}, {len(files)} files: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
 
 
 @contextmanager
@@ -148,8 +150,10 @@ def staged(out_dir: Path, replaced: bool = False) -> Iterator[Path]:
         with SIGNALS.delayed():
             if replaced:
                 clear(out_dir)
-            for path in sorted(new.iterdir()):
-                path.replace(out_dir / path.name)
+            for path in sorted(path for path in new.rglob("*") if path.is_file()):
+                there = out_dir / path.relative_to(new)
+                there.parent.mkdir(exist_ok=True)  # it may hold what no run wrote
+                path.replace(there)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -217,10 +221,14 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to run it again") from None
 
 
-def require_new(paths: Sequence[Path]) -> None:
-    """Show that no file is in the place of one that is to be written. Raises ValueError or OSError that names one."""
+def require_new(paths: Sequence[Path], earlier: Collection[Path] = ()) -> None:
+    """Show that no file but an earlier run's is in the place of one that is to be written.
+
+    Raises ValueError or OSError that names one.
+    """
+    ours = set(earlier)
     for path in paths:
-        if path.is_symlink() or path.is_file():
+        if path not in ours and (path.is_symlink() or path.is_file()):
             raise ValueError(f"{path} is there already, and of no run; move it away, or choose another --out-dir")
     require_writable(paths)
 

@@ -199,7 +199,7 @@ def note_differences(options: Namespace, trained: dict | None) -> None:
     """Say where a test is not what its checkpoint was trained and evaluated with."""
     trained = trained or {}
     labels = ["normal_label"] if options.data_set == trained.get("data_set") == "own" else []
-    for name in (*MODEL, *TESTING, "data_set", *labels):
+    for name in (*MODEL, *TESTING, *evaluate.Terms._fields, "data_set", *labels):
         here, there = getattr(options, name), trained.get(name, getattr(options, name))
         if here != there and (name, here, there) != ("data_set", "longterm", "ucf"):  # what longterm_test.py is for
             print(f"note: {flag_of(name)[2:]} is {here} here, and was {there} in the training")

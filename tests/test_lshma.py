@@ -89,8 +89,10 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
             streams.push({"a": wrong})
         with pytest.raises(ValueError, match=words):
             model.score(wrong)
-    with pytest.raises(KeyError, match="b"):
-        streams.push({"a": walk(3), "b": walk(3)})
+    both = {"a": walk(3), "b": walk(3)}
+    for act, of in ((streams.push, [both]), (streams.drop, "ab"), (streams.reset, "ab"), (streams.finish, "b")):
+        with pytest.raises(KeyError, match="no camera 'b'; there are: 'a'"):
+            act(*of)
     assert len(streams.cameras["a"].waiting) == 0 and len(model.score(walk(3)[:0])) == 0
     with pytest.raises(ValueError, match="not finite"):
         model.score(walk(9) * 1e38)

@@ -36,13 +36,14 @@ def other(tmp_path):
 def reported(tmp_path_factory):
     """Those scores with their report: the path of the scores, what the script said, the folder of the report."""
     path, truth = write_other(tmp_path_factory.mktemp("other"))
-    more = ["--format", "pdf", "--videos", "Arson011_x264", "Normal_Videos_889_x264.mp4", "--table", path.with_name("t.tex")]
-    return path, call("report.py", path, *truth, *more, "--fps", 25), path.with_name("other-report")
+    out = path.with_name("other-report")
+    more = ["--format", "pdf", "--videos", "Arson011_x264", "Normal_Videos_889_x264.mp4", "--table", out / "t.tex"]
+    return path, call("report.py", path, *truth, *more, "--fps", 25), out
 
 
 def test_another_methods_scores_have_a_report_that_says_nothing_of_a_model(reported):
     """A report wanted logits, exit layers and options, so that a comparison with others was drawn by hand."""
-    path, done, out = reported
+    _, done, out = reported
     assert done.code == 0 and "has scores alone" in done.err, done
     html = (out / "report.html").read_text().partition("<body>")[2]
     for word in ("variant", "data set", "key clips", "layer", "not smoothed", "unsmoothed", 'class="raw"', 'class="bands"'):
@@ -51,7 +52,7 @@ def test_another_methods_scores_have_a_report_that_says_nothing_of_a_model(repor
     names = {f"{name}.{ending}" for name in ("curves", "classes", "scores", "timelines") for ending in ("png", "pdf")}
     assert {file.name for file in (out / "figures").iterdir()} == names
     assert b"/FontFile2" in (out / "figures/timelines.pdf").read_bytes()  # TrueType, as publishers want it
-    assert "AUC, Arson (1) against all normal & " in path.with_name("t.tex").read_text()
+    assert "AUC, Arson (1) against all normal & " in (out / "t.tex").read_text()
 
 
 def test_the_tables_of_videos_and_snippets_are_those_of_the_scores(reported):
@@ -100,7 +101,7 @@ def test_scores_of_ours_carry_their_truth(ours, run):
     assert videos["frames"].tolist() == [60, 32] and videos["anomalous_frames"].tolist() == [20, 0]
     rows = [("Abuse001_x264.npy", "Abuse", 61), ("Normal_1.npy", "Normal", 32)]
     write_list(ours.with_name("list.csv"), rows, ("path", "label", "frames"))
-    refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "list.csv: 93 frames", "has 92")
+    refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "scores.npz: 92 frames", "list.csv has 93")
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
         (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
         (["--width", "1"], ["--width must be at least 3"]),
         (["--videos", "Arson16_x264"], ["Arson16_x264", "19 videos", "Arson011_x264"]),
-        (["--out-dir", "run"], ["folder of another run"]),
+        (["--out-dir", "run"], ["folder of another run", "choose another one\n"]),
         (["--out-dir", "mine"], ["videos.csv is there already", "--out-dir"]),
         (["--out-dir", "gt.npy"], ["gt.npy", "--out-dir"]),
         (["--fps", "0"], ["--fps must be"]),
