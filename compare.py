@@ -83,7 +83,7 @@ def terms_of(args: Namespace, options: Sequence[dict[str, Any]]) -> Terms:
     terms = []
     for flag in FLAGS["live"]:
         said = getattr(args, flag.name)
-        if said is None and (lacking := [run for run in options if flag.name not in run]):
+        if said is None and (lacking := [run for run in options if run.get(flag.name) is None]):
             path = Path(lacking[0].get("out_dir", "a run"), "options.json")
             raise ValueError(f"{path}: without {flag_of(flag.name)}: damaged; copy it, or run it, again")
         values = [said] if said is not None else list({run[flag.name]: None for run in options}) or [flag.default]

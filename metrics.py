@@ -3,7 +3,7 @@
     python metrics.py SCORES.npz [--gt-path GT.npy] [--test-list LIST.csv]
 
 SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames;
-evaluation/scores.py says what else it may hold. Prints a table and writes SCORES.json, and with --table the table as CSV,
+evaluation/scores_file.py says what else it may hold. Prints a table and writes SCORES.json, and with --table the table as CSV,
 Markdown or LaTeX. Needs no torch.
 """
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from evaluation import source, tables
 from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
-from evaluation.scores import Scores, read_scores
+from evaluation.scores import Scores
+from evaluation.scores_file import read_scores
 from files import atomic
 from files.truth import read_ground_truth
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes

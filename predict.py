@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import smoothing
-from evaluation import figures, scores, tables
+from evaluation import figures, scores, scores_file, tables
 from evaluation.figures import clock
 from files import folder
 from files.features import FRAMES_PER_SNIPPET
@@ -88,7 +88,7 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, replaced: bo
             values = rows["score"].to_numpy()
             figures.timelines(of_each / f"{name}.{args.format}", [video], values, None, fps=options.fps, width=figures.WIDTH)
             print(f"{name}: {moments(values, options)}")
-        scores.write_record(out_dir / "scores.npz", record)
+        scores_file.write_record(out_dir / "scores.npz", record)
     smoothed = smoothing.name_of(options.smooth, options.smooth_width)
     print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothed}")
     out_dir = Path(options.out_dir)

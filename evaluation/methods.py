@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.comparison import Judged
-from evaluation.scores import read_arrays, record_of
+from evaluation.scores_file import read_arrays, record_of
 from evaluation.source import with_truth
 from files.lists import read_list, several
 from files.names import video_name

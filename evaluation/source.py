@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.evaluate import Terms
-from evaluation.scores import Record, Scores, checked, columns_of, read_arrays, read_record
+from evaluation.scores import Record, Scores, columns_of
+from evaluation.scores_file import checked, read_arrays, read_record
 from files.folder import read_options
 from files.names import video_name
 from files.truth import checked_truth, read_ground_truth
@@ -64,7 +65,7 @@ def read(path: Path, given: Namespace) -> Source:
 def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
     options, log = read_options(folder), folder / "log.jsonl"
-    if lacking := [flag_of(name) for name in NEEDED if name not in options]:
+    if lacking := [flag_of(name) for name in NEEDED if options.get(name) is None]:
         raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
     ours = Ours(read_record(folder / "scores.npz"), options, evaluations_in(log) if log.exists() else [])
     if ours.record.exit_layer.max() > options["visual_layers"] or ours.record.exit_layer.min() < 0:

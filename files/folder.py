@@ -15,9 +15,11 @@ from typing import Any
 from files import atomic
 from files.interrupt import SIGNALS
 from files.lists import few
+from option import FLAGS, check
 
 FORMAT = "lshma run 1"
 OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/events.out.tfevents.*")
+OF_TESTS = ("model", "testing", "live")  # groups of options that are read from the folder of a run
 LOCK, NEW = ".lock", ".new"  # who is at work in the folder, and what is to replace its files
 # all that runs and report.py write into a folder: what --overwrite removes, and nothing else
 OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/*.{ending}" for ending in ("png", "pdf", "svg")))
@@ -111,7 +113,8 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
     Yields where to write; the files are in --out-dir when the block has ended.
     """
     if replaced:
-        with substituted(options) as new:
+        with staged(Path(options.out_dir), replaced=True) as new:
+            write_options(new, options)
             yield new
         return
     with SIGNALS.delayed():
@@ -125,15 +128,6 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
         with suppress(OSError):  # it is gone, if it was empty
             out_dir.rmdir()
         raise
-
-
-@contextmanager
-def substituted(options: Namespace) -> Iterator[Path]:
-    """A folder inside --out-dir whose files take the place of the `reserved` run there when the block ends without an error."""
-    out_dir = Path(options.out_dir)
-    with staged(out_dir, replaced=True) as new:
-        write_options(new, options)
-        yield new
 
 
 @contextmanager
@@ -210,6 +204,10 @@ def read_options(out_dir: Path) -> dict[str, Any]:
     options = read_json(path)
     if not isinstance(options, dict) or options.get("format") != FORMAT:
         raise ValueError(f"{path}: not the options of a run of this version ({FORMAT}); run it again")
+    try:
+        check(Namespace(**{flag.name: options.get(flag.name) for group in OF_TESTS for flag in FLAGS[group]}), OF_TESTS)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}: damaged; copy it, or run it, again") from None
     return options
 
 
@@ -236,12 +234,13 @@ def require_new(paths: Sequence[Path], earlier: Collection[Path] = ()) -> None:
 def require_writable(paths: Sequence[Path], flag: str = "--out-dir") -> None:
     """Show that these files can be written, in folders that can be made. Raises OSError that names one that cannot."""
     for path in paths:
-        there = next(folder for folder in path.absolute().parents if folder.exists())
+        there = next(folder for folder in path.absolute().parents if folder.exists() or folder.is_symlink())
         try:
             with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
-            raise OSError(f"{path.parent} cannot be written ({error.strerror}); choose another {flag}") from error
+            why = error.strerror if there.exists() else f"{there} is a link to what is not there"
+            raise OSError(f"{path.parent} cannot be written ({why}); choose another {flag}") from error
         if path.is_dir():
             raise OSError(f"{path} is a folder, and a file is to be written there; choose another {flag}")
 

@@ -16,7 +16,7 @@ import torch
 
 import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
-from evaluation import curves, evaluate, figures, page, scores, tables
+from evaluation import curves, evaluate, figures, page, scores, scores_file, tables
 from evaluation.scores import Scores, columns_of
 from files import atomic, folder
 from files.interrupt import SIGNALS
@@ -260,6 +260,6 @@ def test_into(options: Namespace, replaced: bool) -> None:
 def write_scores(path: Path, tested: Tested) -> None:
     """Write `scores.npz`: the scores, and for the report logits, exit layers, key clips and ground truth."""
     prediction = tested.prediction
-    scores.write_record(
+    scores_file.write_record(
         path, scores.Record(tested.scores, prediction.logits, prediction.exit_layer, prediction.key, tested.truth)
     )

@@ -12,7 +12,8 @@ import ucf_option
 from evaluation import comparison, evaluate, methods
 from evaluation.bootstrap import figure_of
 from evaluation.comparison import Judged, Method
-from evaluation.scores import Record, from_logits, write_record
+from evaluation.scores import Record, from_logits
+from evaluation.scores_file import write_record
 from experiments import outcome, rows
 from experiments.grid import Cell, Row
 from files import folder

@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, WIDTH, make_model, walk
 
 import lshma
-from evaluation.scores import read_record
+from evaluation.scores_file import read_record
 from option import parse, resolve_variant
 from ucf_option import parser
 

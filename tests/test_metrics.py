@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 import smoothing
 from evaluation import bootstrap, curves, evaluate, events, tables
 from evaluation.bootstrap import Bootstrap
-from evaluation.scores import Scores, from_logits, read_scores
+from evaluation.scores import Scores, from_logits
+from evaluation.scores_file import read_scores
 from files.videos import Video
 
 settings.register_profile("house", deadline=None, derandomize=True)

@@ -10,8 +10,8 @@ import torch
 from conftest import WIDTH, refused, walk, write_list
 
 import lshma
-from evaluation import figures, scores
-from evaluation.scores import read_record, read_scores
+from evaluation import figures, scores_file
+from evaluation.scores_file import read_record, read_scores
 
 
 def read(path):
@@ -105,7 +105,7 @@ def test_nothing_is_written_over_or_half(trained, run, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scores, "write_record", full)
+        patch.setattr(scores_file, "write_record", full)
         refused(run("predict.py", *files, *where), "disk full")
     assert there() == {".draft.tmp"}
     done = run("predict.py", *files, *where)

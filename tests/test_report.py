@@ -13,7 +13,8 @@ from test_compare import judged, write_run
 
 from evaluation import figures, source, tables
 from evaluation.evaluate import Terms, evaluate
-from evaluation.scores import Record, Scores, read_scores, write_record
+from evaluation.scores import Record, Scores
+from evaluation.scores_file import read_scores, write_record
 from files.videos import Video
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 19 of the 290 UCF-Crime test videos as PEL4VAD scores them
@@ -116,7 +117,8 @@ def test_damaged_scores_of_ours_are_refused_by_name(folder_of_ours, tmp_path, na
     path = folder_of_ours / "scores.npz"
     whole = dict(np.load(path))
     short, length = whole[name][:-1], len(whole[name])
-    odd = {"video": whole["video"][[0, 0]], "label": np.arange(2)}.get(name, np.full(length, np.nan))
+    odd = {"video": whole["video"][[0, 0]], "label": np.arange(2), "truth": np.zeros(length)}
+    odd = odd.get(name, np.full(length, np.nan))
     sound = write_run(tmp_path / "sound", judged(order=(0, 1)))
     for changed in (short, short[0], odd):
         np.savez(path, **whole | {name: changed})
@@ -158,10 +160,10 @@ def test_a_damaged_log_and_damaged_options_are_named(folder_of_ours, tmp_path):
         refused(call("report.py", folder_of_ours, "--out-dir", tmp_path / "new"), f"{log}, line 1")
     log.unlink()
     content = json.loads(options.read_text())
-    del content["fps"]
-    options.write_text(json.dumps(content))
-    for command in (["report.py", folder_of_ours], ["compare.py", f"A={folder_of_ours}", f"B={folder_of_ours}"]):
-        refused(call(*command, "--out-dir", tmp_path / "new"), options, "--fps")
+    for fps in ({}, {"fps": None}, {"fps": "x"}, {"fps": -1}):
+        options.write_text(json.dumps({name: value for name, value in content.items() if name != "fps"} | fps))
+        for command in (["report.py", folder_of_ours], ["compare.py", f"A={folder_of_ours}", f"B={folder_of_ours}"]):
+            refused(call(*command, "--out-dir", tmp_path / "new"), options, "--fps")
     assert not (tmp_path / "new").exists()
 
 
@@ -188,6 +190,8 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
         (["--out-dir", "run"], ["folder of another run", "choose another one\n"]),
         (["--out-dir", "mine"], ["videos.csv is there already", "--out-dir"]),
         (["--out-dir", "gt.npy"], ["gt.npy", "--out-dir"]),
+        (["--out-dir", "nowhere"], ["nowhere is a link to what is not there", "--out-dir"]),
+        (["--normal-label", " "], ["--normal-label: expected a label, found nothing"]),
         (["--fps", "0"], ["--fps must be"]),
     ],
 )
@@ -197,6 +201,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(other, run, monkeypat
     for name in ("run/options.json", "mine/videos.csv"):
         (path.parent / name).parent.mkdir()
         (path.parent / name).write_text("{}")
+    (path.parent / "nowhere").symlink_to("gone")
     before = sorted(path.parent.rglob("*"))
     refused(run("report.py", path, *([] if flags == ["--gt-path"] else [*truth, *flags])), *words)
     assert sorted(path.parent.rglob("*")) == before
