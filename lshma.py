@@ -90,9 +90,10 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
 class Detector:
     """A model that scores. One for all videos and cameras: what they remember lies elsewhere."""
 
-    def __init__(self, model: LSHMA, options: Namespace, device: torch.device, loaded: Checkpoint):
+    def __init__(self, model: LSHMA, options: Namespace, device: torch.device, loaded: Checkpoint | None = None):
         self.model, self.options, self.device = model, options, device
-        self.trained, self.video_threshold = loaded.options or {}, loaded.video_threshold  # what the file says, if it does
+        self.trained = (loaded and loaded.options) or {}  # the options of the training, if its file says them
+        self.video_threshold = loaded and loaded.video_threshold
         self.how = {"key_clips": options.keyclip_test, "scales": scales_of(options)}
 
     def score(self, features: np.ndarray) -> np.ndarray:
