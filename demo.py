@@ -1,6 +1,7 @@
 """Make a small synthetic feature set in the layout of the real ones, to see the whole project work without any download.
 
     python demo.py --out demo
+    python demo.py --out demo/street --videos 32
     python demo.py --out demo/memory --gaps 2 4 8 16 32 64 --n-videos 1200 --width 128
 
 The features are synthetic: scenes that drift slowly, with everyday events in all videos; anomalies are short bursts, or long
@@ -16,6 +17,7 @@ import numpy as np
 
 from files import atomic
 from option import Parser, exit_codes
+from video import drawing
 
 N_CROPS = 10
 N_EVENTS = 12  # everyday events, seen in normal and anomalous videos alike
@@ -186,6 +188,8 @@ parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
 parser.add_argument("--width", type=int, default=512, help="width of the features")
 parser.add_argument("--n-videos", type=int, default=160, help="videos like UCF-Crime's, a quarter of them for testing")
 parser.add_argument("--length", type=int, default=48, help="mean length of a video, in snippets")
+parser.add_argument("--videos", type=int, default=0, help="instead, so many drawn videos of a street, with brawls in half of "
+                    "them, a quarter for testing; needs requirements-video.txt")  # fmt: skip
 parser.add_argument("--gaps", type=int, nargs="+", default=[], help="instead, sets of --n-videos for the memory experiment, "
                     "one for each number of clips between two events")  # fmt: skip
 
@@ -196,6 +200,12 @@ def main() -> None:
         parser.error("--gaps must be different numbers from 1 to 4096")
     if args.n_videos < 16 or args.length < 16 or not 2 <= args.width <= 2**14 or args.seed < 0:
         parser.error("--n-videos and --length must be at least 16, --width 2 to 16384, --seed at least 0")
+    if args.videos:
+        if args.videos < 8:
+            parser.error("--videos must be at least 8")
+        drawing.write(args.out, args.videos - args.videos // 4, args.videos // 4, args.seed)
+        print(f"{args.out}: {args.videos} drawn videos and annotations.txt; they show that it runs, and nothing of real video")
+        return
     world = World(seed=args.seed, width=args.width)
     for gap in args.gaps:
         make_gap(world, args.out / str(gap), gap, n_videos=args.n_videos)
