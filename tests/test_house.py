@@ -26,8 +26,8 @@ RANKS = (
     "experiments",
     "lshma",
     "video",
-    "predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate "
-    "benchmark demo list img",
+    "extract watch predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare "
+    "ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "video", "list", "img")
