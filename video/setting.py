@@ -23,13 +23,11 @@ from video.alarms import Rule
 from video.cameras import Camera
 from video.decode import opened
 from video.encoders import Encoder, load_encoder
-from video.flags import HOW
+from video.flags import HOW, RATE
 from video.journal import Journal
 from video.readers import OPENING, How, told
 from video.snippets import places_of
 from video.watching import Told, Watch
-
-RATE = 30.0  # frames a second of the field's videos
 
 
 class Setting(NamedTuple):
