@@ -83,7 +83,7 @@ class Decoding:
             if not n_frames:
                 raise ValueError(f"{video.path}: no frame of it can be decoded ({source.broken or 'the stream is empty'})")
             fps = self.options.fps if self.options.by == "time" else source.fps
-            told = remark_on(source, n_frames, self.options.by), note_on(source, frames)
+            told = remark_on(source), note_on(source, frames)
             yield Facts(n_frames, fps, n_frames / fps, source.width, source.height, *told)
 
     def __iter__(self) -> Iterator[tuple[Found, object]]:
@@ -96,12 +96,12 @@ class Decoding:
                     return
 
 
-def remark_on(source: Video, n_frames: int, by: str) -> str:
+def remark_on(source: Video) -> str:
     """What a video lacks: packets that were skipped, why it ends early, and both counts."""
     parts = [f"damaged packets, skipped: {source.n_bad}"] if source.n_bad else []
     if source.broken:
         parts.append(source.broken)
-    short = by == "frames" and source.n_header is not None and n_frames < source.n_header
+    short = source.n_header is not None and source.n_frames < source.n_header
     if parts or short:
         counts = f"frames decoded: {source.n_frames:,}"
         parts.append(f"{counts} of {source.n_header:,} by its header" if source.n_header else counts)
