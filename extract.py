@@ -13,13 +13,12 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from files.interrupt import SIGNALS
 from option import Parser, add_flags, exit_codes, require
 from running.loading import choose_device
 from video import agreement, extraction, feature_folder
 from video.encoders import load_encoder
 from video.finding import find
-from video.flags import HOW, OF_EXTRACTION
+from video.flags import HOW, OF_EXTRACTION, RATE
 
 parser = Parser("Features of videos, as the model takes them.")
 add = parser.add_argument
@@ -48,10 +47,13 @@ def main() -> None:
 def extract(args: Namespace) -> None:
     """Extract all videos. Raises ValueError, also at the end where some gave no features, or OSError."""
     require(args, [*HOW, *OF_EXTRACTION])
-    videos = find(args.sources)
+    if args.fps and args.by != "time":
+        raise ValueError("--fps counts with --by time alone; by frames, the video's own rate is taken")
+    args.fps = args.fps or RATE
+    videos = find(args.sources, args.out)
     encoder = load_encoder(args.encoder, args.weights, choose_device(args.device))
     out = feature_folder.Folder(args.out, feature_folder.origin_of(args, encoder))
-    with out.held(), SIGNALS:
+    with out.held():
         failed = extraction.extract(videos, out, encoder, args)
     if failed:
         raise ValueError(extraction.failures(failed, len(videos)))

@@ -1,9 +1,11 @@
 """The scores of videos that nobody has labelled, by a checkpoint.
 
-    python predict.py FEATURES --model-path CHECKPOINT
+    python predict.py FEATURES_OR_VIDEOS --model-path CHECKPOINT
 
-FEATURES are .npy files, folders of them, or lists, with labels or without. Writes for each video a CSV file of its snippets and
-a picture, into videos/ in --out-dir, and scores.npz of all; prints each video's highest moments.
+FEATURES are .npy files, folders of them, or lists, with labels or without. VIDEOS, and folders of them, are extracted first, as
+the features of the model's training were, into features/ in --out-dir; this needs requirements-video.txt. Writes for each
+video a CSV file of its snippets and a picture, into videos/ in --out-dir, and scores.npz of all; prints each video's highest
+moments.
 """
 
 import os
@@ -19,6 +21,7 @@ from evaluation.figures import clock
 from files import folder
 from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
+from files.lists import Row
 from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
@@ -26,18 +29,20 @@ from model import LSHMA
 from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes
 from running import testing
 from running.loading import choose_device, load_model
+from video import as_trained, extraction
+from video.finding import LONGEST, split
+from video.flags import HOW
 
 N_MOMENTS = 3
-LONGEST = 230  # bytes of a video's name, so that its files can be written under a temporary name too
 ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FLAGS[group] if flag.name in {
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
     *("feature_root", "zero_non_finite", "allow_other_features", "model_path", "out_dir", "overwrite", "device", "workers"),
 }]  # fmt: skip
 
 parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
-parser.add_argument("sources", nargs="+", metavar="FEATURES", help=".npy files, folders of them, or lists: CSV files with the "
-                    "header path, path,frames, path,label or path,label,frames")  # fmt: skip
-add_flags(parser.add_argument, [*(flag._replace(default=None) for flag in ASKED), FIGURE_FORMAT])
+parser.add_argument("sources", nargs="+", metavar="FEATURES_OR_VIDEOS", help=".npy files, videos, folders of them, or lists: "
+                    "CSV files with the header path, path,frames, path,label or path,label,frames")  # fmt: skip
+add_flags(parser.add_argument, [*(flag._replace(default=None) for flag in (*ASKED, *HOW)), FIGURE_FORMAT])
 
 
 def main() -> None:
@@ -69,13 +74,16 @@ def predict(args: Namespace) -> None:
 
 def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dict | None, replaced: bool) -> None:
     """`predict` into --out-dir, in place of an earlier run's results if these are to be `replaced`, at the end."""
-    device = choose_device(options.device)
-    rows, files = rows_of(args.sources, options.feature_root)
-    how = {"crops": options.crops, "width": options.visual_width, "zero_non_finite": options.zero_non_finite}
-    what = ", ".join(args.sources)
-    videos = check_videos(what, rows, files, why=f"{args.model_path} was trained on this width", **how)
-    require_distinct(what, videos)
+    device, features = choose_device(options.device), (trained or {}).get("features")
+    of_videos, others = split(args.sources)
+    videos = read(args, options, *rows_of(others, options.feature_root)) if others else []
     testing.require_known_features(options, videos, trained)
+    extracted = None
+    if of_videos:
+        extracted = as_trained.extract(of_videos, args, options, features)
+        videos += read(args, options, extracted.rows, extracted.files)
+        options.fps = options.fps if others or "fps" in options.given else extracted.fps or options.fps
+    require_distinct(", ".join(args.sources), videos)
     require_files(videos, options.out_dir, f".{args.format}")
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
         prediction = testing.predict(lshma.to(device), videos, options, device)
@@ -94,6 +102,15 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothed}")
     out_dir = Path(options.out_dir)
     print(f"a CSV file and a picture of each in {out_dir / 'videos'}; scores.npz of all in {out_dir}")
+    if extracted and extracted.failed:
+        raise ValueError(extraction.failures(extracted.failed, len(extracted.failed) + len(extracted.rows)))
+
+
+def read(args: Namespace, options: Namespace, rows: Sequence[Row], files: Sequence[Path]) -> list[Video]:
+    """The videos of these rows, their feature files read and checked. Raises ValueError."""
+    how = {"crops": options.crops, "width": options.visual_width, "zero_non_finite": options.zero_non_finite}
+    what = ", ".join(args.sources)
+    return check_videos(what, rows, files, why=f"{args.model_path} was trained on this width", **how)
 
 
 def require_files(videos: Sequence[Video], out_dir: str | None, picture: str) -> None:

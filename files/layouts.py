@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -59,21 +60,32 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
 
 
 def feature_files(root: Path) -> list[Path]:
-    """All files below a folder with an ending of features, and all links to nothing; links to folders are followed, but not
-    into themselves. Raises OSError where a folder cannot be read, ValueError where a name cannot be printed.
+    """All files below a folder with an ending of features, and all links to nothing, as `files_below` finds them.
+
+    Raises OSError where a folder cannot be read, ValueError where a name cannot be printed.
     """
+    paths = [path for path in files_below(root) if path.name.lower().endswith(ENDINGS) or not path.exists()]
+    require_printable(paths)
+    return paths
+
+
+def files_below(root: Path) -> list[Path]:
+    """All files below a folder; links to folders are followed, but not into themselves. Raises OSError of an unreadable one."""
     paths, above = [], {root: {os.path.realpath(root)}}
     for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         real = above.pop(Path(folder))
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in real]
         for name in folders:
             above[Path(folder, name)] = real | {os.path.realpath(os.path.join(folder, name))}
-        here = [Path(folder, name) for name in names]
-        paths += [path for path in here if path.name.lower().endswith(ENDINGS) or not path.exists()]
+        paths += [Path(folder, name) for name in names]
+    return paths
+
+
+def require_printable(paths: Iterable[Path]) -> None:
+    """Raise ValueError that names the first file whose name cannot be printed."""
     for path in paths:
         if not path.name.isprintable() or "\udc80" <= max(path.name) <= "\udcff":
             raise ValueError(f"{str(path)!a}: expected a name of printable characters in UTF-8; rename the file")
-    return paths
 
 
 def refuse(error: OSError) -> None:

@@ -29,7 +29,8 @@ def rows_of(sources: Sequence[str], feature_root: str | None) -> tuple[list[Row]
         elif path.is_file():
             new, found = [Row("given", source)], [path]
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder; give .npy files, folders of them, or lists (.csv)")
+            what = "give .npy files, videos, folders of them, or lists (.csv)"
+            raise FileNotFoundError(f"{path}: no such file or folder; {what}")
         rows += new
         files += found
     return rows, files

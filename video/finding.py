@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from files.layouts import files_below, require_printable
 from files.lists import several
 from files.names import is_hidden, video_name
 
@@ -13,6 +14,7 @@ ENDINGS = frozenset(
     {"3gp", "asf", "avi", "flv", "gif", "h264", "h265", "hevc", "ivf", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"}
     | {"mpg4", "mts", "mxf", "ogv", "rm", "ts", "vob", "webm", "wmv", "y4m"}
 )
+LONGEST = 230  # bytes of a video's name, so that its files can be written under a temporary name too
 
 
 class Found(NamedTuple):
@@ -27,31 +29,56 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower().removeprefix(".") in ENDINGS
 
 
-def find(sources: Sequence[str]) -> list[Found]:
-    """The videos of all sources: a file as it is, of a folder all files below it with a video's ending. Says what is left out.
+def find(sources: Sequence[str], spared: Path | None = None) -> list[Found]:
+    """The videos of all sources: a file as it is, of a folder all files below it with a video's ending. Says what is left out,
+    but not what lies in the folder `spared`, where results go. A file that is met twice counts once.
 
-    Raises FileNotFoundError where a source is not there or a folder has no videos, ValueError where two have one name.
+    Raises FileNotFoundError where a source is not there or a folder has no videos, OSError where one cannot be read, ValueError
+    where two have one name, or a name of which no file can be named.
     """
     found, other = [], []
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            below = [Path(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names]
-            below = [file for file in sorted(below) if not is_hidden(file)]
-            videos = [file for file in below if is_video(file) and file.is_file()]
-            if not videos:
+            below = [file for file in sorted(files_below(path)) if not is_hidden(file)]
+            here = [file for file in below if is_video(file) and file.is_file()]
+            if not here:
                 raise FileNotFoundError(f"{path}: no videos in it (endings {', '.join(sorted(ENDINGS))})")
-            other += [str(file) for file in below if file not in videos]
-            found += [Found(video_name(file), file, file.parent.relative_to(path)) for file in videos]
+            ours = spared and spared.absolute()
+            other += [str(file) for file in sorted({*below} - {*here}) if not (ours and file.absolute().is_relative_to(ours))]
+            found += [Found(video_name(file), file, file.parent.relative_to(path)) for file in here]
         elif path.is_file():
             found.append(Found(video_name(path), path, Path()))
         else:
             raise FileNotFoundError(f"{path}: no such file or folder")
     if other:
         print(several(f"{len(other)} files are left out, since they have no ending of a video", other), file=sys.stderr)
-    first: dict[str, Path] = {}
+    return distinct(found)
+
+
+def distinct(found: Sequence[Found]) -> list[Found]:
+    """These videos, a file that is met twice once. Raises ValueError as `find` says."""
+    require_printable(video.path for video in found)
+    first: dict[str, Found] = {}
     for video in found:
-        there = first.setdefault(video.name.casefold(), video.path)
-        if there is not video.path:
-            raise ValueError(f"{video.path} and {there} are both called {video.name}; rename one: features go by the name")
-    return found
+        if len(os.fsencode(video.name)) > LONGEST:
+            raise ValueError(
+                f"{video.path}: expected a name of {LONGEST} bytes at most, of which files can be named; rename it"
+            )
+        there = first.setdefault(video.name.casefold(), video)
+        if os.path.realpath(there.path) != os.path.realpath(video.path):
+            raise ValueError(f"{video.path} and {there.path} are both called {video.name}; rename one: features go by the name")
+    return list(first.values())
+
+
+def split(sources: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The sources that are videos, or folders of them, and all others. Raises ValueError of a folder that has features too."""
+    videos, others = [], []
+    for source in sources:
+        path = Path(source)
+        below = [file for file in files_below(path) if not is_hidden(file)] if path.is_dir() else [path]
+        of_video = any(map(is_video, below))
+        if of_video and (features := next((file for file in below if file.suffix.lower() == ".npy"), None)):
+            raise ValueError(f"{path}: it holds videos and, as {features}, features; name the ones or the others")
+        (videos if of_video else others).append(source)
+    return videos, others

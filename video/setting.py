@@ -17,19 +17,16 @@ from files import folder, origin
 from files.features import FRAMES_PER_SNIPPET
 from files.videos import Video
 from option import TESTING
-from running.loading import choose_device
-from video import feature_folder
+from video import as_trained, feature_folder
 from video.alarms import Rule
 from video.cameras import Camera
 from video.decode import opened
-from video.encoders import Encoder, load_encoder
-from video.flags import HOW
+from video.encoders import Encoder
+from video.flags import RATE
 from video.journal import Journal
 from video.readers import OPENING, How, told
 from video.snippets import places_of
 from video.watching import Told, Watch
-
-RATE = 30.0  # frames a second of the field's videos
 
 
 class Setting(NamedTuple):
@@ -55,15 +52,10 @@ def prepare(args: Namespace) -> Setting:
     exact = {"precision": "fp32"}  # a clip at a time, nothing is gained by less
     detector = lshma.load(args.model_path, device=device, **exact | changed)
     trained = detector.trained.get("features") or {}
-    for flag in HOW:
-        if getattr(args, flag.name) is None:
-            setattr(args, flag.name, trained.get(flag.name, flag.default) if flag.name != "weights" else None)
+    as_trained.fill_in(args, trained)
     by = args.by or trained.get("by", "frames")
     fps = FRAMES_PER_SNIPPET / args.snippet_seconds if args.snippet_seconds else trained.get("fps") or RATE
-    encoder = load_encoder(args.encoder, args.weights, choose_device(device))
-    if encoder.width != detector.options.visual_width:
-        width = f"{encoder.name} makes vectors of {encoder.width}, {args.model_path} takes {detector.options.visual_width}"
-        raise ValueError(f"{width}; choose another --encoder, or a model trained on its features")
+    encoder = as_trained.encoder_for(args, device, detector.options.visual_width)
     made = feature_folder.origin_of(Namespace(**vars(args) | {"by": by, "fps": fps, "crops": 1}), encoder)
     what = {"checkpoint": args.model_path, "what": "the features made here"}
     origin.require_alike(detector.trained.get("features"), made, **what, allowed=bool(args.allow_other_features))
