@@ -112,6 +112,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         try:
             self.watch() if self.camera.live else self.read()
+        except Exception as error:  # none that is expected: who watches is told, and the others go on
+            self.put(Happened("failed", f"{type(error).__name__}: {error}"))
         finally:
             with self.changed:
                 self.done = True
