@@ -1,5 +1,6 @@
 """Alarms of all cameras as they are raised: written as far as they are known, with pictures and clips."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,12 @@ class Raising:
 
     def ring(self) -> Ring | None:
         return Ring(BEFORE, LATE) if self.rule else None
+
+    def shown_from(self, watched: Watched, seconds: float) -> int:
+        """The first snippet, of so many seconds, whose pictures its alarms may need when it goes on."""
+        alarm = watched.alarm.alarm if watched.alarm.raised else None
+        first, needed = (alarm.first, BEFORE) if alarm else (watched.position, BEFORE + LATE)
+        return max(0, min(watched.position, first - math.ceil(needed / seconds))) if watched.ring else watched.position
 
     def advance(self, watched: Watched, seen: Seen) -> Iterator[Told]:
         """A snippet is scored."""

@@ -20,7 +20,7 @@ from video.encoders import Encoder
 from video.evidence import Ring
 from video.journal import Row, Saved
 from video.pictures import crops_of
-from video.readers import Happened, Reader, Taken
+from video.readers import Happened, Picture, Reader, Taken
 from video.snippets import vectors_of
 
 
@@ -67,7 +67,10 @@ class Watched:
         self.timings.append(Timing(self.position, what.snippet.start, what.end, wall))
         self.position += 1
         self.known_until = None if what.wall is None else what.wall + what.end - what.snippet.start
-        for picture in what.pictures if self.ring else ():
+        self.show(what.pictures)
+
+    def show(self, pictures: Sequence[Picture]) -> None:
+        for picture in pictures if self.ring else ():
             self.ring.keep(picture.time, picture.rgb)
 
     def seen(self, known: Scored) -> Iterator[tuple[Seen, Row]]:

@@ -22,7 +22,7 @@ from video.cameras import Camera
 from video.encoders import Encoder
 from video.journal import Journal
 from video.keeping import SAVED_EVERY, Keeping
-from video.readers import Begins, Happened, How, Reader, Taken
+from video.readers import Begins, Happened, How, Passed, Reader, Taken
 from video.watched import Told, Watched, encoded
 
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
@@ -95,7 +95,8 @@ class Watch(Keeping):
             with self.writing():
                 for watched in due:
                     if (watched.camera.live or room > 0) and self.resume(watched):
-                        known = {"first": watched.position, "known_until": watched.known_until}
+                        shown = self.raising.shown_from(watched, self.how.snippet_seconds)
+                        known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
                         watched.start(Reader(watched.camera, self.how, self.changed, **known))
                         room -= not watched.camera.live
         return any(not watched.over for watched in left)
@@ -132,6 +133,8 @@ class Watch(Keeping):
             elif isinstance(what, Taken):
                 new.append(next(features))
                 watched.note(what)
+            elif isinstance(what, Passed):
+                watched.show(what.pictures)
             elif what.kind == "failed":
                 self.fail(watched, what.text)
             else:
@@ -182,6 +185,8 @@ class Watch(Keeping):
 
     def end(self, watched: Watched) -> None:
         """No more comes: the last snippets, an alarm that lasts, and, once its clips are written, the end."""
+        if not watched.position and not watched.camera.live and not watched.failed:
+            self.fail(watched, f"{watched.camera.shown}: no frame of it can be decoded")
         if not watched.ended and not watched.failed:
             try:
                 if known := self.streams.finish(watched.camera.name):
