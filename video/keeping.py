@@ -13,7 +13,7 @@ from video.raising import Raising
 from video.readers import Happened, How
 from video.watched import Told, Watched, file_id, memory_of
 
-SAVED_EVERY = {False: 5.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
+SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
 
 class Keeping:
