@@ -13,7 +13,8 @@ import sys
 import tempfile
 import threading
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 from files.interrupt import SIGNALS
@@ -39,15 +40,17 @@ def main() -> None:
 
 def watch(args: Namespace) -> None:
     """Watch until files have ended, or somebody stops it. Raises ValueError or OSError before anything is watched."""
-    cameras = cameras_of(args.sources)
-    made = setting.prepare(args)
-    if args.dry_run:
-        for line in setting.described(made, cameras):
-            print(line)
-        return
-    tell = telling.print_json if args.json else telling.print_words
     with ExitStack() as stack:
+        tell = partial(telling.print_json, out=sys.stdout) if args.json else telling.print_words
+        if args.json:  # a program reads there
+            stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(SIGNALS)
+        cameras = cameras_of(args.sources)
+        made = setting.prepare(args)
+        if args.dry_run:
+            for line in setting.described(made, cameras):
+                print(line)
+            return
         out_dir = setting.prepared_folder(args.out_dir)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
         watching = made.watch(cameras, db, out_dir / "alarms", tell)
@@ -55,7 +58,10 @@ def watch(args: Namespace) -> None:
             timer = threading.Timer(args.duration, watching.stopped.set)
             stack.callback(timer.cancel)
             timer.start()
-        watching.run()
+        try:
+            watching.run()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped: {setting.summed_up(watching)}; the same command goes on from here") from None
         setting.conclude(args, watching)
 
 
@@ -74,6 +80,7 @@ def calibrate(args: Namespace) -> None:
     found = calibration.calibrate(scores, seconds, rate=args.false_alarms, **setting.shape_of(args, seconds))
     print(found.in_words())
     print(f"watch with it: --threshold {found.rule.on!r}")
+    setting.require_watched(watching)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,12 @@ class Taken(NamedTuple):
     pictures: list[Picture]
 
 
+class Passed(NamedTuple):
+    """What a person is shown of a snippet that is known already."""
+
+    pictures: list[Picture]
+
+
 class Begins(NamedTuple):
     """The source is open, or goes on after a gap; `anew` where its memory is to be forgotten."""
 
@@ -73,21 +79,23 @@ class Happened(NamedTuple):
 class Reader(threading.Thread):
     """The thread of one camera; `take` what it has brought, in order."""
 
-    def __init__(self, camera: Camera, how: How, changed: threading.Condition, *, first: int, known_until: float | None):
-        """first: the number of the first snippet that is not known. known_until: wall time to which a live camera is."""
+    def __init__(
+        self, camera: Camera, how: How, changed: threading.Condition, *, first: int, shown: int, known_until: float | None
+    ):
+        """Of a file the first snippet that is not known, and that is shown; of a live camera till when, by the wall, it is."""
         super().__init__(name=f"reader of {camera.name}", daemon=True)
         self.camera, self.how, self.changed = camera, how, changed
-        self.first, self.known_until = first, known_until
-        self.ready: deque[Taken | Begins | Happened] = deque()
+        self.first, self.shown, self.known_until = first, shown, known_until
+        self.ready: deque[Taken | Passed | Begins | Happened] = deque()
         self.n_waiting = self.n_dropped = 0
         self.stopped = threading.Event()
         self.done = False  # all that there will be is in `ready`, or taken
 
-    def take(self, most: int) -> list[Taken | Begins | Happened]:
+    def take(self, most: int) -> list[Taken | Passed | Begins | Happened]:
         """What has come since, in order: at most so many snippets, and a beginning only as the first. Hold the condition."""
-        taken: list[Taken | Begins | Happened] = []
+        taken: list[Taken | Passed | Begins | Happened] = []
         while self.ready and not (taken and isinstance(self.ready[0], Begins)):
-            if isinstance(self.ready[0], Taken):
+            if isinstance(self.ready[0], Taken | Passed):
                 if not most:
                     break
                 most, self.n_waiting = most - 1, self.n_waiting - 1
@@ -96,10 +104,10 @@ class Reader(threading.Thread):
             self.changed.notify_all()
         return taken
 
-    def put(self, what: Taken | Begins | Happened) -> None:
+    def put(self, what: Taken | Passed | Begins | Happened) -> None:
         """Hand over; of a file wait for room, of a live source drop the oldest snippet."""
         with self.changed:
-            if isinstance(what, Taken):
+            if isinstance(what, Taken | Passed):
                 while not self.camera.live and self.n_waiting >= WAITING and not self.stopped.is_set():
                     self.changed.wait(0.5)
                 if self.camera.live and self.n_waiting >= WAITING:
@@ -112,6 +120,8 @@ class Reader(threading.Thread):
     def run(self) -> None:
         try:
             self.watch() if self.camera.live else self.read()
+        except Exception as error:  # not expected, but whoever watches is told
+            self.put(Happened("failed", f"{type(error).__name__}: {error}"))
         finally:
             with self.changed:
                 self.done = True
@@ -123,8 +133,12 @@ class Reader(threading.Thread):
             with opened(self.camera.source) as video:
                 self.put(Begins(told(video), self.first == 0, time.time(), facts_of(video)))
                 frames = video.frames() if self.how.by == "frames" else by_time(video.frames(), self.how.fps)
-                looked = Looked(islice(self.until_stopped(frames), FRAMES_PER_SNIPPET * self.first, None))
-                for snippet in cut(looked, self.how.places, self.first):
+                looked = Looked(islice(self.until_stopped(frames), FRAMES_PER_SNIPPET * self.shown, None))
+                coming = iter(looked)
+                for _ in range(self.first - self.shown):
+                    deque(islice(coming, FRAMES_PER_SNIPPET), maxlen=0)
+                    self.put(Passed(looked.pictures()))
+                for snippet in cut(coming, self.how.places, self.first):
                     self.put(Taken(snippet, looked.time, None, looked.pictures()))
                 if video.broken or video.n_bad:
                     bad = f"{video.n_bad} damaged packets are skipped" if video.n_bad else ""

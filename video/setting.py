@@ -15,6 +15,7 @@ from evaluation import scores_file
 from evaluation.scores import Record, Scores
 from files import folder, origin
 from files.features import FRAMES_PER_SNIPPET
+from files.lists import several
 from files.videos import Video
 from option import TESTING
 from video import as_trained, feature_folder
@@ -26,7 +27,8 @@ from video.flags import RATE
 from video.journal import Journal
 from video.readers import OPENING, How, told
 from video.snippets import places_of
-from video.watching import Told, Watch
+from video.watched import Told
+from video.watching import Watch
 
 
 class Setting(NamedTuple):
@@ -90,7 +92,9 @@ def described(made: Setting, cameras: Sequence[Camera]) -> Iterator[str]:
     for camera in cameras:
         try:
             with opened(camera.source, **(OPENING if camera.live else {})) as video:
-                frame = next(video.frames())
+                frame = next(video.frames(), None)
+                if frame is None:
+                    raise ValueError(f"{camera.shown}: not one frame can be decoded")
                 yield f"{camera.name}: {camera.shown}: {told(video)}; a frame of {frame.size()[1]}x{frame.size()[0]}"
         except (ValueError, OSError) as error:
             failed.append(f"{camera.name}: {error}")
@@ -127,13 +131,30 @@ def record_of(watching: Watch) -> Record | None:
 
 
 def conclude(args: Namespace, watching: Watch) -> None:
-    """Write what was asked for at the end, and say what there is."""
+    """Write what was asked for at the end, and say what there is. Raises ValueError where some could not be watched."""
     out_dir = Path(args.out_dir)
     if args.save_scores and (record := record_of(watching)):
         scores_file.write_record(out_dir / "scores.npz", record)
-    if not args.json:
-        n_alarms = sum(1 for raised in watching.journal.alarms() if raised.alarm.camera in watching.watched)
-        print(f"{len(watching.watched)} cameras, {n_alarms} alarms; events.db, their pictures and clips in {out_dir}")
+    print(f"{summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
+    require_watched(watching)
+
+
+def summed_up(watching: Watch) -> str:
+    """`9 files are watched, 3 alarms`: of files what there is in all, of live cameras what came in this watch."""
+    files, live = ([w for w in watching.watched.values() if w.camera.live == kind] for kind in (False, True))
+    streams = {watched.stream for watched in files}
+    alarms = [raised for raised in watching.journal.alarms() if raised.alarm.camera in watching.watched]
+    n = sum(1 for of in alarms if of.alarm.stream in streams or (of.raised_at >= watching.began and of.alarm.wall_start))
+    done = sum(1 for watched in files if watched.over and not watched.failed)
+    parts = [f"{done} of {len(files)} files are watched"] if files else []
+    return ", ".join([*parts, *([f"{len(live)} cameras"] if live else []), f"{n} alarms"])
+
+
+def require_watched(watching: Watch) -> None:
+    """Raise ValueError that names the sources that failed, if there are such."""
+    failed = [f"{name}: {watched.failed}" for name, watched in watching.watched.items() if watched.failed]
+    if failed:
+        raise ValueError(several(f"{len(failed)} of {len(watching.watched)} sources failed; the others are watched", failed))
 
 
 def prepared_folder(out_dir: str) -> Path:

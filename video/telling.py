@@ -2,10 +2,11 @@
 
 import json
 import time
+from typing import TextIO
 
 from evaluation.figures import clock
 from video.alarms import Alarm
-from video.watching import Told
+from video.watched import Told
 
 
 def in_words(told: Told) -> str | None:
@@ -35,8 +36,8 @@ def print_words(told: Told) -> None:
         print(line)
 
 
-def print_json(told: Told) -> None:
-    print(in_json(told))
+def print_json(told: Told, out: TextIO) -> None:
+    print(in_json(told), file=out)
 
 
 def moment(stream: float, wall: float | None) -> str:

@@ -1,0 +1,234 @@
+"""Watching: a file's scores are those of the file extracted and tested, whatever is beside it and whenever it is killed."""
+
+import json
+import os
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import WIDTH, call, make_model, refused
+
+from evaluation.scores import read_record
+from video import journal, keeping, watching
+from video.encoders import ENCODERS, encoder
+
+av = pytest.importorskip("av")
+FRAMES = {"long": 230, "short": 100, "one": 7}
+BRIGHT = 250.0  # a picture that is brighter has no finite vector
+
+
+def tiny(weights, device):
+    """The colours of four by four fields, through a fixed matrix."""
+    matrix = torch.from_numpy(np.random.default_rng(0).standard_normal((48, WIDTH)).astype(np.float32))
+
+    def vectors(pixels):
+        fields = torch.nn.functional.avg_pool2d(pixels.contiguous(), 56).flatten(1)
+        values = (fields - 127) / 64 @ matrix
+        return torch.where(fields.mean(1, keepdim=True) > BRIGHT, torch.inf, values)
+
+    return encoder("efficientnet-lite0", WIDTH, {"matrix": matrix}, vectors, device, at_once=4)
+
+
+def write_video(path, pictures):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", 30)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def scenes(n_frames, seed):
+    """Coloured fields that change every 20 frames."""
+    rng = np.random.default_rng(seed)
+    fields = [
+        np.kron(rng.integers(0, 230, (4, 4, 3)), np.ones((12, 16, 1))).astype(np.uint8) for _ in range(n_frames // 20 + 1)
+    ]
+    return [fields[n // 20] for n in range(n_frames)]
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    """Three videos, a checkpoint, and what a test says of them."""
+    path = tmp_path_factory.mktemp("watch")
+    (path / "videos").mkdir()
+    for i, (name, n_frames) in enumerate(FRAMES.items()):
+        write_video(path / "videos" / f"{name}.mp4", scenes(n_frames, i))
+    torch.save(make_model(layers=2).state_dict(), path / "model.pt")
+    before, ENCODERS["efficientnet-lite0"] = ENCODERS["efficientnet-lite0"], tiny
+    flags = ["--model-path", path / "model.pt", "--device", "cpu"]
+    for done in (
+        call("extract.py", path / "videos", "--out", path / "features", "--device", "cpu"),
+        call("predict.py", path / "features", *flags, "--smooth", "causal", "--workers", 0, "--out-dir", path / "tested"),
+    ):
+        assert done.code == 0, done.err
+    record = read_record(path / "tested" / "scores.npz")
+    ends = np.cumsum([video.n_snippets for video in record.scores.videos])[:-1]
+    parts = np.split(record.scores.scores, ends)
+    tested = {video.name: part for video, part in zip(record.scores.videos, parts, strict=True)}
+    threshold = float(np.quantile(tested["long"], 0.6))
+    flags += ["--threshold", threshold, "--pause", 0.6, "--off-share", 0.99]
+    yield SimpleNamespace(path=path, videos=path / "videos", flags=flags, tested=tested)
+    ENCODERS["efficientnet-lite0"] = before
+
+
+@pytest.fixture
+def watch(there, tmp_path):
+    """watch(sources, *flags) -> what watch.py did; its folder is tmp_path / out."""
+    return lambda *arguments: call("watch.py", *arguments, *there.flags, "--out-dir", tmp_path / "out")
+
+
+def content(folder):
+    """Of an events.db: scores by name, and all of alarms that does not say when they were raised."""
+    with journal.opened(folder / "events.db") as db:
+        scores = {stream.camera: db.scores(stream.camera, stream.id) for stream in db.streams()}
+        alarms = sorted((*raised.alarm, raised.picture, raised.clip) for raised in db.alarms())
+        return scores, alarms, {stream.camera: stream.finished for stream in db.streams()}
+
+
+def same(folder, other):
+    (scores, alarms, finished), (scores2, alarms2, finished2) = content(folder), content(other)
+    assert scores.keys() == scores2.keys() and finished == finished2
+    for name, rows in scores.items():
+        np.testing.assert_array_equal(rows.number, scores2[name].number)
+        np.testing.assert_allclose(rows.score, scores2[name].score, rtol=0, atol=1e-5)
+    assert [alarm[:4] for alarm in alarms] == [alarm[:4] for alarm in alarms2] and alarms
+    assert [alarm[-2:] for alarm in alarms] == [alarm[-2:] for alarm in alarms2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(there):
+    done = call("watch.py", there.videos, *there.flags, "--out-dir", there.path / "whole", "--save-scores")
+    assert done.code == 0, done.err
+    return there.path / "whole"
+
+
+def test_a_file_scores_as_the_same_file_extracted_and_tested(there, undisturbed, watch, tmp_path, monkeypatch):
+    record = read_record(undisturbed / "scores.npz").scores
+    parts = np.split(record.scores, np.cumsum([video.n_snippets for video in record.videos])[:-1])
+    assert {video.name: video.n_frames for video in record.videos} == FRAMES
+    for video, part in zip(record.videos, parts, strict=True):
+        np.testing.assert_allclose(part, there.tested[video.name], rtol=0, atol=1e-5)
+    for of, value in (("PICTURES_AT_ONCE", 1), ("FILES_AT_ONCE", 2)):  # in another order
+        monkeypatch.setattr(watching, of, value)
+    assert watch(there.videos).code == 0
+    same(undisturbed, tmp_path / "out")
+    assert call("watch.py", there.videos / "long.mp4", *there.flags, "--out-dir", tmp_path / "alone").code == 0
+    with journal.opened(tmp_path / "alone" / "events.db") as db:  # and alone
+        (stream,) = db.streams()
+        np.testing.assert_allclose(db.scores("long", stream.id).score, there.tested["long"], rtol=0, atol=1e-5)
+
+
+def test_an_alarm_is_in_the_journal_with_its_picture_and_clip(undisturbed):
+    _, alarms, finished = content(undisturbed)
+    assert alarms and all(finished.values())
+    for *_, picture, clip in alarms:
+        assert (undisturbed / "alarms" / picture).stat().st_size and (undisturbed / "alarms" / clip).stat().st_size
+    assert all(alarm[5] is not None for alarm in alarms), "each has ended"
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("n_turns", [4, 6])
+def test_killed_and_started_again_nothing_is_lost_or_doubled(there, undisturbed, watch, tmp_path, monkeypatch, n_turns):
+    turn, left = watching.Watch.turn, [n_turns]
+
+    def dies(self, brought):
+        left[0] -= 1
+        if not left[0]:
+            self.whole = False  # as killed: what is in memory is lost
+            raise Killed
+        turn(self, brought)
+
+    monkeypatch.setattr(watching, "PICTURES_AT_ONCE", 32)
+    for module in (keeping, watching):
+        monkeypatch.setattr(module, "SAVED_EVERY", {False: 0.0})
+    monkeypatch.setattr(watching.Watch, "turn", dies)
+    with pytest.raises(Killed):
+        watch(there.videos)
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        begun = [db.saved(name) for name in FRAMES]
+    assert any(saved and saved.position for saved in begun), "it goes on, and does not begin anew"
+    done = watch(there.videos)
+    assert done.code == 0, done.err
+    same(undisturbed, tmp_path / "out")
+
+
+def test_asked_to_stop_it_saves_and_the_same_command_goes_on(there, undisturbed, watch, tmp_path, monkeypatch):
+    told = watching.Watch.happened
+
+    def stop(self, watched, what):
+        told(self, watched, what)
+        os.kill(os.getpid(), signal.SIGTERM)  # in the midst of a turn
+
+    monkeypatch.setattr(watching.Watch, "happened", stop)
+    done = watch(there.videos)
+    assert done.code == 130 and "0 of 3 files are watched" in done.err and "goes on" in done.err, done
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        assert all(db.saved(name) for name in FRAMES) and db.happenings()
+    monkeypatch.setattr(watching.Watch, "happened", told)
+    assert watch(there.videos).code == 0
+    same(undisturbed, tmp_path / "out")
+    again = watch(there.videos)
+    assert again.code == 0 and again.out.count("watched to its end already") == 3 and "3 of 3 files" in again.out
+
+
+def test_a_file_that_fails_is_listed_and_tried_again_and_the_others_are_watched(there, undisturbed, watch, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video" * 99)
+    white = write_video(tmp_path / "white.mp4", [np.full((48, 64, 3), 255, np.uint8)] * 100)
+    for _ in range(2):
+        done = watch(there.videos, bad, white)
+        refused(done, "2 of 5 sources failed", "bad: ", "white: ", "infinite")
+        assert "3 of 5 files are watched" in done.out
+    finished = content(tmp_path / "out")[2]
+    assert [name for name, whole in finished.items() if not whole] == ["white"]
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        for name, expected in there.tested.items():
+            (stream,) = (stream.id for stream in db.streams() if stream.camera == name)
+            np.testing.assert_allclose(db.scores(name, stream).score, expected, rtol=0, atol=1e-5)
+
+
+def test_a_program_reads_json_alone_and_scores_come_without_alarms(there, watch, tmp_path):
+    done = watch(there.videos, "--json", "--no-alarms", "--save-scores")
+    assert done.code == 0, done.err
+    assert {(told["kind"], told["camera"]) for told in map(json.loads, done.out.splitlines())} == {
+        ("opened", n) for n in FRAMES
+    }
+    assert "3 of 3 files are watched, 0 alarms" in done.err and not content(tmp_path / "out")[1]
+    assert sum(video.n_frames for video in read_record(tmp_path / "out" / "scores.npz").scores.videos) == sum(FRAMES.values())
+
+
+def test_what_would_be_done_is_said_and_nothing_is_written(there, watch, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    done = watch(there.videos, tmp_path / "bad.mp4", "--dry-run")
+    refused(done, "1 of 4 sources cannot be opened", "bad")
+    assert "long: " in done.out and "64x48" in done.out and "16 frames" in done.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_watched(there, watch, tmp_path, monkeypatch):
+    refused(watch(tmp_path / "no.mp4"), "no.mp4", "no such file")
+    (tmp_path / "long.mp4").write_bytes(b"x")
+    refused(watch(there.videos, tmp_path / "long.mp4"), "both called long")
+    torch.save(make_model(width=64, layers=2).state_dict(), tmp_path / "other.pt")
+    done = call(
+        "watch.py", there.videos, "--model-path", tmp_path / "other.pt", "--threshold", 0.5, "--out-dir", tmp_path / "out"
+    )
+    refused(done, "vectors of 128", "takes 64", "--encoder")
+    done = call("watch.py", there.videos, "--model-path", there.path / "model.pt", "--out-dir", tmp_path / "out")
+    refused(done, "no threshold", "--val-share", "calibrate", "--no-alarms")
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibrate_finds_a_threshold_that_raises_no_more_alarms(there):
+    flags = [flag for flag in there.flags if flag not in ("--threshold", there.flags[there.flags.index("--threshold") + 1])]
+    done = call("watch.py", "calibrate", there.videos, *flags, "--false-alarms", 1)
+    assert done.code == 0 and "0 alarms in" in done.out and "too short" in done.out, done
+    threshold = float(done.out.split("--threshold ")[-1])
+    assert threshold > max(scores.max() for scores in there.tested.values())

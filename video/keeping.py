@@ -1,0 +1,126 @@
+"""What a watch keeps and lets be told: all that a turn brings, in one transaction, and the states from which it goes on."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from files.interrupt import SIGNALS
+from lshma import Detector
+from video.alarms import Rule
+from video.journal import Journal
+from video.raising import Raising
+from video.readers import Happened, How
+from video.watched import Told, Watched, file_id, memory_of
+
+SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
+
+
+class Keeping:
+    """The model's memory of all cameras, and what of it and of their alarms is in the journal."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        how: How,
+        journal: Journal,
+        rule: Rule | None,
+        *,
+        model: str,
+        pictures: Path,
+        announce: Callable[[Told], None],
+    ):
+        """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'."""
+        self.detector, self.how, self.journal, self.announce = detector, how, journal, announce
+        self.raising, self.streams = Raising(journal, rule, pictures), detector.stream()
+        self.of_files = [model, how[:3], rule]  # what a file's scores and alarms depend on beside the file
+        self.finished = {stream.id for stream in journal.streams() if stream.finished}
+        self.told: list[Told] = []
+        self.began = time.time()
+        self.whole = True  # what is in memory is in the journal, or will be read again
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """All that the block changes is written, and then told, however soon somebody asks to stop; or none of it."""
+        with SIGNALS.held():
+            self.whole = False
+            with self.journal.turn():
+                yield
+            self.whole = True
+            told, self.told = self.told, []
+            for what in told:
+                self.announce(what)
+
+    def resume(self, watched: Watched) -> bool:
+        """Go on where an earlier watch was, if there was one; False where nothing is left to be done."""
+        camera, name = watched.camera, watched.camera.name
+        self.journal.camera(name, camera.shown)
+        if not camera.live:
+            try:
+                watched.stream = file_id(camera, *self.of_files)
+            except OSError as error:
+                self.fail(watched, f"{camera.shown}: {error.strerror}")
+                watched.close()
+                return False
+            if watched.stream in self.finished:
+                self.tell(watched, Happened("known", "has been watched to its end already"))
+                watched.close()
+                return False
+        watched.ring, saved = self.raising.ring(), self.journal.saved(name)
+        if saved is None or (not camera.live and saved.stream != watched.stream):
+            self.streams.add(name)
+            return True
+        try:
+            self.streams.restore(name, memory_of(saved))
+        except ValueError as error:
+            self.happened(watched, Happened("anew", str(error)))
+            self.streams.add(name)
+            return True
+        watched.go_on(saved)
+        if camera.live:  # what came after the saved state is known, and keeps its numbers
+            watched.position = max([watched.position, *(self.journal.scores(name, saved.stream).number + 1)])
+        return True
+
+    def keep(self, watched: Watched, every: float) -> None:
+        """Write what a camera needs to go on, if that was so many seconds ago.
+
+        Not of a file whose clip is on its way: killed, it makes it again. At once where a live camera's alarm began or ended.
+        """
+        self.clips_written(watched)
+        name, now, urgent = watched.camera.name, time.monotonic(), watched.camera.live and self.news_of(watched)
+        if watched.failed or watched.ended or not watched.stream or (watched.clips and not watched.camera.live):
+            return
+        if urgent or now - watched.saved_at >= every:
+            self.journal.state(name, watched.stream, watched.position, self.streams.state(name) | watched.values())
+            watched.saved_at = now
+
+    def news_of(self, watched: Watched) -> bool:
+        return any(told.camera == watched.camera.name and told.news in ("begins", "ends") for told in self.told)
+
+    def clips_written(self, watched: Watched) -> None:
+        for what in self.raising.clips_written(watched):
+            self.happened(watched, what)
+
+    def fail(self, watched: Watched, why: str) -> None:
+        """There will be no more of it, now."""
+        watched.failed = why
+        if watched.reader:
+            watched.reader.stopped.set()
+        self.happened(watched, Happened("failed", why))
+
+    def happened(self, watched: Watched, what: Happened) -> None:
+        self.journal.happened(watched.camera.name, time.time(), what.kind, what.text)
+        self.tell(watched, what)
+
+    def tell(self, watched: Watched, what: Happened) -> None:
+        self.told.append(Told(watched.camera.name, what))
+
+    def tell_drops(self, cameras: Iterable[Watched], every: float) -> None:
+        """Say, each so many seconds, how many snippets of which cameras were dropped."""
+        now = time.monotonic()
+        for watched in cameras:
+            n = watched.reader.n_dropped - watched.n_dropped if watched.reader else 0
+            if n and now - watched.drops_told >= every:
+                watched.n_dropped, watched.drops_told = watched.n_dropped + n, now
+                with self.writing():
+                    self.happened(watched, Happened("dropped", f"{n} snippets, since this machine cannot keep up"))

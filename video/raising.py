@@ -1,0 +1,74 @@
+"""Alarms of all cameras as they are raised: written as far as they are known, with pictures and clips."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from video.alarms import Alarm, Rule, Seen, State, advance, finish
+from video.evidence import Ring, stem_of
+from video.journal import Journal
+from video.readers import Happened
+from video.watched import Told, Watched
+
+BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, at most
+
+
+class Raising:
+    """What turns scored snippets into alarms, in a turn of the journal."""
+
+    def __init__(self, journal: Journal, rule: Rule | None, folder: Path):
+        """rule: None raises none. folder: of their pictures and clips."""
+        self.journal, self.rule, self.folder = journal, rule, folder
+        self.writer = ThreadPoolExecutor(1, "clips")
+
+    def ring(self) -> Ring | None:
+        return Ring(BEFORE, LATE) if self.rule else None
+
+    def shown_from(self, watched: Watched, seconds: float) -> int:
+        """The first snippet, of so many seconds, whose pictures its alarms may need when it goes on."""
+        alarm = watched.alarm.alarm if watched.alarm.raised else None
+        first, needed = (alarm.first, BEFORE) if alarm else (watched.position, BEFORE + LATE)
+        return max(0, min(watched.position, first - math.ceil(needed / seconds))) if watched.ring else watched.position
+
+    def advance(self, watched: Watched, seen: Seen) -> Iterator[Told]:
+        """A snippet is scored."""
+        if self.rule:
+            before = watched.alarm
+            watched.alarm, news = advance(before, seen, self.rule, watched.camera.name, watched.stream)
+            yield from self.note(watched, news, before)
+
+    def finish(self, watched: Watched) -> Iterator[Told]:
+        """No more comes, or what comes is another stream's: an alarm that lasts ends."""
+        before, watched.alarm = watched.alarm, State()
+        yield from self.note(watched, finish(before), before)
+
+    def note(self, watched: Watched, news: Sequence[Alarm], before: State) -> Iterator[Told]:
+        """Write alarms as far as they are known; before: the state until then."""
+        for alarm in news:
+            picture, ends = None, alarm.end is not None
+            if not ends:
+                if not before.raised:
+                    watched.ring.begin(alarm.start)
+                file = self.folder / f"{stem_of(alarm)}.jpg"
+                picture = file.name if watched.ring.picture(alarm.peak, file) else None
+            else:
+                clip = watched.ring.end(alarm.end)
+                watched.clips.append((self.writer.submit(clip.write, self.clip_of(alarm)), alarm))
+            self.journal.alarm(alarm, raised_at=time.time(), picture=picture)
+            yield Told(watched.camera.name, alarm, "ends" if ends else "rises" if before.raised else "begins")
+
+    def clip_of(self, alarm: Alarm) -> Path:
+        return self.folder / f"{stem_of(alarm)}.mp4"
+
+    def clips_written(self, watched: Watched) -> Iterator[Happened]:
+        """Note the clips that are written by now, and what is to be said of them; those on their way stay in its list."""
+        while watched.clips and watched.clips[0][0].done():
+            written, alarm = watched.clips.pop(0)
+            error, path = written.exception(), self.clip_of(alarm)
+            said = f"{path.name}: not written ({type(error).__name__}: {error})" if error else written.result()
+            if not error and path.exists():
+                self.journal.alarm(alarm, raised_at=time.time(), clip=path.name)
+            if said:
+                yield Happened("clip", said)

@@ -1,0 +1,136 @@
+"""A camera that is watched: what is known of it beside the model's memory, and what a person is told of it."""
+
+import hashlib
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lshma import Scored
+from video.alarms import Alarm, Seen, State
+from video.cameras import Camera
+from video.encoders import Encoder
+from video.evidence import Ring
+from video.journal import Row, Saved
+from video.pictures import crops_of
+from video.readers import Happened, Picture, Reader, Taken
+from video.snippets import vectors_of
+
+
+class Timing(NamedTuple):
+    """When a snippet was."""
+
+    number: int
+    start: float
+    end: float
+    wall: float  # NaN = of a file
+
+
+class Told(NamedTuple):
+    """What a person is told, after it is written."""
+
+    camera: str
+    what: Alarm | Happened
+    news: str = ""  # of an alarm: begins, rises or ends
+
+
+@dataclass
+class Watched:
+    """A camera that is watched."""
+
+    camera: Camera
+    stream: str = ""  # what its scores and alarms are of: a file, or a live camera since its memory is new
+    position: int = 0  # the number of its next snippet
+    timings: deque[Timing] = field(default_factory=deque)  # of snippets whose scores are not known yet
+    alarm: State = field(default_factory=State)
+    ring: Ring | None = None  # pictures for its alarms; None = no alarms are raised
+    clips: list[tuple[Future, Alarm]] = field(default_factory=list)  # that are being written
+    known_until: float | None = None  # wall time, of a live camera that goes on
+    saved_at: float = -math.inf  # on the monotonic clock
+    reader: Reader | None = None
+    n_dropped: int = 0  # that have been told
+    drops_told: float = 0.0
+    failed: str = ""  # why there will be no more of it; started again, it is tried again
+    ended: bool = False  # all of it is scored
+    over: bool = False  # and its clips are written
+
+    def note(self, what: Taken) -> None:
+        """A snippet has come, and goes to the model."""
+        wall = math.nan if what.wall is None else what.wall
+        self.timings.append(Timing(self.position, what.snippet.start, what.end, wall))
+        self.position += 1
+        self.known_until = None if what.wall is None else what.wall + what.end - what.snippet.start
+        self.show(what.pictures)
+
+    def show(self, pictures: Sequence[Picture]) -> None:
+        for picture in pictures if self.ring else ():
+            self.ring.keep(picture.time, picture.rgb)
+
+    def seen(self, known: Scored) -> Iterator[tuple[Seen, Row]]:
+        """The snippets whose scores are known now."""
+        for score, logit, layer, key in zip(known.scores, known.logits, known.exit_layer, known.key, strict=True):
+            number, start, end, wall = self.timings.popleft()
+            wall = None if math.isnan(wall) else wall
+            yield (
+                Seen(number, start, end, wall, float(score), int(layer)),
+                Row(number, start, wall, float(score), float(logit), int(layer), bool(key)),
+            )
+
+    def values(self) -> dict[str, Any]:
+        """What it needs to go on, beside the model's memory; `go_on` takes it."""
+        timings = np.array(self.timings, np.float64).reshape(-1, 4)
+        values = {"timings": timings, "alarm": self.alarm.to_json()}
+        return values if self.known_until is None else values | {"until": self.known_until}
+
+    def go_on(self, saved: Saved) -> None:
+        self.stream, self.position, self.alarm = saved.stream, int(saved.position), State.from_json(saved.values["alarm"])
+        if self.ring and self.alarm.raised:
+            self.ring.begin(self.alarm.alarm.start)
+        self.timings.extend(Timing(int(number), *rest) for number, *rest in saved.values["timings"].tolist())
+        self.known_until = saved.values.get("until")
+
+    def start(self, reader: Reader) -> None:
+        self.reader, self.saved_at = reader, time.monotonic()
+        reader.start()
+
+    def brings_no_more(self) -> bool:
+        return self.reader.done and not self.reader.ready
+
+    def may_end(self) -> bool:
+        """Whether its end is not waiting for a clip."""
+        return all(written.done() for written, _ in self.clips) or not self.ended
+
+    def close(self) -> None:
+        """It is over: what it holds in memory goes."""
+        self.over, self.ring, self.reader = True, None, None
+        self.timings.clear()
+
+
+OWN = ("timings", "alarm", "until")  # of a saved state; the others are the model's
+
+
+def memory_of(saved: Saved) -> Mapping[str, Any]:
+    return {name: value for name, value in saved.values.items() if name not in OWN}
+
+
+def file_id(camera: Camera, *what: Any) -> str:
+    """The same for the same file and what else its scores and alarms depend on, wherever it lies. Raises OSError."""
+    facts = Path(camera.source).stat()
+    text = json.dumps([camera.name, facts.st_size, facts.st_mtime_ns, *what])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def encoded(encoder: Encoder, taken: Sequence[Taken]) -> Iterator[np.ndarray]:
+    """The (D,) features of these snippets, one after another, as extract.py would write them."""
+    if not taken:
+        return iter(())
+    crops = [crops_of(what.snippet.pictures, 1)[:, 0] for what in taken]  # (n, 224, 224, 3) each
+    encoded = np.split(encoder.encode(np.concatenate(crops)), np.cumsum([len(of) for of in crops])[:-1])
+    return iter([vectors_of(of_snippet) for of_snippet in encoded])
