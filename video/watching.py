@@ -35,6 +35,7 @@ SNIPPETS_AT_ONCE = 64  # of all cameras together
 FILES_AT_ONCE = 8  # that are decoded at a time
 SAVED_EVERY = {False: 5.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 DROPS_TOLD_EVERY = 30.0  # seconds
+STOPPING = 3.0  # seconds that readers have to end; one that waits for a silent source ends when that has failed
 BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, at most
 
 
@@ -59,6 +60,7 @@ class Watched:
     ring: Ring | None = None  # pictures for its alarms; None = no alarms are raised
     clips: list[Future] = field(default_factory=list)  # that are being written
     known_until: float | None = None  # wall time, of a live camera that goes on
+    known_time: float = 0.0  # and the stream's
     saved_at: float = 0.0
     reader: Reader | None = None
     n_dropped: int = 0  # that have been told
@@ -129,18 +131,18 @@ class Watch:
             return
         values = dict(saved.values)
         timings, alarm = values.pop("timings"), values.pop("alarm")
-        until = values.pop("until", None)
+        until = values.pop("until", (None, 0.0))
         try:
             self.streams.restore(name, values)
         except ValueError as error:
             self.told.append(Told(name, Happened("anew", str(error))))
             self.streams.add(name)
             return
+        watched.known_until, watched.known_time = until
         watched.stream, watched.position, watched.alarm = saved.stream, int(saved.position), State.from_json(alarm)
         if watched.ring and watched.alarm.raised:
             watched.ring.begin(watched.alarm.alarm.start)
         watched.timings.extend(Timing(int(number), *rest) for number, *rest in timings.tolist())
-        watched.known_until = until
         if camera.live:  # what came after the saved state is known, and keeps its numbers
             watched.position = max([watched.position, *(self.journal.scores(name, saved.stream).number + 1)])
 
@@ -167,9 +169,10 @@ class Watch:
             for watched in self.watched.values():
                 if watched.reader:
                     watched.reader.stopped.set()
+            patience = time.monotonic() + STOPPING
             for watched in self.watched.values():
                 if watched.reader:
-                    watched.reader.join()
+                    watched.reader.join(max(0.0, patience - time.monotonic()))
             self.writer.shutdown()
 
     def start_readers(self) -> bool:
@@ -178,7 +181,7 @@ class Watch:
         n_files = sum(1 for watched in left if watched.reader and not watched.camera.live)
         for watched in left:
             if watched.reader is None and (watched.camera.live or n_files < FILES_AT_ONCE):
-                known = {"first": watched.position, "known_until": watched.known_until}
+                known = {"first": watched.position, "known_until": watched.known_until, "known_time": watched.known_time}
                 watched.reader = Reader(watched.camera, self.how, self.changed, **known)
                 watched.reader.start()
                 n_files += not watched.camera.live
@@ -229,6 +232,7 @@ class Watch:
                 wall = math.nan if what.wall is None else what.wall
                 watched.timings.append(Timing(what.snippet.number, what.snippet.start, what.end, wall))
                 watched.position = what.snippet.number + 1
+                watched.known_time = what.end
                 watched.known_until = None if what.wall is None else what.wall + what.end - what.snippet.start
                 for picture in what.pictures if watched.ring else ():
                     watched.ring.keep(picture.time, picture.rgb)
@@ -301,7 +305,7 @@ class Watch:
         timings = np.array(watched.timings, np.float64).reshape(-1, 4)
         values = self.streams.state(name) | {"timings": timings, "alarm": watched.alarm.to_json()}
         if watched.known_until is not None:
-            values["until"] = watched.known_until
+            values["until"] = [watched.known_until, watched.known_time]
         self.journal.state(name, watched.stream, watched.position, values)
         watched.saved_at = time.monotonic()
 
