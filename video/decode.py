@@ -122,7 +122,10 @@ class Video:
                 for packet in self._container.demux():  # of all streams, so that one that goes on alone is noticed
                     if packet.stream_index == self._stream.index and packet.size:  # an empty one would drain the decoder
                         partial = packet.is_corrupt
+                        silent = self._timeout and time.monotonic() - waiting >= self._timeout
                         yield packet
+                        if silent:  # the rest of the data before, which FFmpeg gives when a read has timed out
+                            break
                         waiting = time.monotonic()
                     elif self._timeout and time.monotonic() - waiting > self._timeout:
                         break
@@ -133,7 +136,7 @@ class Video:
                 time.sleep(0.01)
             except (av.FFmpegError, ValueError) as error:
                 self.broken = reason(error, self._timeout, "its data is damaged")
-            if not self.broken and self._timeout and time.monotonic() - waiting > self._timeout:
+            if not self.broken and self._timeout and time.monotonic() - waiting >= self._timeout:
                 self.broken = f"nothing within {self._timeout:g} s"
         drain = av.Packet()
         drain.stream, drain.time_base = self._stream, self._stream.time_base  # of which the last frames have theirs
