@@ -29,6 +29,6 @@ def masked(address: str) -> str:
     """The address as it may be shown: `rtsp://user:secret@host/x?token=abc` -> `rtsp://***@host/x?token=***`."""
     if "://" not in address:
         return address
-    shown = re.sub(r"^(\w[\w+.-]*://)[^/?#]*@", r"\1***@", address)
     secret = r"(?i)([?&/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
-    return re.sub(secret, r"\1***", shown)
+    shown = re.sub(secret, r"\1***", address)
+    return re.sub(r"(?s)^(\w[\w+.-]*://).*@", r"\1***@", shown)  # up to the last @: a password may hold any of /?#@

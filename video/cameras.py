@@ -9,7 +9,8 @@ from typing import NamedTuple
 from video.address import masked
 from video.finding import find
 
-ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|srt|rtp)://", re.I)
+KINDS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt", "rtp")
+ADDRESS = re.compile(rf"({'|'.join(KINDS)})://", re.I)
 WEBCAM = re.compile(r"(/dev/video)?[0-9]+")
 
 
@@ -33,6 +34,8 @@ def cameras_of(sources: Sequence[str]) -> list[Camera]:
     for source in sources:
         if ADDRESS.match(source):
             cameras.append(Camera(name_of(source), source, True))
+        elif "://" in source:  # what is taken for a file is shown as it is
+            raise ValueError(f"{masked(source)}: no address of a known kind: {', '.join(f'{kind}://' for kind in KINDS)}")
         elif WEBCAM.fullmatch(source) and not Path(source).is_file():
             number = source.removeprefix("/dev/video")
             cameras.append(Camera(f"webcam{number}", f"/dev/video{number}", True))
@@ -52,7 +55,7 @@ def cameras_of(sources: Sequence[str]) -> list[Camera]:
 
 def name_of(address: str) -> str:
     """`rtsp://me:secret@10.0.0.7:554/door?x=1` -> `10.0.0.7_554_door`"""
-    bare = ADDRESS.sub("", address).rpartition("@")[2].partition("?")[0]
+    bare = ADDRESS.sub("", masked(address)).rpartition("@")[2].partition("?")[0]
     return re.sub(r"[^\w.-]+", "_", bare).strip("_") or "camera"
 
 

@@ -23,6 +23,7 @@ MAX_PIXELS = 2**25  # of one frame, just above 8K: a damaged header asks for mor
 MAX_ASPECT = 10.0  # of one pixel; beyond, the header is taken to be wrong and pixels to be square
 DEFAULT_FPS = 25.0  # where neither header nor timestamps know
 MAX_FPS = 1000.0  # above, a "rate" is the clock's
+NO_TIMESTAMPS = 0x80  # FFmpeg's flag of a format that has none, as MJPEG by HTTP: times are made up from a rate that it guesses
 MAX_GAP = 10.0  # seconds; a longer one between two frames is a jump of the clock
 TOLERANCE = 0.002  # seconds by which containers round timestamps
 
@@ -41,6 +42,7 @@ class Video:
         self._ahead: Ahead | None = None
         self._stream = self._choose()
         self.codec = self._stream.codec_context.codec.canonical_name
+        self.timed = not container.format.flags & NO_TIMESTAMPS
         rates = (self._stream.average_rate, self._stream.base_rate, self._stream.codec_context.framerate)
         known = [float(rate) for rate in rates if rate and 0 < rate <= MAX_FPS]
         self.fps, self.fps_guessed = (known[0], False) if known else (DEFAULT_FPS, True)
@@ -121,7 +123,10 @@ class Video:
                 for packet in self._container.demux():  # of all streams, so that one that goes on alone is noticed
                     if packet.stream_index == self._stream.index and packet.size:  # an empty one would drain the decoder
                         partial = packet.is_corrupt
+                        silent = self._timeout and time.monotonic() - waiting >= self._timeout
                         yield packet
+                        if silent:  # the rest of the data before, which FFmpeg gives when a read has timed out
+                            break
                         waiting = time.monotonic()
                     elif self._timeout and time.monotonic() - waiting > self._timeout:
                         break
@@ -132,7 +137,7 @@ class Video:
                 time.sleep(0.01)
             except (av.FFmpegError, ValueError) as error:
                 self.broken = reason(error, self._timeout, "its data is damaged")
-            if not self.broken and self._timeout and time.monotonic() - waiting > self._timeout:
+            if not self.broken and self._timeout and time.monotonic() - waiting >= self._timeout:
                 self.broken = f"nothing within {self._timeout:g} s"
         drain = av.Packet()
         drain.stream, drain.time_base = self._stream, self._stream.time_base  # of which the last frames have theirs
@@ -148,12 +153,14 @@ def opened(source: str | os.PathLike, *, timeout: float | None = None, options: 
     """
     av, source = needed("av"), os.fspath(source)
     name, (address, kind) = masked(source), resolved(source)
-    options = {"max_pixels": str(MAX_PIXELS)} | (options or {})
+    options, began = {"max_pixels": str(MAX_PIXELS)} | (options or {}), time.monotonic()
     try:
         container = av.open(address, format=kind, options=options, timeout=timeout, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:  # whose own text may hold a password
         failed = isinstance(error, OSError) or address != os.path.abspath(source)
         why = reason(error, timeout, "not a video, or its header is damaged")
+        if timeout and time.monotonic() - began >= timeout:  # of a silent RTSP server FFmpeg says that its data is invalid
+            why = f"nothing within {timeout:g} s"
         raise (OSError if failed else ValueError)(f"{name}: {why}") from None
     with container:
         video = Video(name, container, timeout)

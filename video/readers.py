@@ -17,11 +17,14 @@ import numpy as np
 
 from files.features import FRAMES_PER_SNIPPET
 from video.cameras import Camera
+from video.clock import Clock
 from video.decode import Frame, Video, by_time, opened
 from video.snippets import Snippet, cut
 
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
+MOST = 64  # of a live source: what nobody has taken yet, snippets and what happened, about
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a source is opened again; it doubles, and is jittered
+LIVED = 30.0  # seconds that a source gave frames, after which the pauses begin anew
 SILENT = 10.0  # seconds without a frame, after which a live source is opened again
 OPENING = {"timeout": SILENT, "options": {"rtsp_transport": "tcp"}}  # lost packets of UDP would be damaged pictures
 SHOWN_WIDTH = 640  # pixels of the pictures that a person is shown, at most
@@ -80,12 +83,20 @@ class Reader(threading.Thread):
     """The thread of one camera; `take` what it has brought, in order."""
 
     def __init__(
-        self, camera: Camera, how: How, changed: threading.Condition, *, first: int, shown: int, known_until: float | None
+        self,
+        camera: Camera,
+        how: How,
+        changed: threading.Condition,
+        *,
+        first: int,
+        shown: int,
+        known_until: float | None,
+        known_time: float = 0.0,
     ):
-        """Of a file the first snippet that is not known, and that is shown; of a live camera till when, by the wall, it is."""
+        """Of a file the first snippet that is not known, and that is shown; of a live camera till when it is: wall, stream."""
         super().__init__(name=f"reader of {camera.name}", daemon=True)
         self.camera, self.how, self.changed = camera, how, changed
-        self.first, self.shown, self.known_until = first, shown, known_until
+        self.first, self.shown, self.known_until, self.known_time = first, shown, known_until, known_time
         self.ready: deque[Taken | Passed | Begins | Happened] = deque()
         self.n_waiting = self.n_dropped = 0
         self.stopped = threading.Event()
@@ -111,11 +122,30 @@ class Reader(threading.Thread):
                 while not self.camera.live and self.n_waiting >= WAITING and not self.stopped.is_set():
                     self.changed.wait(0.5)
                 if self.camera.live and self.n_waiting >= WAITING:
-                    del self.ready[next(i for i, there in enumerate(self.ready) if isinstance(there, Taken))]
-                    self.n_waiting, self.n_dropped = self.n_waiting - 1, self.n_dropped + 1
+                    self.drop_oldest(Taken)
                 self.n_waiting += 1
+            elif self.camera.live and len(self.ready) >= MOST:
+                what = self.shortened(what)
             self.ready.append(what)
             self.changed.notify_all()
+
+    def drop_oldest(self, kind: type) -> None:
+        """Drop the oldest of this kind, if there is one."""
+        for i, there in enumerate(self.ready):
+            if isinstance(there, kind):
+                del self.ready[i]
+                self.n_waiting, self.n_dropped = self.n_waiting - (kind is Taken), self.n_dropped + (kind is Taken)
+                return
+
+    def shortened(self, what: Begins | Happened) -> Begins | Happened:
+        """Make room where nobody takes: of what happened the oldest goes, at a beginning all that came before it."""
+        if isinstance(what, Happened):
+            self.drop_oldest(Happened)
+            return what
+        anew = what.anew or any(isinstance(there, Begins) and there.anew for there in self.ready)
+        self.n_waiting, self.n_dropped = 0, self.n_dropped + self.n_waiting
+        self.ready.clear()
+        return what._replace(anew=anew)
 
     def run(self) -> None:
         try:
@@ -150,15 +180,17 @@ class Reader(threading.Thread):
         """A live source, for ever: opened again after every failure, after pauses that grow."""
         pause = FIRST_PAUSE / 2
         while not self.stopped.is_set():
-            began = time.monotonic()
+            began = math.inf
             try:
                 with opened(self.camera.source, **OPENING) as video:
+                    began = time.monotonic()
                     self.follow(video)
                     why = video.broken or "the stream ended"
             except (ValueError, OSError) as error:
                 why = str(error)
-            lived = time.monotonic() - began > LONGEST_PAUSE
-            pause = FIRST_PAUSE if lived else min(2 * pause, LONGEST_PAUSE)
+            except Exception as error:  # whatever it is, a camera is watched for ever; its text may hold a password
+                why = f"unexpected {type(error).__name__}"
+            pause = FIRST_PAUSE if time.monotonic() - began > LIVED else min(2 * pause, LONGEST_PAUSE)
             wait = pause * random.uniform(0.5, 1)
             if not self.stopped.is_set():
                 self.put(Happened("lost", f"{why}; opened again in {wait:.1f} s"))
@@ -166,56 +198,29 @@ class Reader(threading.Thread):
 
     def follow(self, video: Video) -> None:
         """The snippets of a live source while it lives: after a gap of more than a snippet, a new one begins."""
-        clock, number = Clock(self.how.snippet_seconds), self.first
+        how, number, facts = self.how, self.first, facts_of(video)
+        clock = Clock(how.snippet_seconds, how.forget_after, timed=video.timed, wait=self.stopped.wait)
+        if self.known_until is not None:
+            clock.after(max(0.0, time.time() - self.known_until), self.known_time)
+            self.known_until = None
         frames = clock.steady(self.until_stopped(video.frames()))
         for _, stretch in groupby(frames, key=lambda _: clock.n_gaps):
-            first = next(stretch)
-            known = clock.n_gaps == 0 and self.known_until is not None
-            gap = time.time() - self.known_until if known else clock.gap
-            self.known_until = None
-            anew = gap > self.how.forget_after
+            first, anew = next(stretch), clock.gap > how.forget_after
             number = 0 if anew else number
-            of_gap = Begins(f"goes on after a gap of {gap:.1f} s", anew, time.time())
-            self.put(of_gap if clock.n_gaps else Begins(told(video), anew, time.time(), facts_of(video)))
-            together = chain([first], stretch)  # noqa: B031
-            looked = Looked(by_time(together, FRAMES_PER_SNIPPET / self.how.snippet_seconds))
-            for snippet in cut(looked, self.how.places, number):
+            self.put(Begins(told(video) if facts else f"goes on after a gap of {clock.gap:.1f} s", anew, time.time(), facts))
+            facts, together = None, chain([first], stretch)  # noqa: B031
+            looked = Looked(by_time(together, FRAMES_PER_SNIPPET / how.snippet_seconds))
+            for snippet in cut(looked, how.places, number):
                 pictures = looked.pictures()
                 if snippet.n_frames == FRAMES_PER_SNIPPET:  # what a gap cuts short is no snippet
                     number = snippet.number + 1
-                    end = snippet.start + self.how.snippet_seconds
-                    self.put(Taken(snippet, end, time.time() - self.how.snippet_seconds, pictures))
+                    self.put(Taken(snippet, snippet.start + how.snippet_seconds, time.time() - how.snippet_seconds, pictures))
 
     def until_stopped(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
             if self.stopped.is_set():
                 return
             yield frame
-
-
-class Clock:
-    """The time of a live source: its own, where that goes on as the wall's does; else the wall's.
-
-    A camera's clock may jump, stand still or run backwards; that is no gap. A gap is what both clocks, or the wall's, show.
-    """
-
-    def __init__(self, longest: float):
-        self.longest = longest  # seconds between two frames that are no gap
-        self.n_gaps, self.gap = 0, math.inf
-
-    def steady(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The frames, with times that go on from 0 and never back."""
-        now, before = 0.0, None
-        for frame in frames:
-            wall = time.monotonic()
-            if before is not None:
-                passed, told = wall - before[1], frame.time - before[0].time
-                step = told if 0 < told <= self.longest or abs(told - passed) < self.longest else passed
-                now += step
-                if step > self.longest:
-                    self.n_gaps, self.gap = self.n_gaps + 1, step
-            before = frame, wall
-            yield frame._replace(time=now)
 
 
 class Looked:

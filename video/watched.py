@@ -53,6 +53,7 @@ class Watched:
     ring: Ring | None = None  # pictures for its alarms; None = no alarms are raised
     clips: list[tuple[Future, Alarm]] = field(default_factory=list)  # that are being written
     known_until: float | None = None  # wall time, of a live camera that goes on
+    known_time: float = 0.0  # and the stream's
     saved_at: float = -math.inf  # on the monotonic clock
     reader: Reader | None = None
     n_dropped: int = 0  # that have been told
@@ -67,6 +68,7 @@ class Watched:
         self.timings.append(Timing(self.position, what.snippet.start, what.end, wall))
         self.position += 1
         self.known_until = None if what.wall is None else what.wall + what.end - what.snippet.start
+        self.known_time = what.end
         self.show(what.pictures)
 
     def show(self, pictures: Sequence[Picture]) -> None:
@@ -87,14 +89,14 @@ class Watched:
         """What it needs to go on, beside the model's memory; `go_on` takes it."""
         timings = np.array(self.timings, np.float64).reshape(-1, 4)
         values = {"timings": timings, "alarm": self.alarm.to_json()}
-        return values if self.known_until is None else values | {"until": self.known_until}
+        return values if self.known_until is None else values | {"until": [self.known_until, self.known_time]}
 
     def go_on(self, saved: Saved) -> None:
         self.stream, self.position, self.alarm = saved.stream, int(saved.position), State.from_json(saved.values["alarm"])
         if self.ring and self.alarm.raised:
             self.ring.begin(self.alarm.alarm.start)
         self.timings.extend(Timing(int(number), *rest) for number, *rest in saved.values["timings"].tolist())
-        self.known_until = saved.values.get("until")
+        self.known_until, self.known_time = saved.values.get("until", (None, 0.0))
 
     def start(self, reader: Reader) -> None:
         self.reader, self.saved_at = reader, time.monotonic()

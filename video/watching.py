@@ -28,6 +28,7 @@ from video.watched import Told, Watched, encoded
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
 FILES_AT_ONCE = 8  # that are decoded at a time
 DROPS_TOLD_EVERY = 30.0  # seconds
+STOPPING = 3.0  # seconds that readers have to end; one that waits for a silent source ends when that has failed
 
 
 class Watch(Keeping):
@@ -82,8 +83,9 @@ class Watch(Keeping):
                         wait([written for written, _ in watched.clips])
                         self.keep(watched, 0.0)
         finally:
+            patience = time.monotonic() + STOPPING
             for reader in readers:
-                reader.join()
+                reader.join(max(0.0, patience - time.monotonic()))
             self.raising.writer.shutdown()
 
     def start_readers(self) -> bool:
@@ -97,6 +99,7 @@ class Watch(Keeping):
                     if (watched.camera.live or room > 0) and self.resume(watched):
                         shown = self.raising.shown_from(watched, self.how.snippet_seconds)
                         known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
+                        known["known_time"] = watched.known_time
                         watched.start(Reader(watched.camera, self.how, self.changed, **known))
                         room -= not watched.camera.live
         return any(not watched.over for watched in left)
