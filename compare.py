@@ -25,7 +25,7 @@ N_VIDEOS = 10  # of those that differ most, shown
 parser = Parser("Methods side by side, on the videos they share, with paired differences to the first.")
 add = parser.add_argument
 add("methods", nargs="+", metavar="[NAME=]PATH", help="scores.npz of any method, a run's folder, or a folder of seeds")
-add("--gt-path", help="ground truth of the frames, 0 or 1 (.npy), for scores that do not hold it as ours do")
+add("--gt-path", help="ground truth of the frames, 0 or 1 (.npy), for scores that do not hold it as the array truth")
 add("--test-list", help="their CSV path,label or path,label,frames: the videos' labels and true frames")
 add("--out-dir", type=Path, default=Path("runs/comparison"), help="folder for the tables and the figure, which are replaced")
 add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST])
@@ -39,7 +39,7 @@ def main() -> None:
         check(args, ["live"])
         if len(args.methods) < 2:
             raise ValueError(f"{args.methods[0]} alone is nothing to compare; name two or more")
-        folder.require_free(args.out_dir)
+        folder.require_free(args.out_dir, replaceable=False)
         paths = [args.out_dir / name for name in ("figures.csv", "differences.csv", "videos.csv", f"comparison.{args.format}")]
         folder.require_writable(paths)
         found = [methods.given_as(text) for text in args.methods]
@@ -83,7 +83,7 @@ def terms_of(args: Namespace, options: Sequence[dict[str, Any]]) -> Terms:
     terms = []
     for flag in FLAGS["live"]:
         said = getattr(args, flag.name)
-        if said is None and (lacking := [run for run in options if flag.name not in run]):
+        if said is None and (lacking := [run for run in options if run.get(flag.name) is None]):
             path = Path(lacking[0].get("out_dir", "a run"), "options.json")
             raise ValueError(f"{path}: without {flag_of(flag.name)}: damaged; copy it, or run it, again")
         values = [said] if said is not None else list({run[flag.name]: None for run in options}) or [flag.default]

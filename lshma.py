@@ -176,9 +176,15 @@ class Streams:
             raise ValueError(f"{name!r} is there already; reset it, or choose another name")
         self.cameras[name], self.memory = camera, self.memory.join(memory)
 
+    def camera(self, name: str) -> Camera:
+        """The camera of this name. Raises KeyError that says which there are."""
+        if name not in self.cameras:
+            raise KeyError(f"no camera {name!r}; there are: {', '.join(map(repr, self.cameras)) or 'none'}; add it first")
+        return self.cameras[name]
+
     def drop(self, *names: str) -> None:
         """Forget cameras. Raises KeyError where one is not there; then none is forgotten."""
-        gone = {name: self.cameras[name] for name in names}
+        gone = {name: self.camera(name) for name in names}
         stay = [i for i, name in enumerate(self.cameras) if name not in gone]
         self.cameras = {name: camera for name, camera in self.cameras.items() if name not in gone}
         self.memory = self.memory.take(self.places(stay))
@@ -211,14 +217,14 @@ class Streams:
         logits are not finite; then nothing has changed, of any camera.
         """
         new = {name: self.detector.checked(features) for name, features in snippets.items()}
-        return self.advance({name: np.concatenate((self.cameras[name].waiting, new[name])) for name in new})
+        return self.advance({name: np.concatenate((self.camera(name).waiting, new[name])) for name in new})
 
     def finish(self, name: str) -> Scored | None:
         """The scores of a camera's last snippets, as if no more came, and drop it; None where all are known.
 
         Raises as `push`.
         """
-        waiting, window = self.cameras[name].waiting, self.detector.options.attn_window
+        waiting, window = self.camera(name).waiting, self.detector.options.attn_window
         n = len(waiting)
         scored = self.advance({name: np.pad(waiting, ((0, -n % window), (0, 0)))}).get(name)
         self.drop(name)

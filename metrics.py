@@ -1,9 +1,9 @@
 """What scores are worth, on the command line.
 
-    python metrics.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
+    python metrics.py SCORES.npz [--gt-path GT.npy] [--test-list LIST.csv]
 
 SCORES.npz is of any method: `video` (names) and `n_snippets` per video, `scores` in [0, 1] per snippet of 16 frames;
-evaluation/scores.py says what else it may hold. Prints a table and writes SCORES.json, and with --table the table as CSV,
+evaluation/scores_file.py says what else it may hold. Prints a table and writes SCORES.json, and with --table the table as CSV,
 Markdown or LaTeX. Needs no torch.
 """
 
@@ -11,16 +11,17 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from evaluation import tables
+from evaluation import source, tables
 from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
-from evaluation.scores import Scores, read_scores
+from evaluation.scores import Scores
+from evaluation.scores_file import read_scores
 from files import atomic
 from files.truth import read_ground_truth
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes
 
 parser = Parser("What scores are worth: the field's figures and a live system's, each with how sure it is.")
 parser.add_argument("scores", help="scores.npz of a test, or of another method")
-parser.add_argument("--gt-path", required=True, help="ground truth of the frames, 0 or 1 (.npy)")
+parser.add_argument("--gt-path", help="ground truth of the frames, 0 or 1 (.npy); ours have it inside, as the array truth")
 parser.add_argument("--test-list", help="CSV path,label or path,label,frames: the videos' labels and true frames")
 parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
 parser.add_argument("--val-gt-path", help="their ground truth")
@@ -35,13 +36,13 @@ def main() -> None:
         parser.error("--val-scores and --val-gt-path belong together")
     with exit_codes():
         check(args, ["live"])
-        scores = read_scores(args.scores, args.test_list, hold_last=args.hold_last, normal_label=args.normal_label)
-        truth = read_ground_truth(args.gt_path, scores.videos, args.test_list or args.scores)
+        read = source.read_file(Path(args.scores), args, Terms(args.fps, args.false_alarms)._asdict())
         inputs = (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path)
         out = tables.output(args.out or Path(args.scores).with_suffix(".json"), [".json"], inputs, "--out")
         table = args.table and tables.output(args.table, tables.ENDINGS, inputs, "--table")
-        results = evaluate(scores, truth, Terms(args.fps, args.false_alarms), thresholds_of(args, scores))
+        results = evaluate(read.scores, read.truth, read.terms, thresholds_of(args, read.scores))
         columns = {Path(args.scores).name: results}
+        out.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(out, json.dumps(results, indent=2) + "\n")
         if table:
             tables.write(table, tables.rows_of(columns))

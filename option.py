@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 # what --variant stands for; each can also be chosen by its own flag
@@ -38,7 +39,7 @@ class Range:
     open: str = ""  # "(" where low is not among them, ")" where high is not
 
     def __contains__(self, value: float) -> bool:
-        if not math.isfinite(value):
+        if not isinstance(value, Real) or not math.isfinite(value):  # in a damaged file it may be a text
             return False
         above = value > self.low if "(" in self.open else value >= self.low
         below = value < self.high if ")" in self.open else value <= self.high
@@ -62,10 +63,17 @@ class Flag(NamedTuple):
     many: bool = False
 
 
+def label(text: str) -> str:
+    """A label on the command line. Raises ArgumentTypeError where it is empty: that would say nothing."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a label, found nothing; name one, or leave the flag out")
+    return text
+
+
 SHARE, COUNT = Range(0, 1, open=")"), Range(0, 10**9)
 HOLD_LAST = Flag("hold_last", SWITCH, None, "features may lack a video's last snippet, as where it was rounded down: its "
                  "last score holds to the video's end", False)  # fmt: skip
-NORMAL_LABEL = Flag("normal_label", str, None, "the label of normal videos in lists; None = the data set's")
+NORMAL_LABEL = Flag("normal_label", label, None, "the label of normal videos in lists; None = the data set's")
 FIGURE_FORMAT = Flag("format", str, ("png", "pdf", "svg"), "of the figures", "png")
 FLAGS = {
     "model": (  # a checkpoint carries them
@@ -144,7 +152,8 @@ FLAGS = {
         Flag("workers", int, COUNT, "processes that load features; 0 = none", 2),
         Flag("report", SWITCH, None, "test: also write the report, as report.py does", False),
         Flag("overwrite", SWITCH, None, "replace the earlier run in --out-dir, once all input is checked (a training) or at "
-             "the end (a test; never a training); checkpoints elsewhere, as of --model-path, are not replaced", False),
+             "the end (a test, predict.py; never a training); checkpoints elsewhere, as of --model-path, are not replaced",
+             False),
         Flag("tensorboard", SWITCH, None, "train: also write losses and figures for TensorBoard, into tensorboard/ in "
              "--out-dir; needs requirements-tensorboard.txt", False),
     ),

@@ -3,7 +3,7 @@
     python predict.py FEATURES --model-path CHECKPOINT
 
 FEATURES are .npy files, folders of them, or lists, with labels or without. Writes for each video a CSV file of its snippets and
-a picture, and scores.npz of all; prints each video's highest moments.
+a picture, into videos/ in --out-dir, and scores.npz of all; prints each video's highest moments.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import smoothing
-from evaluation import figures, scores, tables
+from evaluation import figures, scores, scores_file, tables
 from evaluation.figures import clock
 from files import folder
 from files.features import FRAMES_PER_SNIPPET
@@ -22,6 +22,7 @@ from files.interrupt import SIGNALS
 from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
+from model import LSHMA
 from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes
 from running import testing
 from running.loading import choose_device, load_model
@@ -30,7 +31,7 @@ N_MOMENTS = 3
 LONGEST = 230  # bytes of a video's name, so that its files can be written under a temporary name too
 ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FLAGS[group] if flag.name in {
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
-    *("feature_root", "zero_non_finite", "allow_other_features", "model_path", "out_dir", "device", "workers"),
+    *("feature_root", "zero_non_finite", "allow_other_features", "model_path", "out_dir", "overwrite", "device", "workers"),
 }]  # fmt: skip
 
 parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
@@ -60,8 +61,15 @@ def options_of(args: Namespace) -> tuple:
 def predict(args: Namespace) -> None:
     """Score the videos of all sources and write what they are. Raises ValueError or OSError before anything is written."""
     lshma, options, trained = options_of(args)
+    with folder.reserved(options, spared=folder.OF_TRAININGS) as replaced:
+        if not replaced:
+            folder.require_free(options.out_dir)
+        predict_into(lshma, args, options, trained, replaced)
+
+
+def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: Namespace, replaced: bool) -> None:
+    """`predict` into --out-dir, in place of an earlier run's results if these are to be `replaced`, at the end."""
     device = choose_device(options.device)
-    folder.require_free(options.out_dir)
     rows, files = rows_of(args.sources, options.feature_root)
     how = {"crops": options.crops, "width": options.visual_width, "zero_non_finite": options.zero_non_finite}
     what = ", ".join(args.sources)
@@ -69,31 +77,35 @@ def predict(args: Namespace) -> None:
     require_distinct(what, videos)
     testing.require_known_features(options, videos, trained)
     require_files(videos, options.out_dir, f".{args.format}")
-    with SIGNALS, folder.claimed(options) as out_dir:
+    with SIGNALS, folder.claimed(options, replaced) as out_dir:
         prediction = testing.predict(lshma.to(device), videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
         record = scores.Record(scored, prediction.logits, prediction.exit_layer, prediction.key, None)
         of_videos = tables.of_snippets(scored, None, options.fps, record).groupby("video", sort=False)
+        of_each = out_dir / "videos"
+        of_each.mkdir(exist_ok=True)
         for video, (name, rows) in zip(bar(videos, "writing", len(videos), unit="video"), of_videos, strict=True):
-            tables.write_csv(out_dir / f"{name}.csv", rows.drop(columns="video"))
+            tables.write_csv(of_each / f"{name}.csv", rows.drop(columns="video"))
             values = rows["score"].to_numpy()
-            figures.timelines(out_dir / f"{name}.{args.format}", [video], values, None, fps=options.fps, width=figures.WIDTH)
+            figures.timelines(of_each / f"{name}.{args.format}", [video], values, None, fps=options.fps, width=figures.WIDTH)
             print(f"{name}: {moments(values, options)}")
-        scores.write_record(out_dir / "scores.npz", record)
+        scores_file.write_record(out_dir / "scores.npz", record)
     smoothed = smoothing.name_of(options.smooth, options.smooth_width)
     print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothed}")
-    print(f"a CSV file and a picture of each, and scores.npz, in {options.out_dir}")
+    out_dir = Path(options.out_dir)
+    print(f"a CSV file and a picture of each in {out_dir / 'videos'}; scores.npz of all in {out_dir}")
 
 
 def require_files(videos: Sequence[Video], out_dir: str | None, picture: str) -> None:
-    """Show that each video can have files of its name, and that none is there. Raises ValueError or OSError."""
+    """Show that each video can have files of its name, and none is there but an earlier run's. Raises ValueError or OSError."""
     for video in videos:
         if not video.name.isprintable() or len(os.fsencode(video.name)) > LONGEST:
             what = f"printable characters in UTF-8, {LONGEST} bytes at most, of which its files can be named"
             raise ValueError(f"{str(video.path)!a}: expected a name of {what}; rename the file")
-    names = [f"{video.name}{ending}" for video in videos for ending in (".csv", picture)]
+    names = [f"videos/{video.name}{ending}" for video in videos for ending in (".csv", picture)]
     if out_dir:
-        folder.require_new([Path(out_dir, name) for name in (*names, "scores.npz")])
+        earlier = folder.left_by_run(Path(out_dir))
+        folder.require_new([Path(out_dir, name) for name in (*names, "scores.npz")], earlier)
 
 
 def moments(values: np.ndarray, options: Namespace) -> str:

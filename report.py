@@ -1,7 +1,7 @@
 """The report of a run, or of any method's scores: one HTML page with everything in it; its figures and tables beside it.
 
     python report.py RUN_DIR
-    python report.py SCORES.npz --gt-path GT.npy [--test-list LIST.csv]
+    python report.py SCORES.npz [--gt-path GT.npy] [--test-list LIST.csv]
 
 RUN_DIR is the folder of a test or of a training; SCORES.npz is of any method, as metrics.py takes it. For a paper:
 
@@ -21,11 +21,11 @@ WIDTHS = Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
 add = parser.add_argument
 add("source", type=Path, help="folder of a test or of a training; or scores.npz of any method")
-add("--gt-path", help="scores: ground truth of the frames, 0 or 1 (.npy); ours have it inside")
+add("--gt-path", help="scores: ground truth of the frames, 0 or 1 (.npy); ours have it inside, as the array truth")
 add("--test-list", help="scores: CSV path,label or path,label,frames: the videos' labels and true frames")
 add("--out-dir", type=Path, help="where the report goes (None = the run's folder; of scores.npz the folder scores-report)")
 add("--width", type=float, default=figures.WIDTH, help=f"of the figures, in inches ({WIDTHS}); 3.4 = a column of a paper")
-add("--videos", nargs="+", default=[], metavar="NAME", help="also draw the timelines of these alone, as a figure")
+add("--videos", nargs="+", default=[], metavar="NAME", help="also draw these alone, as figures/timelines.<format>")
 add("--table", help="also write the table of figures, to a .csv, .md or .tex file (LaTeX, with booktabs)")
 add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST])
 for flag in FLAGS["live"]:
@@ -58,7 +58,7 @@ def out_dir_of(args: Namespace) -> Path:
     of_run = args.source.is_dir()
     out_dir = args.out_dir or (args.source if of_run else args.source.with_name(f"{args.source.stem}-report"))
     if not (of_run and out_dir.resolve() == args.source.resolve()):
-        folder.require_free(out_dir)
+        folder.require_free(out_dir, replaceable=False)
         there = [out_dir / name for name in page.OUTPUTS if (out_dir / name).exists()]
         if there and out_dir / "report.html" not in there:
             raise ValueError(f"{there[0]} is there already, and not of a whole report; delete it, or choose another --out-dir")

@@ -1,6 +1,6 @@
 """What can be compared: a file of scores, ours or another method's, a run's folder, or a folder of runs that are seeds.
 
-Ours hold the ground truth; another method's file is judged by the one that is given for it.
+Ours hold the ground truth; another method's file is judged by the one that is given for it, or the array `truth` in it.
 """
 
 from argparse import Namespace
@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.comparison import Judged
-from evaluation.scores import checked, read_arrays, record_of
+from evaluation.scores_file import read_arrays, record_of
+from evaluation.source import with_truth
 from files.lists import read_list, several
 from files.names import video_name
-from files.truth import read_ground_truth
 from option import flag_of
 
 
@@ -55,16 +55,12 @@ def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
     files = {path: read_arrays(path) for one in given for path in paths_of(one)}
     own = {path: read_own(arrays, path) for path, arrays in files.items() if "truth" in arrays and "format" in arrays}
     others = {path: arrays for path, arrays in files.items() if path not in own}
-    if others and args.gt_path is None:
-        raise ValueError(
-            f"{next(iter(others))}: holds no ground truth, as a test of ours does; give --gt-path (and --test-list)"
-        )
     told = [flag_of(name) for name in ("gt_path", "test_list", "normal_label", "hold_last") if getattr(args, name)]
     if told and not others:
         raise ValueError(f"all that is compared has its own labels and ground truth: {', '.join(told)} would be ignored")
-    if args.test_list is None:
+    if args.gt_path and args.test_list is None:
         require_one_order(others)
-    elif others:
+    elif args.gt_path and others:
         names = [video_name(row.path) for row in read_list(args.test_list, None, args.normal_label)]
         others = {path: ordered(arrays, names) for path, arrays in others.items()}
     judged = own | {path: judge(arrays, path, args) for path, arrays in others.items()}
@@ -83,9 +79,8 @@ def read_own(arrays: Mapping[str, np.ndarray], path: Path) -> Judged:
 
 
 def judge(arrays: Mapping[str, np.ndarray], path: Path, args: Namespace) -> Judged:
-    """Another method's scores, with the ground truth of --gt-path."""
-    scores = checked(arrays, path, args.test_list, hold_last=args.hold_last, normal_label=args.normal_label)
-    return Judged(scores, read_ground_truth(args.gt_path, scores.videos, args.test_list or path))
+    """Another method's scores, with the ground truth of --gt-path, or their own."""
+    return Judged(*with_truth(arrays, path, args))
 
 
 def ordered(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:

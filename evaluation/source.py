@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.evaluate import Terms
-from evaluation.scores import FORMAT, Record, Scores, checked, columns_of, read_arrays, read_record, truth_in
+from evaluation.scores import Record, Scores, columns_of
+from evaluation.scores_file import checked, read_arrays, read_record
 from files.folder import read_options
 from files.names import video_name
-from files.truth import read_ground_truth
+from files.truth import checked_truth, read_ground_truth
 from files.videos import Video
 from option import FLAGS, flag_of
 
@@ -64,7 +65,7 @@ def read(path: Path, given: Namespace) -> Source:
 def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
     options, log = read_options(folder), folder / "log.jsonl"
-    if lacking := [flag_of(name) for name in NEEDED if name not in options]:
+    if lacking := [flag_of(name) for name in NEEDED if options.get(name) is None]:
         raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
     ours = Ours(read_record(folder / "scores.npz"), options, evaluations_in(log) if log.exists() else [])
     if ours.record.exit_layer.max() > options["visual_layers"] or ours.record.exit_layer.min() < 0:
@@ -92,18 +93,27 @@ def evaluations_in(log: Path) -> list[dict]:
 
 
 def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None]) -> Source:
-    """Read a file of scores; ours has its truth inside. Raises FileNotFoundError or ValueError."""
-    content = read_arrays(path)
-    scores = checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
-    truth = None
-    if given.gt_path:
-        truth = read_ground_truth(given.gt_path, scores.videos, given.test_list or path)
-    elif str(content.get("format")) != FORMAT or (truth := truth_in(content, path, scores, given.test_list)) is None:
-        raise ValueError(
-            f"{path}: no ground truth in it, as a test of ours writes it; name the file that has it with --gt-path"
-        )
+    """Read a file of scores. Raises FileNotFoundError or ValueError."""
+    scores, truth = with_truth(read_arrays(path), path, given)
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
     return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual))
+
+
+def with_truth(content: dict[str, np.ndarray], path: Path, given: Namespace) -> tuple[Scores, np.ndarray]:
+    """The scores in the arrays of a file, and the (F,) ground truth, that of --gt-path or the array `truth`.
+
+    Raises FileNotFoundError or ValueError.
+    """
+    scores = checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
+    of = scores.videos, given.test_list or path
+    if given.gt_path:
+        return scores, read_ground_truth(given.gt_path, *of)
+    if "truth" not in content:
+        raise ValueError(
+            f"{path}: no ground truth in it: no array named truth among {', '.join(content)}; give --gt-path FILE, or call the "
+            "array that has it, 0 or 1 per frame, truth"
+        )
+    return scores, checked_truth(content["truth"], path, *of)
 
 
 def left_out(source: Source) -> list[str]:

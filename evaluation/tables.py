@@ -66,14 +66,13 @@ def output(path: str | Path, endings: Sequence[str], inputs: Iterable[str | Path
         raise ValueError(f"{path}: it would replace an input, or another output; name another file with {flag}")
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path}: expected a file that ends in {' or '.join(endings)}; name another with {flag}")
-    if path.is_dir() or not path.resolve().parent.is_dir():
-        raise ValueError(f"{path}: not a file in a folder that exists; name another with {flag}")
     folder.require_writable([path], flag)
     return path
 
 
 def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """Write a table of text, its first row the head, as its ending says: .csv, .md or .tex. Raises ValueError for another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     head, *body = rows
     ending = path.suffix.lower()
     if ending == ".csv":

@@ -14,7 +14,8 @@ import option
 from evaluation import evaluate, figures, tables
 from evaluation.bootstrap import Bootstrap, figure_of
 from evaluation.comparison import difference, signed, summary
-from evaluation.scores import from_logits, read_record
+from evaluation.scores import from_logits
+from evaluation.scores_file import read_record
 from experiments.grid import Cell, Grid, Row, combinations, named
 from experiments.rows import ROWS, changes_of, options_of, what_it_is
 

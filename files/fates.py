@@ -99,7 +99,7 @@ def draw(videos: pd.DataFrame, share: float, seed: int, normal: str) -> pd.Serie
     the share and the names alone, in which a video that is added moves few others.
 
     Videos whose names may mean one another stay on one side, and count once. Only a normal video, or one with intervals, is
-    tested.
+    tested; says where a class has too few of them for its share.
     """
     here = videos[videos["crops"].notna() & (videos["label"] != "")]
     known = {loose(name) for name in here.index}
@@ -109,9 +109,12 @@ def draw(videos: pd.DataFrame, share: float, seed: int, normal: str) -> pd.Serie
     groups = groups.agg(label=("label", "first"), n_labels=("label", "nunique"), testable=("testable", "all"))
     groups["place"] = [hashlib.sha256(f"{seed} {name}".encode()).hexdigest() for name in groups.index]
     chosen: set[str] = set()
-    for _, of_class in groups.sort_values("place").groupby("label"):
+    for label, of_class in groups.sort_values("place").groupby("label"):
         n = min(max(1, round(share * len(of_class))), len(of_class) - 1)
-        chosen.update(of_class.index[of_class["testable"] & (of_class["n_labels"] == 1)][:n])
+        drawn = of_class.index[of_class["testable"] & (of_class["n_labels"] == 1)][:n]
+        if len(drawn) < n:
+            print(f"{label}: {len(drawn)} of the {n} wanted by --test-share {share:g}; no other can be tested")
+        chosen.update(drawn)
     return pd.Series([name in chosen for name in kin], here.index).reindex(videos.index, fill_value=False)
 
 

@@ -7,20 +7,24 @@ import shutil
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from files import atomic
 from files.interrupt import SIGNALS
+from files.lists import few
+from option import FLAGS, check
 
 FORMAT = "lshma run 1"
 OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/events.out.tfevents.*")
+OF_TESTS = ("model", "testing", "live")  # groups of options that are read from the folder of a run
 LOCK, NEW = ".lock", ".new"  # who is at work in the folder, and what is to replace its files
 # all that runs and report.py write into a folder: what --overwrite removes, and nothing else
 OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/*.{ending}" for ending in ("png", "pdf", "svg")))
-FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_REPORTS, *OF_TRAININGS)
+OF_PREDICTIONS = tuple(f"videos/*.{ending}" for ending in ("csv", "png", "pdf", "svg"))
+FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_TRAININGS, *OF_REPORTS, *OF_PREDICTIONS)
 
 
 def claim(options: Namespace, replaced: bool = False) -> Path:
@@ -45,15 +49,15 @@ def claim(options: Namespace, replaced: bool = False) -> Path:
     return out_dir
 
 
-def require_free(out_dir: str | Path | None) -> None:
-    """Raise ValueError where this is the folder of a run."""
+def require_free(out_dir: str | Path | None, replaceable: bool = True) -> None:
+    """Raise ValueError where this is the folder of a run; replaceable: whether the script has --overwrite."""
     if out_dir and Path(out_dir, "options.json").exists():
-        raise taken(out_dir)
+        raise taken(out_dir, replaceable)
 
 
-def taken(out_dir: str | Path) -> ValueError:
+def taken(out_dir: str | Path, replaceable: bool = True) -> ValueError:
     what = f"--out-dir {out_dir} is the folder of another run (its options.json is there)"
-    return ValueError(f"{what}; choose another one, or replace it with --overwrite")
+    return ValueError(f"{what}; choose another one" + ", or replace it with --overwrite" * replaceable)
 
 
 def left_by_run(out_dir: Path) -> list[Path]:
@@ -84,7 +88,7 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
         raise ValueError(f"{what}; choose another one") from error
     of_training = next((path for name in spared for path in out_dir.glob(name)), None)
     if of_training:
-        raise ValueError(f"{of_training} is a training's, and a test does not replace that; choose another --out-dir")
+        raise ValueError(f"{of_training} is a training's, which only a training replaces; choose another --out-dir")
     with held(out_dir):
         yield True
 
@@ -98,8 +102,8 @@ def clear(out_dir: Path) -> None:
         with suppress(OSError):  # it holds something else
             room.rmdir()
     left = sorted(path.name for path in out_dir.iterdir() if path.name not in ("options.json", LOCK, NEW))
-    gone = ", ".join(str(path.relative_to(out_dir)) for path in files) or "its options.json"
-    print(f"replaced in {out_dir}: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
+    gone = few(str(path.relative_to(out_dir)) for path in files) or "its options.json"
+    print(f"replaced in {out_dir}, {len(files)} files: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
 
 
 @contextmanager
@@ -109,7 +113,8 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
     Yields where to write; the files are in --out-dir when the block has ended.
     """
     if replaced:
-        with substituted(options) as new:
+        with staged(Path(options.out_dir), replaced=True) as new:
+            write_options(new, options)
             yield new
         return
     with SIGNALS.delayed():
@@ -126,15 +131,6 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def substituted(options: Namespace) -> Iterator[Path]:
-    """A folder inside --out-dir whose files take the place of the `reserved` run there when the block ends without an error."""
-    out_dir = Path(options.out_dir)
-    with staged(out_dir, replaced=True) as new:
-        write_options(new, options)
-        yield new
-
-
-@contextmanager
 def staged(out_dir: Path, replaced: bool = False) -> Iterator[Path]:
     """A folder inside this one whose files come into it, all of them, when the block ends without an error, else none.
 
@@ -148,8 +144,10 @@ def staged(out_dir: Path, replaced: bool = False) -> Iterator[Path]:
         with SIGNALS.delayed():
             if replaced:
                 clear(out_dir)
-            for path in sorted(new.iterdir()):
-                path.replace(out_dir / path.name)
+            for path in sorted(path for path in new.rglob("*") if path.is_file()):
+                there = out_dir / path.relative_to(new)
+                there.parent.mkdir(exist_ok=True)  # it may hold what no run wrote
+                path.replace(there)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -215,6 +213,10 @@ def read_options(out_dir: Path) -> dict[str, Any]:
     options = read_json(path)
     if not isinstance(options, dict) or options.get("format") != FORMAT:
         raise ValueError(f"{path}: not the options of a run of this version ({FORMAT}); run it again")
+    try:
+        check(Namespace(**{flag.name: options.get(flag.name) for group in OF_TESTS for flag in FLAGS[group]}), OF_TESTS)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}: damaged; copy it, or run it, again") from None
     return options
 
 
@@ -226,10 +228,14 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to run it again") from None
 
 
-def require_new(paths: Sequence[Path]) -> None:
-    """Show that no file is in the place of one that is to be written. Raises ValueError or OSError that names one."""
+def require_new(paths: Sequence[Path], earlier: Collection[Path] = ()) -> None:
+    """Show that no file but an earlier run's is in the place of one that is to be written.
+
+    Raises ValueError or OSError that names one.
+    """
+    ours = set(earlier)
     for path in paths:
-        if path.is_symlink() or path.is_file():
+        if path not in ours and (path.is_symlink() or path.is_file()):
             raise ValueError(f"{path} is there already, and of no run; move it away, or choose another --out-dir")
     require_writable(paths)
 
@@ -237,12 +243,13 @@ def require_new(paths: Sequence[Path]) -> None:
 def require_writable(paths: Sequence[Path], flag: str = "--out-dir") -> None:
     """Show that these files can be written, in folders that can be made. Raises OSError that names one that cannot."""
     for path in paths:
-        there = next(folder for folder in path.absolute().parents if folder.exists())
+        there = next(folder for folder in path.absolute().parents if folder.exists() or folder.is_symlink())
         try:
             with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
-            raise OSError(f"{path.parent} cannot be written ({error.strerror}); choose another {flag}") from error
+            why = error.strerror if there.exists() else f"{there} is a link to what is not there"
+            raise OSError(f"{path.parent} cannot be written ({why}); choose another {flag}") from error
         if path.is_dir():
             raise OSError(f"{path} is a folder, and a file is to be written there; choose another {flag}")
 

@@ -11,6 +11,8 @@ from files.features import FRAMES_PER_SNIPPET
 from files.lists import several
 from files.videos import Video
 
+EXPECTED = "a one-dimensional array of 0 and 1 per frame"
+
 
 def read_ground_truth(path: str | Path, videos: Sequence[Video], list_path: str | Path) -> np.ndarray:
     """The (F,) uint8 ground truth of the videos' frames in list order: 0 normal, 1 anomalous.
@@ -19,10 +21,13 @@ def read_ground_truth(path: str | Path, videos: Sequence[Video], list_path: str 
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such ground truth; make it with list/make_list.py, or name yours (--gt-path)")
-    expected = "a one-dimensional array of 0 and 1 per frame"
-    truth = npy.open_array(Path(path), expected)
+    return checked_truth(npy.open_array(Path(path), EXPECTED), path, videos, list_path)
+
+
+def checked_truth(truth: np.ndarray, path: str | Path, videos: Sequence[Video], list_path: str | Path) -> np.ndarray:
+    """An array of ground truth, from its own file or one of scores, as `read_ground_truth` gives it. Raises ValueError."""
     if truth.ndim != 1 or truth.dtype.kind not in "buif":
-        raise ValueError(f"{path}: expected {expected}, found {truth.dtype} of shape {truth.shape}")
+        raise ValueError(f"{path}: expected {EXPECTED}, found {truth.dtype} of shape {truth.shape}")
     truth = np.array(truth.view(np.uint8) if truth.dtype == bool else truth)  # a byte that is neither 0 nor 1 is noticed
     wrong = np.flatnonzero((truth != 0) & (truth != 1))
     if len(wrong):

@@ -59,6 +59,11 @@ def describe(run: Run) -> str:
     """What is trained on: how many videos, of which labels, how many of them an epoch takes; and what is trained."""
     rows, data, options = batches_of(run), run.data, run.options
     n_anomalous, n_used = sum(video.anomalous for video in data.train), sum(map(len, rows))
+    what, trained = "training videos", f"{len(data.train):,} training videos, {n_anomalous:,} anomalous"
+    n_videos = len({video.name for video in data.train})
+    if n_videos < len(data.train):
+        what = "crops"
+        trained = f"{len(data.train):,} crops of {n_videos:,} training videos, {n_anomalous:,} of the crops anomalous"
     n_clips = clips_of([data.train[row] for batch in rows for row in batch], options.attn_window)
     balanced = f", {n_used // 2} of each kind, in turn" if n_used < len(data.train) else ""
     held = f"; {len(data.validation)} held out to validate" if data.validation else ""
@@ -66,9 +71,9 @@ def describe(run: Run) -> str:
     labels = ", ".join(f"{label} {n:,}" for label, n in Counter(video.label for video in data.train).most_common())
     n_weights = sum(parameter.numel() for parameter in run.model.parameters())
     best, last = (f"{4 * n * n_weights / 1e6:,.1f} MB" for n in (1, 3))  # float32; AdamW keeps two numbers for each
-    epoch = f"an epoch takes {n_used:,} of the training videos{balanced}, in {len(rows):,} steps, {n_clips:,} clips"
+    epoch = f"an epoch takes {n_used:,} of the {what}{balanced}, in {len(rows):,} steps, {n_clips:,} clips"
     return (
-        f"{len(data.train):,} training videos, {n_anomalous:,} anomalous{held}; {len(data.test)} test videos\n"
+        f"{trained}{held}; {len(data.test)} test videos\n"
         f"labels: {labels}\n"
         f"model: width {options.visual_width}, {options.visual_layers} layers, clips of {options.attn_window} snippets, "
         f"{options.cache_keep_max_len - 1} clips remembered; {n_weights:,} parameters, best.pt {best}, last.pt {last}\n"

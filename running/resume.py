@@ -109,7 +109,7 @@ def check_paths(options: Namespace, content: dict | None, replaced: bool = False
     """
     if content is not None:
         options.out_dir = str(out_dir_of(options, content))
-    out_dir = Path(options.out_dir or "runs/new")  # without --out-dir the name comes when it is claimed
+    out_dir = Path(options.out_dir or f"runs/{folder.NEW}")  # without --out-dir the name comes when it is claimed
     paths = paths_of(options, content, out_dir, replaced)
     if content is None and not replaced:
         folder.require_free(options.out_dir)

@@ -16,7 +16,7 @@ import torch
 
 import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
-from evaluation import curves, evaluate, figures, page, scores, tables
+from evaluation import curves, evaluate, figures, page, scores, scores_file, tables
 from evaluation.scores import Scores, columns_of
 from files import atomic, folder, origin
 from files.interrupt import SIGNALS
@@ -199,7 +199,7 @@ def note_differences(options: Namespace, trained: dict | None) -> None:
     """Say where a test is not what its checkpoint was trained and evaluated with."""
     trained = trained or {}
     labels = ["normal_label"] if options.data_set == trained.get("data_set") == "own" else []
-    for name in (*MODEL, *TESTING, "data_set", *labels):
+    for name in (*MODEL, *TESTING, *evaluate.Terms._fields, "data_set", *labels):
         here, there = getattr(options, name), trained.get(name, getattr(options, name))
         if here != there and (name, here, there) != ("data_set", "longterm", "ucf"):  # what longterm_test.py is for
             print(f"note: {flag_of(name)[2:]} is {here} here, and was {there} in the training")
@@ -267,6 +267,6 @@ def test_into(options: Namespace, replaced: bool) -> None:
 def write_scores(path: Path, tested: Tested) -> None:
     """Write `scores.npz`: the scores, and for the report logits, exit layers, key clips and ground truth."""
     prediction = tested.prediction
-    scores.write_record(
+    scores_file.write_record(
         path, scores.Record(tested.scores, prediction.logits, prediction.exit_layer, prediction.key, tested.truth)
     )

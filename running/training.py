@@ -174,7 +174,7 @@ def summary_of(evaluation: dict) -> str:
     """The figures of an evaluation in a line; those of the test set, and what was selected by if that is another."""
     validation = ""
     if "val_auc" in evaluation:
-        validation = f"; validation AUC {100 * evaluation['val_auc']:.2f}, AP {100 * evaluation['val_ap']:.2f}"
+        validation = f"; validation, of videos: AUC {100 * evaluation['val_auc']:.2f}, AP {100 * evaluation['val_ap']:.2f}"
     return f"loss {evaluation['loss']:.4f}; test, {testing.figures_of(evaluation)}{validation}"
 
 

@@ -9,10 +9,11 @@ from conftest import refused, write_list
 
 import option
 import ucf_option
-from evaluation import comparison, evaluate
+from evaluation import comparison, evaluate, methods
 from evaluation.bootstrap import figure_of
 from evaluation.comparison import Judged, Method
-from evaluation.scores import Record, from_logits, write_record
+from evaluation.scores import Record, from_logits
+from evaluation.scores_file import write_record
 from experiments import outcome, rows
 from experiments.grid import Cell, Row
 from files import folder
@@ -58,6 +59,19 @@ def write_scores(path, run):
     names = np.array([video.name for video in run.scores.videos])
     np.savez(path, video=names, n_snippets=run.scores.n_snippets, scores=run.scores.scores)
     return path
+
+
+def test_another_methods_file_may_hold_its_truth_and_is_judged_in_its_own_order(tmp_path):
+    expected = []
+    for name, order in (("a", range(N)), ("b", range(N)[::-1])):
+        one = judged(order=order)
+        write_scores(tmp_path / f"{name}.npz", one)
+        np.savez(tmp_path / f"{name}.npz", **np.load(tmp_path / f"{name}.npz"), truth=one.truth)
+        expected.append(one)
+    given = [methods.given_as(str(tmp_path / f"{name}.npz")) for name in "ab"]
+    found = methods.read(given, Namespace(gt_path=None, test_list=None, hold_last=False, normal_label=None))
+    for (one,), as_written in zip(found, expected, strict=True):
+        assert (one.truth == as_written.truth).all() and (one.scores.scores == as_written.scores.scores).all()
 
 
 def read(path):
@@ -163,7 +177,7 @@ def test_seeds_that_differ_in_more_say_so_and_equal_names_take_their_folders(tmp
         (["other.npz", "turned.npz", "--gt-path", "gt.npy"], "nothing says which of them the ground truth follows"),
         (["a", "a"], "of these are called paper"),
         (["x=a", "x=truth"], "of these are called x"),
-        (["a", "truth", "--out-dir", "a"], "is the folder of another run"),
+        (["a", "truth", "--out-dir", "a"], "(its options.json is there); choose another one\n"),
         (["a", "truth", "--gt-path", "gt.npy"], "--gt-path would be ignored"),
         (["a", "fast"], "different --fps: 30.0, 24.0; give it"),
         (["a", "truth", "--false-alarms", "-1"], "--false-alarms must be at least 0"),

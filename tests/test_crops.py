@@ -7,7 +7,7 @@ from conftest import call, refused, walk, write_list
 from scipy.special import expit
 
 import smoothing
-from evaluation.scores import read_record
+from evaluation.scores_file import read_record
 from files.crops import Layout, copies_of, layout_of
 from files.sources import one_crop_each
 from files.videos import Video
@@ -148,7 +148,8 @@ def test_all_crops_of_a_file_are_trained_on(toy):
         done = call(
             "ucf_train.py", *toy.flags, "--max-epoch", 1, "--batch-size", 8, "--eval-every", 0, "--out-dir", toy.path / name
         )
-        assert done.code == 0 and "80 training videos, 40 anomalous" in done.out, done
+        assert done.code == 0 and "80 crops of 16 training videos, 40 of the crops anomalous; 8 test videos" in done.out, done
+        assert "an epoch takes 80 of the crops, in" in done.out
         weights.append(torch.load(toy.path / name / "best.pt", weights_only=True)["model"])
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

@@ -15,8 +15,10 @@ import pytest
 import torch
 from conftest import ROOT, WIDTH, make_model, refused, walk, write_list
 
+import option
+import ucf_option
 from dataset import pack
-from evaluation.scores import read_scores
+from evaluation.scores_file import read_scores
 from files import checkpoint, folder
 from files.features import checksum
 from files.interrupt import STOPS, Signals
@@ -81,6 +83,13 @@ def test_a_folder_belongs_to_one_run(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError), folder.claimed(Namespace(out_dir="failed", data_set="ucf")):
         raise ZeroDivisionError
     assert not (tmp_path / "failed").exists()
+
+
+def test_a_training_without_out_dir_is_kept_off_by_no_other_run(tmp_path, monkeypatch):
+    """It was by a prediction in runs/new, where README puts one."""
+    monkeypatch.chdir(tmp_path)
+    folder.claim(Namespace(out_dir="runs/new", data_set="predict"))
+    resume.check_paths(option.parse(ucf_option.parser, []), None)
 
 
 def test_two_processes_do_not_go_on_with_one_run(trained, run):

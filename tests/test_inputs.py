@@ -394,9 +394,10 @@ def test_a_list_in_another_order_than_its_ground_truth_is_warned_of(trained, run
 
 def test_a_test_says_where_it_differs_from_the_training(trained, run):
     assert "note:" not in run(TEST, *trained.test_flags).out
-    done = run(TEST, *trained.test_flags[:-1], trained.path / "again", "--smooth", "causal", "--variant", "released")
-    for note in ("smooth is causal here, and was slide", "variant is released here, and was paper"):
-        assert f"note: {note} in the training" in done.out
+    other = ["--smooth", "causal", "--variant", "released", "--fps", 25]
+    done = run(TEST, *trained.test_flags[:-1], trained.path / "again", *other)
+    for name, here, there in (("smooth", "causal", "slide"), ("variant", "released", "paper"), ("fps", 25.0, 30.0)):
+        assert f"note: {name} is {here} here, and was {there} in the training" in done.out
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(trained):

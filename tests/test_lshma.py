@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, WIDTH, make_model, walk
 
 import lshma
-from evaluation.scores import read_record
+from evaluation.scores_file import read_record
 from hma import RULES
 from option import parse, resolve_variant
 from ucf_option import parser
@@ -136,8 +136,10 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
             streams.push({"a": wrong})
         with pytest.raises(ValueError, match=words):
             model.score(wrong)
-    with pytest.raises(KeyError, match="b"):
-        streams.push({"a": walk(3), "b": walk(3)})
+    both = {"a": walk(3), "b": walk(3)}
+    for act, of in ((streams.push, [both]), (streams.drop, "ab"), (streams.reset, "ab"), (streams.finish, "b")):
+        with pytest.raises(KeyError, match="no camera 'b'; there are: 'a'"):
+            act(*of)
     assert len(streams.cameras["a"].waiting) == 0 and len(model.score(walk(3)[:0])) == 0
     with pytest.raises(ValueError, match="not finite"):
         model.score(walk(9) * 1e38)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, write_list
+from conftest import ROOT, refused, write_list
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc as area
@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 import smoothing
 from evaluation import bootstrap, curves, evaluate, events, tables
 from evaluation.bootstrap import Bootstrap
-from evaluation.scores import Scores, from_logits, read_scores
+from evaluation.scores import Scores, from_logits
+from evaluation.scores_file import read_scores
 from files.videos import Video
 
 settings.register_profile("house", deadline=None, derandomize=True)
@@ -509,9 +510,26 @@ def test_the_figures_never_replace_an_input(scored, run):
         before = (path / out).read_bytes()
         done = run(*words, "--out", path / out)
         assert done.code == 2 and "would replace an input" in done.err and (path / out).read_bytes() == before
-    for out, problem in (("nowhere/x.json", "folder that exists"), ("x.csv", "ends in .json"), ("x", "ends in .json")):
+    for out, problem in (("gt.npy/x.json", "gt.npy cannot be written"), ("x.csv", "ends in .json"), ("x", "ends in .json")):
         done = run(*words, "--out", path / out)
         assert done.code == 2 and problem in done.err and not (path / out).exists()
+    done = run(*words, "--out", path / "new/x.json", "--table", path / "newer/still/t.md")
+    assert done.code == 0 and (path / "new/x.json").exists() and (path / "newer/still/t.md").exists(), done
+
+
+def test_the_ground_truth_may_lie_in_the_file_of_the_scores(scored, run):
+    """metrics.py asked for --gt-path even where the file had it, as a test of ours writes it."""
+    command, _, path = scored
+    truth, expected = np.load(path / "gt.npy"), run(*command()).out
+
+    def alone(**more):
+        words = command(**more)
+        return run(*words[:2], *words[4:])
+
+    assert alone(truth=truth).out == expected
+    refused(alone(gt=truth), "s.npz: no ground truth in it", "truth among video, n_snippets, scores, gt;", "--gt-path FILE")
+    refused(alone(truth=truth[1:]), "s.npz: 287 frames, but", "list.csv has 288")
+    refused(alone(truth=truth + 1), "s.npz: expected 0 or 1 per frame, found 2")
 
 
 def test_python_without_docstrings_prints_the_same(scored, run):

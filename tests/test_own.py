@@ -104,8 +104,12 @@ def test_a_share_of_each_class_is_drawn_by_names_alone(own):
     weak = [line.split(" 5")[0] if line[:5] in ("fight", "fire0") else line for line in lines]
     done = own.make("--test-share", 0.3, "--normal-label", "ok", annotations="\n".join(weak))
     assert done.code == 0 and "11 anomalous videos without intervals cannot be tested, and train:\n  fight0" in done.out
+    assert "fight: 0 of the 3 wanted by --test-share" in done.out and done.out.count("wanted by --test-share") == 1
     train, test, _ = own.lists()
     assert "fight" not in test.values() and list(train.values()).count("fight") == 20
+    some = [line.split(" 5")[0] if line[:6] != "fight7" and line.startswith("fight") else line for line in lines]
+    done = own.make("--test-share", 0.3, "--normal-label", "ok", annotations="\n".join(some))
+    assert done.code == 0 and "fight: 1 of the 3 wanted by --test-share" in done.out, done
     refused(own.make("--test-share", 1, annotations="\n".join(lines)), "--test-share must be above 0 and below 1, not 1")
 
 

@@ -3,13 +3,15 @@
 import csv
 import os
 
+import golden
 import numpy as np
 import pytest
-from conftest import refused, walk, write_list
+import torch
+from conftest import WIDTH, refused, walk, write_list
 
 import lshma
-from evaluation import scores
-from evaluation.scores import read_record, read_scores
+from evaluation import figures, scores_file
+from evaluation.scores_file import read_record, read_scores
 
 
 def read(path):
@@ -34,11 +36,11 @@ def test_a_folder_a_list_and_a_file_score_as_the_detector_does(trained, run):
     assert [video.classes for video in scored.videos] == [None] * 6 and read_record(trained.out / "scores.npz").truth is None
     for path in paths[:6]:
         name, expected = path.name.removesuffix("__5.npy"), detector.score(np.load(path))
-        rows = read(trained.out / f"{name}.csv")
+        rows = read(trained.out / "videos" / f"{name}.csv")
         np.testing.assert_allclose([float(row["score"]) for row in rows], expected, rtol=0, atol=1e-5)
         cut = 0.5 if path in paths[3:5] else 0
         assert float(rows[0]["start"]) == 0 and abs(float(rows[-1]["end"]) - (1.6 * len(rows) - cut)) < 1e-6
-        assert (trained.out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (trained.out / "videos" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"{name}: {expected.max():.2f} at " in done.out
 
 
@@ -54,7 +56,7 @@ def test_of_several_crops_the_first_or_all_count(trained, run):
         done = run("predict.py", trained.path / "crops", *flags, "--crops", how, "--out-dir", trained.path / how)
         assert done.code == 0 and "2 videos" in done.out and "up to 2 crops" in done.out, done
         records.append(read_record(trained.path / how / "scores.npz"))
-    assert "the mean over 2 crops" in done.out and len(list((trained.path / "one").glob("*.svg"))) == 2
+    assert "the mean over 2 crops" in done.out and len(list((trained.path / "one").glob("videos/*.svg"))) == 2
     assert not np.allclose(records[0].scores.scores, records[1].scores.scores)
     alone = run("predict.py", *sorted((trained.path / "crops").glob("*__3.npy")), *flags, "--out-dir", trained.path / "alone")
     assert alone.code == 0
@@ -82,13 +84,17 @@ def test_what_cannot_be_scored_is_named_and_nothing_written(trained, run):
 def test_nothing_is_written_over_or_half(trained, run, monkeypatch):
     """Files of other programs were replaced by those of videos of their names; a video that failed left those before it."""
     files = [trained.path / "features" / path for path, _ in trained.test_rows[:2]]
-    names = [file.name.removesuffix("__5.npy") for file in files]
+    names = [f"videos/{file.name.removesuffix('__5.npy')}" for file in files]
     where = ["--model-path", trained.best, "--workers", 0, "--out-dir", trained.out]
-    trained.out.mkdir()
+
+    def there():
+        return {path.relative_to(trained.out).as_posix() for path in trained.out.rglob("*") if path.is_file()}
+
+    (trained.out / "videos").mkdir(parents=True)
     for name in (f"{names[1]}.csv", f"{names[0]}.png", "scores.npz"):
         (trained.out / name).write_text("mine")
         refused(run("predict.py", *files, *where), f"{name} is there already")
-        assert [(file.name, file.read_text()) for file in trained.out.iterdir()] == [(name, "mine")]
+        assert there() == {name} and (trained.out / name).read_text() == "mine"
         (trained.out / name).unlink()
     (trained.out / f"{names[1]}.png").mkdir()
     refused(run("predict.py", *files, *where), f"{names[1]}.png is a folder")
@@ -98,14 +104,14 @@ def test_nothing_is_written_over_or_half(trained, run, monkeypatch):
     def full(path, *_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(scores, "write_record", full)
-    refused(run("predict.py", *files, *where), "disk full")
-    assert [file.name for file in trained.out.iterdir()] == [".draft.tmp"]
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(scores_file, "write_record", full)
+        refused(run("predict.py", *files, *where), "disk full")
+    assert there() == {".draft.tmp"}
     done = run("predict.py", *files, *where)
     expected = {f"{name}.{ending}" for name in names for ending in ("csv", "png")} | {"scores.npz", "options.json"}
     assert done.code == 0 and f"in {trained.out}\n" in done.out, done
-    assert {file.name for file in trained.out.iterdir()} == expected | {".draft.tmp", ".lock"}
+    assert there() == expected | {".draft.tmp", ".lock"}
 
 
 @pytest.mark.parametrize("name", ["two\nlines", os.fsdecode(b"latin\xe9"), "long" * 60])
@@ -125,3 +131,47 @@ def test_a_model_whose_training_dropped_snippets_is_given_all_of_them(toy, run):
     assert done.code == 0, done.err
     expected = lshma.load(best, device="cpu").score(np.load(file))
     np.testing.assert_allclose(read_record(toy.out / "scores.npz").scores.scores, expected, rtol=0, atol=1e-6)
+
+
+def test_an_earlier_prediction_is_replaced_with_all_its_files_and_a_training_never(tmp_path, run, monkeypatch):
+    """A used folder was refused with the advice to pass --overwrite, which there was not."""
+    config = {"seed": 1, "visual_layers": 1, "attn_window": 4, "classifier_bias": 0.0}
+    torch.save({"model_state_dict": golden.released_state(config, WIDTH)}, tmp_path / "model.pth")
+    for i, name in enumerate("ab"):
+        np.save(tmp_path / f"{name}.npy", walk(9, seed=i))
+    out, flags = tmp_path / "out", ["--model-path", tmp_path / "model.pth", "--workers", 0]
+
+    def predict(name, *more, where=out):
+        return run("predict.py", tmp_path / f"{name}.npy", *flags, "--out-dir", where, *more)
+
+    def there():
+        return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+
+    done = predict("a", "--overwrite")  # nothing to replace yet
+    assert done.code == 0 and f"in {out / 'videos'}; scores.npz of all in {out}" in done.out, done
+    (out / "videos/mine.txt").write_text("mine")
+    before = there()
+    refused(predict("b"), "replace it with --overwrite")
+
+    def full(*_, **__):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "timelines", full)
+        refused(predict("b", "--overwrite"), "disk full")
+    assert there() == before == {"options.json", "scores.npz", "videos/a.csv", "videos/a.png", "videos/mine.txt"}
+    done = predict("b", "--overwrite", "--format", "svg")
+    assert done.code == 0 and "videos/a.csv, videos/a.png" in done.out and "left as it was: videos\n" in done.out, done
+    assert there() == {"options.json", "scores.npz", "videos/b.csv", "videos/b.svg", "videos/mine.txt"}
+    assert [video.name for video in read_scores(out / "scores.npz").videos] == ["b"]
+    (out / "videos").rename(tmp_path / "elsewhere")
+    (out / "videos").symlink_to(tmp_path / "elsewhere")
+    refused(predict("b", "--overwrite", "--format", "svg"), "is there already, and of no run")  # a link leads to it
+    (out / "videos").unlink()
+    (tmp_path / "elsewhere").rename(out / "videos")
+    (out / "best.pt").write_text("of a training")
+    refused(predict("a", "--overwrite"), "best.pt is a training's")
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file/videos").write_text("mine")
+    refused(predict("a", where=tmp_path / "file"), "videos cannot be written")
+    assert there() >= {"videos/b.csv"} and len(list((tmp_path / "file").iterdir())) == 1

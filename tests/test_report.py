@@ -13,7 +13,8 @@ from test_compare import judged, write_run
 
 from evaluation import figures, source, tables
 from evaluation.evaluate import Terms, evaluate
-from evaluation.scores import Record, Scores, read_scores, write_record
+from evaluation.scores import Record, Scores
+from evaluation.scores_file import read_scores, write_record
 from files.videos import Video
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 19 of the 290 UCF-Crime test videos as PEL4VAD scores them
@@ -36,13 +37,14 @@ def other(tmp_path):
 def reported(tmp_path_factory):
     """Those scores with their report: the path of the scores, what the script said, the folder of the report."""
     path, truth = write_other(tmp_path_factory.mktemp("other"))
-    more = ["--format", "pdf", "--videos", "Arson011_x264", "Normal_Videos_889_x264.mp4", "--table", path.with_name("t.tex")]
-    return path, call("report.py", path, *truth, *more, "--fps", 25), path.with_name("other-report")
+    out = path.with_name("other-report")
+    more = ["--format", "pdf", "--videos", "Arson011_x264", "Normal_Videos_889_x264.mp4", "--table", out / "t.tex"]
+    return path, call("report.py", path, *truth, *more, "--fps", 25), out
 
 
 def test_another_methods_scores_have_a_report_that_says_nothing_of_a_model(reported):
     """A report wanted logits, exit layers and options, so that a comparison with others was drawn by hand."""
-    path, done, out = reported
+    _, done, out = reported
     assert done.code == 0 and "has scores alone" in done.err, done
     html = (out / "report.html").read_text().partition("<body>")[2]
     for word in ("variant", "data set", "key clips", "layer", "not smoothed", "unsmoothed", 'class="raw"', 'class="bands"'):
@@ -51,7 +53,7 @@ def test_another_methods_scores_have_a_report_that_says_nothing_of_a_model(repor
     names = {f"{name}.{ending}" for name in ("curves", "classes", "scores", "timelines") for ending in ("png", "pdf")}
     assert {file.name for file in (out / "figures").iterdir()} == names
     assert b"/FontFile2" in (out / "figures/timelines.pdf").read_bytes()  # TrueType, as publishers want it
-    assert "AUC, Arson (1) against all normal & " in path.with_name("t.tex").read_text()
+    assert "AUC, Arson (1) against all normal & " in (out / "t.tex").read_text()
 
 
 def test_the_tables_of_videos_and_snippets_are_those_of_the_scores(reported):
@@ -100,7 +102,7 @@ def test_scores_of_ours_carry_their_truth(ours, run):
     assert videos["frames"].tolist() == [60, 32] and videos["anomalous_frames"].tolist() == [20, 0]
     rows = [("Abuse001_x264.npy", "Abuse", 61), ("Normal_1.npy", "Normal", 32)]
     write_list(ours.with_name("list.csv"), rows, ("path", "label", "frames"))
-    refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "list.csv: 93 frames", "has 92")
+    refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "scores.npz: 92 frames", "list.csv has 93")
 
 
 @pytest.fixture
@@ -115,7 +117,8 @@ def test_damaged_scores_of_ours_are_refused_by_name(folder_of_ours, tmp_path, na
     path = folder_of_ours / "scores.npz"
     whole = dict(np.load(path))
     short, length = whole[name][:-1], len(whole[name])
-    odd = {"video": whole["video"][[0, 0]], "label": np.arange(2)}.get(name, np.full(length, np.nan))
+    odd = {"video": whole["video"][[0, 0]], "label": np.arange(2), "truth": np.zeros(length)}
+    odd = odd.get(name, np.full(length, np.nan))
     sound = write_run(tmp_path / "sound", judged(order=(0, 1)))
     for changed in (short, short[0], odd):
         np.savez(path, **whole | {name: changed})
@@ -157,10 +160,10 @@ def test_a_damaged_log_and_damaged_options_are_named(folder_of_ours, tmp_path):
         refused(call("report.py", folder_of_ours, "--out-dir", tmp_path / "new"), f"{log}, line 1")
     log.unlink()
     content = json.loads(options.read_text())
-    del content["fps"]
-    options.write_text(json.dumps(content))
-    for command in (["report.py", folder_of_ours], ["compare.py", f"A={folder_of_ours}", f"B={folder_of_ours}"]):
-        refused(call(*command, "--out-dir", tmp_path / "new"), options, "--fps")
+    for fps in ({}, {"fps": None}, {"fps": "x"}, {"fps": -1}):
+        options.write_text(json.dumps({name: value for name, value in content.items() if name != "fps"} | fps))
+        for command in (["report.py", folder_of_ours], ["compare.py", f"A={folder_of_ours}", f"B={folder_of_ours}"]):
+            refused(call(*command, "--out-dir", tmp_path / "new"), options, "--fps")
     assert not (tmp_path / "new").exists()
 
 
@@ -184,9 +187,11 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
         (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
         (["--width", "1"], ["--width must be at least 3"]),
         (["--videos", "Arson16_x264"], ["Arson16_x264", "19 videos", "Arson011_x264"]),
-        (["--out-dir", "run"], ["folder of another run"]),
+        (["--out-dir", "run"], ["folder of another run", "choose another one\n"]),
         (["--out-dir", "mine"], ["videos.csv is there already", "--out-dir"]),
         (["--out-dir", "gt.npy"], ["gt.npy", "--out-dir"]),
+        (["--out-dir", "nowhere"], ["nowhere is a link to what is not there", "--out-dir"]),
+        (["--normal-label", " "], ["--normal-label: expected a label, found nothing"]),
         (["--fps", "0"], ["--fps must be"]),
     ],
 )
@@ -196,6 +201,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(other, run, monkeypat
     for name in ("run/options.json", "mine/videos.csv"):
         (path.parent / name).parent.mkdir()
         (path.parent / name).write_text("{}")
+    (path.parent / "nowhere").symlink_to("gone")
     before = sorted(path.parent.rglob("*"))
     refused(run("report.py", path, *([] if flags == ["--gt-path"] else [*truth, *flags])), *words)
     assert sorted(path.parent.rglob("*")) == before

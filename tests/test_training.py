@@ -184,7 +184,8 @@ def test_worker_processes_change_nothing(toy, run):
 
 def test_validation_videos_select_without_the_test_set(toy, run):
     flags = ["--val-share", 0.4, "--max-epoch", 3, "--batch-size", 4, "--out-dir", toy.out, "--eval-every", 0]
-    assert run(TRAIN, *toy.flags, *flags).code == 0
+    done = run(TRAIN, *toy.flags, *flags)
+    assert done.code == 0 and "; validation, of videos: AUC " in done.out, done
     results = json.loads((toy.out / "results.json").read_text())
     log = [json.loads(line) for line in (toy.out / "log.jsonl").read_text().splitlines()]
     assert results["selected_by"] == "val_auc"

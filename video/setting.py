@@ -11,7 +11,7 @@ import numpy as np
 
 import lshma
 import smoothing
-from evaluation import scores
+from evaluation import scores_file
 from evaluation.scores import Record, Scores
 from files import folder, origin
 from files.features import FRAMES_PER_SNIPPET
@@ -138,7 +138,7 @@ def conclude(args: Namespace, watching: Watch) -> None:
     """Write what was asked for at the end, and say what there is."""
     out_dir = Path(args.out_dir)
     if args.save_scores and (record := record_of(watching)):
-        scores.write_record(out_dir / "scores.npz", record)
+        scores_file.write_record(out_dir / "scores.npz", record)
     if not args.json:
         n_alarms = sum(1 for raised in watching.journal.alarms() if raised.alarm.camera in watching.watched)
         print(f"{len(watching.watched)} cameras, {n_alarms} alarms; events.db, their pictures and clips in {out_dir}")
