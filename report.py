@@ -3,7 +3,8 @@
     python report.py RUN_DIR
     python report.py SCORES.npz [--gt-path GT.npy] [--test-list LIST.csv]
 
-RUN_DIR is the folder of a test or of a training; SCORES.npz is of any method, as metrics.py takes it. For a paper:
+RUN_DIR is the folder of a test, of a training or of a watch; SCORES.npz is of any method, as metrics.py takes it; without
+ground truth, the report is of scores alone. For a paper:
 
     python report.py SOURCE ... --format pdf --width 3.4 --videos NAME NAME --table figures.tex
 """
@@ -45,12 +46,15 @@ def main() -> None:
         shown = source.places_of(args.videos, read.scores.videos)
         for line in source.left_out(read):
             print(f"note: {line}", file=sys.stderr)
-        evaluations = evaluate_all(read.columns, read.truth, read.terms)
+        if table and read.truth is None:
+            raise ValueError(f"--table is of figures, and {args.source} has {source.NO_TRUTH}; give --gt-path, or leave it out")
+        evaluations = {} if read.truth is None else evaluate_all(read.columns, read.truth, read.terms)
         how = {"format": args.format, "width": args.width, "shown": shown}
         path = page.write_report(out_dir, read, evaluations, **how)
         if table:
             tables.write(table, tables.rows_of(evaluations))
-        print(f"report in {path}, its figures in {out_dir / 'figures'}" + (f", table in {table}" if table else ""))
+        drawn = f", its figures in {out_dir / 'figures'}" if evaluations or shown else f"; {source.NO_TRUTH}"
+        print(f"report in {path}{drawn}" + (f", table in {table}" if table else ""))
 
 
 def out_dir_of(args: Namespace) -> Path:

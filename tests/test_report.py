@@ -105,6 +105,31 @@ def test_scores_of_ours_carry_their_truth(ours, run):
     refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "scores.npz: 92 frames", "list.csv has 93")
 
 
+def test_without_ground_truth_the_report_is_of_scores_alone(other, ours, run):
+    """It ended in an error, so that nobody saw the scores of own videos side by side."""
+    path, _ = other
+    for file in (path, ours):
+        content = dict(np.load(file))
+        content.pop("truth", None)
+        np.savez(file, **content)
+        done = run("report.py", file)
+        out = file.with_name(f"{file.stem}-report")
+        assert done.code == 0 and "no ground truth: scores alone" in done.out and "no figures" in done.err, done
+        assert {left.name for left in out.iterdir()} == {"report.html", "videos.csv", "snippets.csv"}
+        html = (out / "report.html").read_text().partition("<body>")[2]
+        assert "no ground truth: scores alone" in html and html.count('class="bands"') == (2 if file == ours else 0)
+        for word in ("<table", "<img", "error", 'class="truth"', 'class="threshold"', "worst"):
+            assert word not in html, word
+        highest = [float(value) for value in re.findall(r'data-highest="([\d.]+)"', html)]
+        assert highest == sorted(highest, reverse=True) and len(highest) == len(content["video"])
+        assert ("stopped at layer 1" in html and "key clips" in html) == (file == ours)
+        videos, snippets = (pd.read_csv(out / f"{name}.csv") for name in ("videos", "snippets"))
+        assert videos["largest_score"].max() == pytest.approx(content["scores"].max()) and len(snippets) == len(
+            content["scores"]
+        )
+        assert not {"error", "auc", "events", "anomalous_frames", "anomalous"} & {*videos, *snippets}
+
+
 @pytest.fixture
 def folder_of_ours(tmp_path):
     """The folder of a test, of two videos."""
@@ -182,7 +207,7 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--gt-path"], ["no ground truth", "--gt-path"]),
+        (["--gt-path"], ["--table", "no ground truth", "--gt-path"]),
         (["--table", "t.txt"], ["t.txt", ".csv or .md or .tex", "--table"]),
         (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
         (["--width", "1"], ["--width must be at least 3"]),
@@ -203,7 +228,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(other, run, monkeypat
         (path.parent / name).write_text("{}")
     (path.parent / "nowhere").symlink_to("gone")
     before = sorted(path.parent.rglob("*"))
-    refused(run("report.py", path, *([] if flags == ["--gt-path"] else [*truth, *flags])), *words)
+    refused(run("report.py", path, *(["--table", "t.md"] if flags == ["--gt-path"] else [*truth, *flags])), *words)
     assert sorted(path.parent.rglob("*")) == before
 
 
