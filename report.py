@@ -16,7 +16,7 @@ from pathlib import Path
 from evaluation import figures, page, source, tables
 from evaluation.evaluate import evaluate_all
 from files import folder
-from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes
+from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes, flag_of
 
 WIDTHS = Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
@@ -37,6 +37,8 @@ def main() -> None:
     args = parser.parse_args()
     with exit_codes():
         check(args, ["live"])
+        if (args.source / "events.db").is_file() and not (args.source / "options.json").exists():
+            return of_watch(args)
         if args.width not in WIDTHS:
             raise ValueError(f"--width must be {WIDTHS}, not {args.width:g}")
         out_dir = out_dir_of(args)
@@ -55,6 +57,16 @@ def main() -> None:
             tables.write(table, tables.rows_of(evaluations))
         drawn = f", its figures in {out_dir / 'figures'}" if evaluations or shown else f"; {source.NO_TRUTH}"
         print(f"report in {path}{drawn}" + (f", table in {table}" if table else ""))
+
+
+def of_watch(args: Namespace) -> None:
+    """Write the page of an earlier watch. Raises ValueError or OSError."""
+    asked = [flag_of(name) for name in (*source.OF_FILES, "videos", "table", "fps", "false_alarms") if getattr(args, name)]
+    if asked:
+        raise ValueError(f"{args.source} is the folder of a watch: {', '.join(asked)} would be ignored; leave that out")
+    from video import report as watched  # torch takes seconds to import, and only what was watched stands on it
+
+    print(f"report in {watched.write_again(args.source, out_dir_of(args))}; {source.NO_TRUTH}")
 
 
 def out_dir_of(args: Namespace) -> Path:

@@ -116,11 +116,19 @@ def page(source: Source, evaluations: Mapping[str, dict], threshold: float | Non
     )
 
 
-def framed(*, orders: Mapping[str, str], unit: str = "videos", between: str = "", after: str = "", **parts: str) -> str:
+def framed(
+    *,
+    orders: Mapping[str, str],
+    unit: str = "videos",
+    hint: str = "name or class",
+    between: str = "",
+    after: str = "",
+    **parts: str,
+) -> str:
     """A page of this kind: `before` the search, `between` that and the videos, `after` them; orders: of the videos, by key."""
     options = "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items())
     frame = Template(TEMPLATE.read_text(encoding="utf-8"))
-    return frame.substitute(orders=options, unit=unit, between=between, after=after, **parts)
+    return frame.substitute(orders=options, unit=unit, hint=hint, between=between, after=after, **parts)
 
 
 def table_of(evaluations: Mapping[str, dict]) -> str:
@@ -141,7 +149,7 @@ def embedded(path: Path, text: str) -> str:
 
 def legend(source: Source, threshold: float | None) -> str:
     """What the timelines' colours mean."""
-    entries, bars = [("#0072B2", "score")], ""
+    entries, bars = [("var(--blue)", "score")], ""
     if source.truth is not None:
         entries.append(("#E69F0059", "anomalous in the ground truth"))
     if source.ours:

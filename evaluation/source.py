@@ -138,9 +138,7 @@ def left_out(source: Source) -> list[str]:
     """What the report of a source lacks, and why, a line each."""
     videos, lines = source.scores.videos, []
     if source.truth is None:
-        lines.append(
-            f"{source.name}: {NO_TRUTH}: no figures and curves, nothing is anomalous or normal; --gt-path says what is"
-        )
+        lines.append(f"{source.name}: {NO_TRUTH}, no figures and curves; with one, name its scores.npz and --gt-path")
     unknown = [video.name for video in videos if video.classes is None]
     if unknown and source.truth is not None:
         lines.append(f"{len(unknown)} of {len(videos)} videos, {unknown[0]} the first, have no label and are in no class; "
