@@ -27,6 +27,7 @@ from files import atomic
 from files.features import FRAMES_PER_SNIPPET
 from video.journal import Journal, Raised, Row, Stream, opened, storable
 from video.telling import moment
+from video.watching import Watch
 
 MOST_STEPS = 3000  # of a camera's drawing: above, several snippets share one
 MOST_PICTURES, SMALL = 500, 320  # in the page, and pixels of their longer side
@@ -38,7 +39,7 @@ ORDERS = {"highest": "highest score first", "alarms": "most alarms first"} | pag
 class Curves(NamedTuple):
     """What is drawn of a camera, (n,) each; of snippets that share a step the largest."""
 
-    starts: np.ndarray  # seconds since `began`
+    starts: np.ndarray  # as `ends`, seconds since the first score
     ends: np.ndarray
     scores: np.ndarray
     logits: np.ndarray
@@ -65,6 +66,11 @@ class Watched(NamedTuple):
     def moment(self, seconds: float) -> str:
         """So many seconds after the first score."""
         return time.strftime("%H:%M:%S", time.localtime(self.began + seconds)) if self.live else clock(self.began + seconds)
+
+
+def streams_of(watching: Watch) -> dict[str, str | None]:
+    """What `write` takes of a watch that has just ended."""
+    return {name: None if watched.camera.live else watched.stream for name, watched in watching.watched.items()}
 
 
 def write_again(folder: Path, out_dir: Path) -> Path:
@@ -207,7 +213,7 @@ def card_of(camera: Watched, n_layers: int, threshold: float | None) -> str:
             + timeline.bands(curves.key, curves.exit_layer, starts, ends, n_layers=n_layers)
             + timeline.times(camera.moment(length * share) for share in (0, 0.25, 0.5, 0.75, 1))
         )
-    counts = ", ".join(f"{kind} {n}×" for kind, n in Counter(kind for *_, kind, _ in camera.happened).items())
+    counts = ", ".join(f"{n} {kind}" for kind, n in Counter(kind for *_, kind, _ in camera.happened).items())
     return (
         f'<article id="{camera.id}" data-text="{text}" data-length="{length:.2f}" data-alarms="{len(camera.alarms)}" '
         f'data-highest="{camera.highest:.4f}"><header><b title="{name}">{name}</b><span>{", ".join(said)}</span></header>'
