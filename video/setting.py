@@ -18,7 +18,7 @@ from files.features import FRAMES_PER_SNIPPET
 from files.videos import Video
 from option import TESTING
 from running.loading import choose_device
-from video import feature_folder
+from video import feature_folder, report
 from video.alarms import Rule
 from video.cameras import Camera
 from video.decode import opened
@@ -139,6 +139,8 @@ def conclude(args: Namespace, watching: Watch) -> None:
     out_dir = Path(args.out_dir)
     if args.save_scores and (record := record_of(watching)):
         scores_file.write_record(out_dir / "scores.npz", record)
+    if args.report:
+        report.write(out_dir, watching.journal, report.streams_of(watching), watching.rule and watching.rule.on)
     if not args.json:
         n_alarms = sum(1 for raised in watching.journal.alarms() if raised.alarm.camera in watching.watched)
         print(f"{len(watching.watched)} cameras, {n_alarms} alarms; events.db, their pictures and clips in {out_dir}")
