@@ -2,8 +2,6 @@
 
 It is of the kind of a test's report and needs no network; clips are linked where they lie. Times of files are those in them,
 of live cameras the wall's.
-
-Shapes: n snippets of a camera.
 """
 
 import base64
@@ -17,34 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-import numpy as np
 from PIL import Image
 
 import smoothing
 from evaluation import page, timeline
 from evaluation.figures import clock
 from files import atomic
-from files.features import FRAMES_PER_SNIPPET
-from video.journal import Journal, Raised, Row, Stream, opened, storable
+from video.journal import Journal, Raised, opened, storable
+from video.steps import MOST_STEPS, Curves, curves_of
 from video.telling import moment
 from video.watching import Watch
 
-MOST_STEPS = 3000  # of a camera's drawing: above, several snippets share one
 MOST_PICTURES, SMALL = 500, 320  # in the page, and pixels of their longer side
 MOST_TOLD = 500  # happenings
-LONGEST_STEP = 3.0  # snippets from one's start to the next one's: more is a gap
 ORDERS = {"highest": "highest score first", "alarms": "most alarms first"} | page.ORDERS
-
-
-class Curves(NamedTuple):
-    """What is drawn of a camera, (n,) each; of snippets that share a step the largest."""
-
-    starts: np.ndarray  # as `ends`, seconds since the first score
-    ends: np.ndarray
-    scores: np.ndarray
-    logits: np.ndarray
-    exit_layer: np.ndarray
-    key: np.ndarray
 
 
 class Watched(NamedTuple):
@@ -76,8 +60,9 @@ def streams_of(watching: Watch) -> dict[str, str | None]:
 def write_again(folder: Path, out_dir: Path) -> Path:
     """Write the page of the folder of an earlier watch, as its events.db knows it. Raises ValueError or OSError."""
     with opened(folder / "events.db") as journal:
+        every = {name: None for (name,) in journal.read("SELECT name FROM cameras ORDER BY rowid")}  # never opened ones too
         latest = {stream.camera: None if stream.began is not None else stream.id for stream in journal.streams()}
-        return write(folder, journal, latest, out_dir=out_dir)
+        return write(folder, journal, every | latest, out_dir=out_dir)
 
 
 def write(
@@ -105,40 +90,6 @@ def write(
     out_dir.mkdir(parents=True, exist_ok=True)
     atomic.write_text(out_dir / "report.html", page_of(folder, out_dir, cameras, threshold))
     return out_dir / "report.html"
-
-
-def curves_of(journal: Journal, streams: Sequence[Stream], *, live: bool) -> tuple[float, int, Curves | None]:
-    """When a camera's scores begin, how many there are, and what is drawn of them."""
-    parts = [rows for stream in streams if len((rows := journal.scores(stream.camera, stream.id)).score)]
-    if not parts:
-        return 0.0, 0, None
-    rows = Row(*(np.concatenate(of) for of in zip(*parts, strict=True)))
-    order = np.argsort(rows.wall if live else rows.time, kind="stable")
-    rows = Row(*(of[order] for of in rows))
-    starts = rows.wall if live else rows.time
-    steps = np.diff(rows.time)
-    fps = streams[-1].fps or 30.0
-    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else FRAMES_PER_SNIPPET / fps
-    ends = starts + step
-    following = np.diff(starts) <= max(1.0, LONGEST_STEP * step)  # live snippets may come in bursts
-    ends[:-1] = np.where(following, starts[1:], ends[:-1])
-    length = (streams[-1].frames or 0) / fps
-    if not live and starts[-1] < length < ends[-1]:
-        ends[-1] = length
-    began = float(starts[0])
-    of_all = Curves(starts - began, ends - began, rows.score, rows.logit, rows.exit_layer, rows.key)
-    return began, len(starts), thinned(of_all)
-
-
-def thinned(curves: Curves) -> Curves:
-    """About MOST_STEPS steps at most, none across a gap."""
-    n = len(curves.starts)
-    place = np.arange(n) // -(-n // MOST_STEPS)
-    new = np.append(True, (np.diff(place) > 0) | (curves.starts[1:] != curves.ends[:-1]))
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], n) - 1
-    times = (np.round(of, 2) for of in (curves.starts[first], curves.ends[last]))
-    return Curves(*times, *(np.maximum.reduceat(of, first) for of in curves[2:]))
 
 
 def page_of(folder: Path, out_dir: Path, cameras: Sequence[Watched], threshold: float | None) -> str:
