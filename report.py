@@ -3,7 +3,8 @@
     python report.py RUN_DIR
     python report.py SCORES.npz [--gt-path GT.npy] [--test-list LIST.csv]
 
-RUN_DIR is the folder of a test or of a training; SCORES.npz is of any method, as metrics.py takes it. For a paper:
+RUN_DIR is the folder of a test, of a training or of a watch; SCORES.npz is of any method, as metrics.py takes it; without
+ground truth, the report is of scores alone. For a paper:
 
     python report.py SOURCE ... --format pdf --width 3.4 --videos NAME NAME --table figures.tex
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from evaluation import figures, page, source, tables
 from evaluation.evaluate import evaluate_all
 from files import folder
-from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes
+from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes, flag_of
 
 WIDTHS = Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
@@ -36,6 +37,8 @@ def main() -> None:
     args = parser.parse_args()
     with exit_codes():
         check(args, ["live"])
+        if (args.source / "events.db").is_file() and not (args.source / "options.json").exists():
+            return of_watch(args)
         if args.width not in WIDTHS:
             raise ValueError(f"--width must be {WIDTHS}, not {args.width:g}")
         out_dir = out_dir_of(args)
@@ -45,12 +48,25 @@ def main() -> None:
         shown = source.places_of(args.videos, read.scores.videos)
         for line in source.left_out(read):
             print(f"note: {line}", file=sys.stderr)
-        evaluations = evaluate_all(read.columns, read.truth, read.terms)
+        if table and read.truth is None:
+            raise ValueError(f"--table is of figures, and {args.source} has {source.NO_TRUTH}; give --gt-path, or leave it out")
+        evaluations = {} if read.truth is None else evaluate_all(read.columns, read.truth, read.terms)
         how = {"format": args.format, "width": args.width, "shown": shown}
         path = page.write_report(out_dir, read, evaluations, **how)
         if table:
             tables.write(table, tables.rows_of(evaluations))
-        print(f"report in {path}, its figures in {out_dir / 'figures'}" + (f", table in {table}" if table else ""))
+        drawn = f", its figures in {out_dir / 'figures'}" if evaluations or shown else f"; {source.NO_TRUTH}"
+        print(f"report in {path}{drawn}" + (f", table in {table}" if table else ""))
+
+
+def of_watch(args: Namespace) -> None:
+    """Write the page of an earlier watch. Raises ValueError or OSError."""
+    asked = [flag_of(name) for name in (*source.OF_FILES, "videos", "table", "fps", "false_alarms") if getattr(args, name)]
+    if asked:
+        raise ValueError(f"{args.source} is the folder of a watch: {', '.join(asked)} would be ignored; leave that out")
+    from video import report as watched  # torch takes seconds to import, and only what was watched stands on it
+
+    print(f"report in {watched.write_again(args.source, out_dir_of(args))}; {source.NO_TRUTH}")
 
 
 def out_dir_of(args: Namespace) -> Path:

@@ -1,4 +1,4 @@
-"""What a report is made of: the folder of a run of ours, or any method's scores and their ground truth.
+"""What a report is made of: the folder of a run of ours, or any method's scores, and their ground truth if there is one.
 
 Shapes: S snippets and F frames of all videos.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluation.evaluate import Terms
 from evaluation.scores import Record, Scores, columns_of
-from evaluation.scores_file import checked, read_arrays, read_record
+from evaluation.scores_file import FORMAT, checked, read_arrays, read_record, record_of
 from files.folder import read_options
 from files.names import video_name
 from files.truth import checked_truth, read_ground_truth
@@ -23,15 +23,21 @@ from option import FLAGS, flag_of
 
 OF_FILES = ("gt_path", "test_list", "normal_label", "hold_last")  # what a file of scores may need said, and a run says itself
 
+NO_TRUTH = "no ground truth: scores alone"
 NEEDED = ("data_set", "variant", "visual_layers", "attn_window", "smooth", "smooth_width", "smooth_pad", *Terms._fields)
 
 
 class Ours(NamedTuple):
-    """What only a run of ours has."""
+    """What only scores of ours have."""
 
     record: Record  # its logits, exit layers and key clips are shown
-    options: dict[str, Any]
+    options: dict[str, Any]  # of a run; nothing of a file alone
     history: list[dict]  # the evaluations of a training
+
+    @property
+    def n_layers(self) -> int:
+        """The model's, or, of a file alone, as many as it shows."""
+        return self.options.get("visual_layers") or max(1, int(self.record.exit_layer.max()))
 
 
 class Source(NamedTuple):
@@ -39,7 +45,7 @@ class Source(NamedTuple):
 
     name: str
     columns: dict[str, Scores]  # smoothed in each way that is reported; the first is drawn
-    truth: np.ndarray  # (F,)
+    truth: np.ndarray | None  # (F,); None where nobody knows
     terms: Terms
     ours: Ours | None = None  # None of another method
 
@@ -52,7 +58,7 @@ def read(path: Path, given: Namespace) -> Source:
     """The source at a path, a folder or a file. Raises ValueError or OSError that says what is wrong with it."""
     terms = {name: getattr(given, name) for name in Terms._fields}
     if not path.is_dir():
-        return read_file(path, given, terms)
+        return read_file(path, given, terms, bare=True)
     flags = [flag_of(name) for name in OF_FILES if getattr(given, name)]
     if flags:
         raise ValueError(
@@ -70,9 +76,9 @@ def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> S
     ours = Ours(read_record(folder / "scores.npz"), options, evaluations_in(log) if log.exists() else [])
     if ours.record.exit_layer.max() > options["visual_layers"] or ours.record.exit_layer.min() < 0:
         raise ValueError(f"{folder / 'scores.npz'}: exit layers that the model of options.json has not; run the test again")
-    if ours.record.truth is None:
+    if ours.record.truth is None and options["data_set"] != "predict":
         raise ValueError(
-            f"{folder}: scores of videos without ground truth; with one, name {folder / 'scores.npz'} and --gt-path"
+            f"{folder}: a test's scores without ground truth: damaged; run the test again, or name scores.npz alone"
         )
     columns = columns_of(ours.record.scores.videos, ours.record.logits, options)
     return Source(str(folder), columns, ours.record.truth, terms_of(terms or {}, options), ours)
@@ -92,11 +98,23 @@ def evaluations_in(log: Path) -> list[dict]:
     return [entry for entry in entries if "auc" in entry]
 
 
-def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None]) -> Source:
-    """Read a file of scores. Raises FileNotFoundError or ValueError."""
-    scores, truth = with_truth(read_arrays(path), path, given)
+def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], bare: bool = False) -> Source:
+    """Read a file of scores, with `bare` one without ground truth too. Raises FileNotFoundError or ValueError."""
+    content = read_arrays(path)
+    if bare and not given.gt_path and "truth" not in content:
+        scores, truth = checked_for(given, content, path), None
+    else:
+        scores, truth = with_truth(content, path, given)
+    ours = None
+    if str(content.get("format")) == FORMAT:
+        ours = Ours(record_of({name: array for name, array in content.items() if name != "truth"}, path), {}, [])
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
-    return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual))
+    return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual), ours)
+
+
+def checked_for(given: Namespace, content: dict[str, np.ndarray], path: Path) -> Scores:
+    """The scores in the arrays of a file, of the list that is given. Raises FileNotFoundError or ValueError."""
+    return checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
 
 
 def with_truth(content: dict[str, np.ndarray], path: Path, given: Namespace) -> tuple[Scores, np.ndarray]:
@@ -104,7 +122,7 @@ def with_truth(content: dict[str, np.ndarray], path: Path, given: Namespace) -> 
 
     Raises FileNotFoundError or ValueError.
     """
-    scores = checked(content, path, given.test_list, hold_last=given.hold_last, normal_label=given.normal_label)
+    scores = checked_for(given, content, path)
     of = scores.videos, given.test_list or path
     if given.gt_path:
         return scores, read_ground_truth(given.gt_path, *of)
@@ -119,8 +137,10 @@ def with_truth(content: dict[str, np.ndarray], path: Path, given: Namespace) -> 
 def left_out(source: Source) -> list[str]:
     """What the report of a source lacks, and why, a line each."""
     videos, lines = source.scores.videos, []
+    if source.truth is None:
+        lines.append(f"{source.name}: {NO_TRUTH}, no figures and curves; with one, name its scores.npz and --gt-path")
     unknown = [video.name for video in videos if video.classes is None]
-    if unknown:
+    if unknown and source.truth is not None:
         lines.append(f"{len(unknown)} of {len(videos)} videos, {unknown[0]} the first, have no label and are in no class; "
                      "--test-list says labels")  # fmt: skip
     if not source.ours:

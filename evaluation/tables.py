@@ -141,20 +141,15 @@ def remark(results: dict[str, Any]) -> str:
     return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"
 
 
-def of_videos(scores: Scores, truth: np.ndarray, fps: float, threshold: float) -> pd.DataFrame:
-    """A row for each video: what it is, its scores, and its events above a threshold.
+def of_videos(scores: Scores, truth: np.ndarray | None, fps: float, threshold: float | None) -> pd.DataFrame:
+    """A row for each video: what it is, its scores, and where there is a truth, its events above a threshold.
 
     Means are over frames, times in seconds; `auc` is that within the video, none where all its frames are of a kind;
     `first_delay` is of the first event that is detected.
     """
-    anomalous, normal = frames_of(scores, truth)
+    anomalous, normal = frames_of(scores, np.zeros(scores.n_frames.sum()) if truth is None else truth)
     n_videos, ends = len(scores.videos), np.cumsum(scores.n_snippets)[:-1]
-    per_video = list(zip(*(np.split(of, ends) for of in (scores.scores, anomalous, normal)), strict=True))
-    happened = events.runs(truth, scores.n_frames)
-    delays = events.delays(happened, scores.scores > threshold, scores.n_snippets, scores.seen, scores.n_frames) / fps
-    found = np.isfinite(delays)
-    first = pd.Series(delays[found]).groupby(happened.video[found]).first()
-    return pd.DataFrame({
+    columns = {
         "video": [video.name for video in scores.videos],
         "label": [video.label for video in scores.videos],
         "classes": ["; ".join(video.classes or ()) for video in scores.videos],
@@ -162,8 +157,18 @@ def of_videos(scores: Scores, truth: np.ndarray, fps: float, threshold: float) -
         "frames": scores.n_frames,
         "seconds": scores.n_frames / fps,
         "anomalous_frames": np.bincount(scores.video, anomalous).astype(int),
-        "largest_score": [of_video.max() for of_video, *_ in per_video],
+        "largest_score": [of_video.max() for of_video in np.split(scores.scores, ends)],
         "mean_score": np.bincount(scores.video, (anomalous + normal) * scores.scores) / scores.n_frames,
+    }
+    if truth is None:
+        del columns["anomalous_frames"]
+        return pd.DataFrame(columns)
+    per_video = zip(*(np.split(of, ends) for of in (scores.scores, anomalous, normal)), strict=True)
+    happened = events.runs(truth, scores.n_frames)
+    delays = events.delays(happened, scores.scores > threshold, scores.n_snippets, scores.seen, scores.n_frames) / fps
+    found = np.isfinite(delays)
+    first = pd.Series(delays[found]).groupby(happened.video[found]).first()
+    return pd.DataFrame(columns | {
         "error": errors_of(scores, truth),
         "auc": [curves.areas(*of_video).auc for of_video in per_video],
         "events": np.bincount(happened.video, minlength=n_videos),

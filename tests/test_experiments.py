@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, write_list
 
-from evaluation import events, figures, page
+from evaluation import events, figures, page, timeline
 from experiments import outcome
 from experiments.grid import Cell, Row
 
@@ -339,7 +339,11 @@ def test_a_folder_that_is_no_whole_run_has_no_report(trained, run):
 
 def test_a_timelines_curve_is_its_scores_to_a_hundredth():
     scores = np.array([0.0, 0.0, 0.5, 0.5, 1.0])
-    assert page.steps(scores, 85) == "M0 100H32V50H64V0H85"
+    starts = 16 * np.arange(5)
+    assert timeline.steps(scores, starts, np.append(starts[1:], 85)) == "M0 100H32V50H64V0H85"
+    assert timeline.steps(scores, starts, starts + np.array([16, 9, 16, 16, 21])) == "M0 100H25M32 50H64V0H85", (
+        "no line across a gap"
+    )
     assert page.clock(125.9) == "2:05"
 
 

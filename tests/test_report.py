@@ -1,5 +1,7 @@
 """The report of any method's scores, its figures and tables for a paper."""
 
+import base64
+import io
 import json
 import re
 from argparse import Namespace
@@ -8,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, call, refused, write_list
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from test_compare import judged, write_run
 
@@ -16,6 +19,8 @@ from evaluation.evaluate import Terms, evaluate
 from evaluation.scores import Record, Scores
 from evaluation.scores_file import read_scores, write_record
 from files.videos import Video
+from video import journal
+from video.alarms import Alarm
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 19 of the 290 UCF-Crime test videos as PEL4VAD scores them
 
@@ -105,6 +110,93 @@ def test_scores_of_ours_carry_their_truth(ours, run):
     refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "scores.npz: 92 frames", "list.csv has 93")
 
 
+def test_without_ground_truth_the_report_is_of_scores_alone(other, ours, run):
+    """It ended in an error, so that nobody saw the scores of own videos side by side."""
+    path, _ = other
+    for file in (path, ours):
+        content = dict(np.load(file))
+        content.pop("truth", None)
+        np.savez(file, **content)
+        done = run("report.py", file)
+        out = file.with_name(f"{file.stem}-report")
+        assert done.code == 0 and "no ground truth: scores alone" in done.out and "no figures" in done.err, done
+        assert {left.name for left in out.iterdir()} == {"report.html", "videos.csv", "snippets.csv"}
+        html = (out / "report.html").read_text().partition("<body>")[2]
+        assert "no ground truth: scores alone" in html and html.count('class="bands"') == (2 if file == ours else 0)
+        for word in ("<table", "<img", "error", 'class="truth"', 'class="threshold"', "worst"):
+            assert word not in html, word
+        highest = [float(value) for value in re.findall(r'data-highest="([\d.]+)"', html)]
+        assert highest == sorted(highest, reverse=True) and len(highest) == len(content["video"])
+        assert ("stopped at layer 1" in html and "key clips" in html) == (file == ours)
+        videos, snippets = (pd.read_csv(out / f"{name}.csv") for name in ("videos", "snippets"))
+        assert videos["largest_score"].max() == pytest.approx(content["scores"].max()) and len(snippets) == len(
+            content["scores"]
+        )
+        assert not {"error", "auc", "events", "anomalous_frames", "anomalous"} & {*videos, *snippets}
+
+
+def write_watch(path):
+    """The folder of a watch: a file of an odd name with an alarm and an older stream, and a live camera with a gap."""
+    (path / "alarms").mkdir(parents=True)
+    Image.new("RGB", (640, 480), "red").save(path / "alarms" / "1 #.jpg")
+    (path / "alarms" / "1 #.mp4").touch()
+    rng = np.random.default_rng(0)
+    with journal.opened(path / "events.db") as db, db.turn():
+        db.camera("<b>&\udc80", "x.mp4")
+        db.camera("gone", "rtsp://***@host")
+        for stream, n in (("old", 5), ("new", 6)):
+            db.stream(stream, "<b>&\udc80", fps=30.0, frames=90)
+            rows = [journal.Row(i, i * 8 / 15, None, 0.1 * i, -1.5, 1 + i % 2, i % 2 == 0) for i in range(n)]
+            db.score_rows("<b>&\udc80", stream, rows)
+        alarm = Alarm("<b>&\udc80", "new", 3, 1.6, 2.0, 3.0, None, None, None, 0.5, 2)
+        db.alarm(alarm, raised_at=1e9, picture="1 #.jpg", clip="1 #.mp4")
+        db.alarm(alarm._replace(stream="old", first=0), raised_at=1e9)
+        for stream, began, n in (("s", 1e9, 4000), ("t", 1e9 + 5000, 3000)):
+            db.stream(stream, "gate", began=began, fps=25.0)
+            scores = rng.uniform(0.2, 0.8, n)
+            scores[77] = 0.95
+            rows = [journal.Row(i, i / 2, began + i / 2 + rng.uniform(0, 0.1), s, 0.0, 1, True) for i, s in enumerate(scores)]
+            db.score_rows("gate", stream, rows)
+        live = Alarm("gate", "t", 9, 4.5, 5.0, None, 1e9 + 5004.5, 1e9 + 5005, None, 0.9, 3)
+        db.alarm(live, raised_at=2e9, picture="gone.jpg", clip="../../gone.mp4")
+        db.alarm(live._replace(stream="s", wall_start=1e9 - 99, wall_end=1e9 - 9, end=9.0), raised_at=1.5e9)
+        db.happened("gate", 5.0, "lost", "<script>alert(1)</script>")
+    return path
+
+
+def test_the_page_of_a_watch_shows_alarms_cameras_and_what_happened(tmp_path, run):
+    """Alarms were rows of a database, pictures in a folder: nobody saw them side by side."""
+    folder = write_watch(tmp_path / "w")
+    done = run("report.py", folder)
+    assert done.code == 0 and "no ground truth: scores alone" in done.out, done
+    text = (folder / "report.html").read_text()
+    assert "3 cameras, 3 alarms, 7,006 scored snippets" in text
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', text)
+    clips = [address for address in addresses if address[0] != "#" and not address.startswith("data:image/jpeg;base64,")]
+    assert clips == ["alarms/1%20%23.mp4"], "no network, and no link to what is not there"
+    pictures = [Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in addresses if a.startswith("data:")]
+    assert [picture.size for picture in pictures] == [(320, 240)] and "http" not in text.partition("<body>")[2]
+    anchors = {address[1:] for address in addresses if address[0] == "#"}
+    assert anchors <= set(re.findall(r' id="([^"]*)"', text))
+    assert text.count("<script>") == 1 and "&lt;script&gt;" in text and "&lt;b&gt;&amp;\\udc80" in text and "<b>&" not in text
+    raised = re.findall(r"score (0\.\d\d)</span></header>", text)
+    assert raised == ["0.90", "0.90", "0.50"], "newest first"
+    cards = {
+        name: card for card in re.findall(r'<article id="c\d.*?</article>', text) for name in ("gate", "udc80") if name in card
+    }
+    spans = {name: re.findall(r'class="alarm" x="(.*?)" .*? width="(.*?)"', card) for name, card in cards.items()}
+    assert spans["udc80"] == [("1.60", "1.40")] and 'viewBox="0 0 3 100"' in cards["udc80"], "its last snippet is short"
+    (start, width), *others = spans["gate"]
+    length = float(re.search('viewBox="0 0 (.*?) 100"', cards["gate"])[1])
+    assert (
+        not others and float(start) == pytest.approx(5004.5, abs=0.2) and float(start) + float(width) == pytest.approx(length)
+    )
+    path = re.search(r'class="smooth" d="(.*?)"', cards["gate"])[1]
+    assert path.count("M") == 2 and path.count("V") <= 3500 and "V5H" in path, "a break, few steps, and the peak among them"
+    assert 'data-highest="0.9500"' in cards["gate"] and "1 lost" in cards["gate"] and text.count("no scores") == 1
+    refused(run("report.py", folder, "--test-list", "x.csv"), "folder of a watch", "--test-list would be ignored")
+
+
 @pytest.fixture
 def folder_of_ours(tmp_path):
     """The folder of a test, of two videos."""
@@ -182,7 +274,7 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--gt-path"], ["no ground truth", "--gt-path"]),
+        (["--gt-path"], ["--table", "no ground truth", "--gt-path"]),
         (["--table", "t.txt"], ["t.txt", ".csv or .md or .tex", "--table"]),
         (["--table", "gt.npy"], ["gt.npy", "would replace an input"]),
         (["--width", "1"], ["--width must be at least 3"]),
@@ -203,7 +295,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(other, run, monkeypat
         (path.parent / name).write_text("{}")
     (path.parent / "nowhere").symlink_to("gone")
     before = sorted(path.parent.rglob("*"))
-    refused(run("report.py", path, *([] if flags == ["--gt-path"] else [*truth, *flags])), *words)
+    refused(run("report.py", path, *(["--table", "t.md"] if flags == ["--gt-path"] else [*truth, *flags])), *words)
     assert sorted(path.parent.rglob("*")) == before
 
 

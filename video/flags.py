@@ -42,6 +42,8 @@ OF_WATCHING = (
          "runs/watch"),
     Flag("alarms", SWITCH, None, "raise alarms", True),
     Flag("save_scores", SWITCH, None, "files: also write scores.npz, as metrics.py and report.py read it", False),
+    Flag("report", SWITCH, None, "at the end also write report.html, the page of what was watched; report.py writes it later, "
+         "of --out-dir", False),
     Flag("json", SWITCH, None, "print a JSON object a line", False),
     Flag("dry_run", SWITCH, None, "open every source, say what it is and what would be done, and stop", False),
 )  # fmt: skip

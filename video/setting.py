@@ -18,7 +18,7 @@ from files.features import FRAMES_PER_SNIPPET
 from files.lists import several
 from files.videos import Video
 from option import TESTING
-from video import as_trained, feature_folder
+from video import as_trained, feature_folder, report
 from video.alarms import Rule
 from video.cameras import Camera
 from video.decode import opened
@@ -135,6 +135,8 @@ def conclude(args: Namespace, watching: Watch) -> None:
     out_dir = Path(args.out_dir)
     if args.save_scores and (record := record_of(watching)):
         scores_file.write_record(out_dir / "scores.npz", record)
+    if args.report:
+        report.write(out_dir, watching.journal, report.streams_of(watching), watching.rule and watching.rule.on)
     print(f"{summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
     require_watched(watching)
 
