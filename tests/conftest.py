@@ -1,9 +1,12 @@
 """A toy data set on disk, and the scripts as functions."""
 
 import contextlib
+import copy
 import csv
 import io
+import os
 import runpy
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation import figures
 from model import LSHMA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +24,8 @@ WIDTH = 128
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:  # under nohup, or in the background of a script: runs would inherit that
         signal.signal(number, handler)
+torch.set_num_threads(1)  # toys are too small to share between cores: more threads would wait for each other, and spin
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so in the processes that tests start
 SMALL = ["--visual-width", str(WIDTH), "--workers", "0", "--device", "cpu"]
 
 
@@ -78,9 +84,8 @@ def run():
     return call
 
 
-@pytest.fixture
-def toy(tmp_path):
-    """Sixteen short training and eight test videos with lists and ground truth; `toy.flags` points the UCF scripts at them."""
+def toy_in(path):
+    """Sixteen short training and eight test videos with lists and ground truth; `flags` points the UCF scripts at them."""
     rows, truth = [], []
     for i in range(24):
         label = "Normal" if i % 2 == 0 else "Abuse"
@@ -89,19 +94,23 @@ def toy(tmp_path):
         if label != "Normal":
             anomalous[2:7] = 1
             x[2:7, :16] += 3
-        file = tmp_path / "features" / label / f"{label}{i:03}_x264__5.npy"
+        file = path / "features" / label / f"{label}{i:03}_x264__5.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, x.astype(np.float16 if i % 3 else np.float32))
         rows.append((f"{label}/{file.name}", label))
         truth.append(anomalous.repeat(16))
-    write_list(tmp_path / "train.csv", rows[:16])
-    write_list(tmp_path / "test.csv", rows[16:])
-    np.save(tmp_path / "gt.npy", np.concatenate(truth[16:]))
-    flags = [*SMALL, "--feature-root", tmp_path / "features", "--train-list", tmp_path / "train.csv"]
-    flags += ["--test-list", tmp_path / "test.csv", "--gt-path", tmp_path / "gt.npy", "--visual-layers", "2"]
-    return SimpleNamespace(
-        path=tmp_path, flags=flags, rows=rows[:16], test_rows=rows[16:], test_truth=truth[16:], out=tmp_path / "out"
-    )
+    write_list(path / "train.csv", rows[:16])
+    write_list(path / "test.csv", rows[16:])
+    np.save(path / "gt.npy", np.concatenate(truth[16:]))
+    flags = [*SMALL, "--feature-root", path / "features", "--train-list", path / "train.csv"]
+    flags += ["--test-list", path / "test.csv", "--gt-path", path / "gt.npy", "--visual-layers", "2"]
+    return SimpleNamespace(path=path, flags=flags, rows=rows[:16], test_rows=rows[16:], test_truth=truth[16:], out=path / "out")
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """The toy data set in a folder of the test's own."""
+    return toy_in(tmp_path)
 
 
 def refused(done, *words):
@@ -111,11 +120,28 @@ def refused(done, *words):
         assert str(word) in done.err, f"{word!r} is not in: {done.err}"
 
 
-@pytest.fixture
-def trained(toy, run):
-    """The toy data set with a checkpoint: `toy.best`."""
-    done = run("ucf_train.py", *toy.flags, "--max-epoch", 1, "--batch-size", 4, "--out-dir", toy.path / "run")
+@pytest.fixture(scope="session")
+def first_training(tmp_path_factory):
+    """The toy data set with a training on it, made once, and a copy of its folder that no test touches."""
+    toy = toy_in(tmp_path_factory.mktemp("trained"))
+    done = call("ucf_train.py", *toy.flags, "--max-epoch", 1, "--batch-size", 4, "--out-dir", toy.path / "run")
     assert done.code == 0, done.err
-    toy.best = toy.path / "run" / "best.pt"
-    toy.test_flags = [*toy.flags[:-2], "--model-path", toy.best, "--out-dir", toy.out]
-    return toy
+    return toy, shutil.copytree(toy.path, tmp_path_factory.mktemp("kept") / "trained")
+
+
+@pytest.fixture
+def trained(first_training):
+    """The toy data set with a checkpoint, `best`, anew for each test in the same place: a run names the files it began with."""
+    toy, kept = first_training
+    shutil.rmtree(toy.path)
+    shutil.copytree(kept, toy.path)
+    best = toy.path / "run" / "best.pt"
+    test_flags = [*toy.flags[:-2], "--model-path", best, "--out-dir", toy.out]
+    return SimpleNamespace(**copy.deepcopy(vars(toy)), best=best, test_flags=test_flags)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Runs without their figures, which take longer than the rest, where a test is about something else."""
+    for name in ("timelines", "training_curves"):
+        monkeypatch.setattr(figures, name, lambda *_, **__: None)

@@ -81,7 +81,7 @@ def crops(trained):
     return trained
 
 
-def test_the_mean_over_crops_is_that_of_the_crops_one_by_one(crops):
+def test_the_mean_over_crops_is_that_of_the_crops_one_by_one(crops, undrawn):
     ones = []
     for crop in range(N_CROPS):
         done, path = crops.test("beside", "one", crop)
@@ -98,7 +98,7 @@ def test_the_mean_over_crops_is_that_of_the_crops_one_by_one(crops):
     np.testing.assert_allclose(read_record(path).logits, ones[0].logits, rtol=0, atol=1e-6)
 
 
-def test_what_is_odd_among_crops_is_said(crops):
+def test_what_is_odd_among_crops_is_said(crops, undrawn):
     (path, _), *_ = crops.test_rows
     file = crops.path / "features" / path.replace("__5", "__4")
     features = np.load(file)
@@ -133,7 +133,7 @@ def test_a_crop_with_two_files_is_refused(tmp_path, names):
             copies_of([tmp_path / "v__0.npy"], "mean", "list.csv")
 
 
-def test_all_crops_of_a_file_are_trained_on(toy):
+def test_all_crops_of_a_file_are_trained_on(toy, undrawn):
     apart, together = [], []
     for path, label in toy.rows:
         views = np.stack([np.load(toy.path / "features" / path).astype(np.float32) + i for i in range(N_CROPS)])

@@ -32,7 +32,7 @@ TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 
 
 @pytest.mark.parametrize("same", ["name", "content"])
-def test_a_test_video_in_the_training_list_stops_the_run(toy, run, same):
+def test_a_test_video_in_the_training_list_stops_the_run(toy, run, same, undrawn):
     path, label = toy.test_rows[3]
     if same == "content":
         original = toy.path / "features" / path
@@ -92,7 +92,7 @@ def test_a_training_without_out_dir_is_kept_off_by_no_other_run(tmp_path, monkey
     resume.check_paths(option.parse(ucf_option.parser, []), None)
 
 
-def test_two_processes_do_not_go_on_with_one_run(trained, run):
+def test_two_processes_do_not_go_on_with_one_run(trained, run, undrawn):
     script = "import sys, time; from pathlib import Path; from files import folder\nwith folder.held(Path(sys.argv[1])): "
     script += "print('held', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", script, trained.path / "run"], cwd=ROOT, stdout=subprocess.PIPE)
@@ -165,7 +165,7 @@ def test_a_wrong_width_names_who_sets_it(trained, run):
     refused(run(TRAIN, *trained.flags, "--out-dir", trained.out), "--visual-width says the width")
 
 
-def test_a_run_says_how_many_videos_an_epoch_takes(toy, run):
+def test_a_run_says_how_many_videos_an_epoch_takes(toy, run, undrawn):
     """ "200 training videos … 22 steps" at batch 8 did not say that 172 were used, balanced."""
     write_list(toy.path / "train.csv", [*toy.rows[::2], *toy.rows[1:8:2]])
     done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--batch-size", 3, "--out-dir", toy.out)
@@ -207,9 +207,8 @@ def processes(toy, out, *more):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_whole_process_group_loses_nothing(toy, number, monkeypatch):
+def test_a_signal_to_the_whole_process_group_loses_nothing(toy, number):
     """Loader processes died of the SIGTERM that `timeout`, Slurm and a closing terminal send: up to five minutes were gone."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     process = processes(toy, toy.out)
     while not (toy.out / "log.jsonl").exists():
         time.sleep(0.05)
@@ -282,7 +281,7 @@ def test_two_runs_never_share_a_checkpoint(tmp_path):
         claim("b")
 
 
-def test_a_run_that_others_went_on_with_is_not_rolled_back(trained, monkeypatch, run):
+def test_a_run_that_others_went_on_with_is_not_rolled_back(trained, monkeypatch, run, undrawn):
     """One process had read the checkpoint, and waited while another went on with the run to its end."""
     last, read = trained.path / "run/last.pt", training.read_data
 

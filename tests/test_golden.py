@@ -92,7 +92,7 @@ def test_training_gives_the_released_losses_gradients_and_weights(name):
 
 
 @pytest.mark.parametrize("name", golden.CASES)
-def test_the_test_scripts_give_the_released_numbers_from_a_released_file(name, tmp_path, run):
+def test_the_test_scripts_give_the_released_numbers_from_a_released_file(name, tmp_path, run, undrawn):
     numbers, config = golden.case(name)
     torch.save({"epoch": 0, "model_state_dict": golden.released_state(config), "ap": np.float64(0.5)}, tmp_path / "model.pth")
     rows = []

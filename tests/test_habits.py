@@ -36,12 +36,6 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Runs without their figures, which take longer than the rest."""
-    monkeypatch.setattr(record.figures, "training_curves", lambda *_: None)
-
-
 def contents(out):
     return {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
 

@@ -120,7 +120,7 @@ def test_several_bad_feature_files_are_counted(toy, run):
     refused(run(TRAIN, *toy.flags, "--out-dir", toy.out), "7 of 16", "line 2", "line 6", "and 2 more")
 
 
-def test_non_finite_features_can_be_zeroed(toy, run):
+def test_non_finite_features_can_be_zeroed(toy, run, undrawn):
     file = toy.path / "features" / toy.rows[6][0]
     features = np.load(file)
     features[4, 7] = np.nan
@@ -166,7 +166,7 @@ def test_bad_ground_truth_is_refused(toy, run, kind):
     nothing_written(toy)
 
 
-def test_true_frame_counts_cut_the_last_snippet(trained, run):
+def test_true_frame_counts_cut_the_last_snippet(trained, run, undrawn):
     truths = trained.test_truth
     rows = [(path, label, len(truth) - 5) for (path, label), truth in zip(trained.test_rows, truths, strict=True)]
     header = ("path", "label", "frames")
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_another_shape_says_which_option_disagrees(trained, run)
         refused(done, f"trained with {flag} {expected}", f"{flag} is {value}")
 
 
-def test_a_test_rebuilds_the_model_from_its_checkpoint_unless_told_otherwise(toy, run):
+def test_a_test_rebuilds_the_model_from_its_checkpoint_unless_told_otherwise(toy, run, undrawn):
     flags = [*toy.flags, "--max-epoch", 1, "--attn-window", 2, "--variant", "released", "--p", 1, "--out-dir", toy.path / "run"]
     assert run(TRAIN, *flags).code == 0
     flags = [*SMALL, *toy.flags[len(SMALL) : -2], "--model-path", toy.path / "run" / "best.pt"]
@@ -285,7 +285,7 @@ def test_cuda_without_a_device_is_refused(toy, run):
     refused(run(TRAIN, *toy.flags, "--device", "cuda", "--out-dir", toy.out), "PyTorch sees 0 CUDA devices")
 
 
-def test_flags_may_be_written_with_underscores(toy, run):
+def test_flags_may_be_written_with_underscores(toy, run, undrawn):
     done = run(TRAIN, *toy.flags, "--max_epoch=1", "--batch_size", 4, "--no_keyclip_train", "--out_dir", toy.out)
     assert done.code == 0, done.err
 
@@ -386,13 +386,13 @@ def test_features_that_change_are_noticed(trained, run):
     assert "has changed since the run began" in str(data[[0]])
 
 
-def test_a_list_in_another_order_than_its_ground_truth_is_warned_of(trained, run):
+def test_a_list_in_another_order_than_its_ground_truth_is_warned_of(trained, run, undrawn):
     write_list(trained.path / "test.csv", trained.test_rows[::-1])
     done = run(TEST, *trained.test_flags)
     assert done.code == 0 and "warning" in done.err and "do labels and ground truth belong together" in done.err
 
 
-def test_a_test_says_where_it_differs_from_the_training(trained, run):
+def test_a_test_says_where_it_differs_from_the_training(trained, run, undrawn):
     assert "note:" not in run(TEST, *trained.test_flags).out
     other = ["--smooth", "causal", "--variant", "released", "--fps", 25]
     done = run(TEST, *trained.test_flags[:-1], trained.path / "again", *other)
@@ -454,7 +454,7 @@ def test_lists_made_elsewhere_are_found_by_the_longest_tail(tmp_path):
     assert find_file(str(tmp_path / "b__0.npy"), None) == tmp_path / "b__0.npy"
 
 
-def test_a_list_made_elsewhere_trains(toy, run):
+def test_a_list_made_elsewhere_trains(toy, run, undrawn):
     rows = [(f"/somebody/UCFClipFeatures/{path}", label) for path, label in toy.rows]
     write_list(toy.path / "elsewhere.csv", rows)
     done = run(TRAIN, *toy.flags, "--train-list", toy.path / "elsewhere.csv", "--max-epoch", 1, "--out-dir", toy.out)

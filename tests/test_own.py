@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import refused, walk, write_list
 
-from evaluation import figures
 from files.names import name_and_crop, video_name
 
 MAKE = "list/make_list.py"
@@ -196,14 +195,7 @@ def relabelled(toy, **labels):
         write_list(toy.path / f"{name}.csv", [(path, labels[label]) for path, label in rows])
 
 
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Drawing is most of a short test's time, and other tests' matter."""
-    for name in ("timelines", "training_curves"):
-        monkeypatch.setattr(figures, name, lambda *_: None)
-
-
-def test_an_own_set_trains_and_tests(toy, run, no_figures):
+def test_an_own_set_trains_and_tests(toy, run, undrawn):
     toy.rows = toy.rows[:13]
     relabelled(toy, Normal="ok", Abuse="fight")
     flags = [*toy.flags[:-1], 1, "--max-epoch", 1, "--batch-size", 8]
@@ -228,7 +220,7 @@ def test_an_own_set_trains_and_tests(toy, run, no_figures):
         assert run(f"{data_set}_train.py", *flags, "--out-dir", toy.path / data_set).code == 0
 
 
-def test_a_model_is_tested_on_other_sets_than_its_own(toy, run, no_figures):
+def test_a_model_is_tested_on_other_sets_than_its_own(toy, run, undrawn):
     """One model from UCF-Crime to XD-Violence, an own set and long videos, another the other ways, each by its own options."""
     labels = {"ucf": ("Normal", "Abuse"), "xd": ("A", "B5-0-0"), "own": ("ok", "fight"), "longterm": ("Normal", "Anomaly")}
     more = {name: ["--normal-label", "ok"] if name == "own" else [] for name in labels}

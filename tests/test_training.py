@@ -144,7 +144,7 @@ def test_a_run_writes_its_log_results_and_figure(toy, run):
     assert again["auc"] == results["best"]["auc"] and again["ap"] == results["best"]["ap"]
 
 
-def test_training_learns(toy, run):
+def test_training_learns(toy, run, undrawn):
     flags = [
         "--max-epoch",
         12,
@@ -163,7 +163,7 @@ def test_training_learns(toy, run):
     assert log[-1]["loss"] < 0.5 * log[0]["loss"] and log[-1]["auc"] > 0.6
 
 
-def test_bf16_trains_and_tests(toy, run):
+def test_bf16_trains_and_tests(toy, run, undrawn):
     flags = [*toy.flags, "--precision", "bf16", "--keyclip-test"]
     assert run(TRAIN, *flags, "--max-epoch", 1, "--out-dir", toy.out).code == 0
     fp32, bf16 = (
@@ -175,14 +175,14 @@ def test_bf16_trains_and_tests(toy, run):
     assert 0 < np.abs(a - b).max() < 0.1
 
 
-def test_worker_processes_change_nothing(toy, run):
+def test_worker_processes_change_nothing(toy, run, undrawn):
     for n in (0, 2):
         done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--batch-size", 4, "--workers", n, "--out-dir", toy.path / str(n))
         assert done.code == 0, done.err
     assert same_weights(toy.path / "0" / "last.pt", toy.path / "2" / "last.pt")
 
 
-def test_validation_videos_select_without_the_test_set(toy, run):
+def test_validation_videos_select_without_the_test_set(toy, run, undrawn):
     flags = ["--val-share", 0.4, "--max-epoch", 3, "--batch-size", 4, "--out-dir", toy.out, "--eval-every", 0]
     done = run(TRAIN, *toy.flags, *flags)
     assert done.code == 0 and "; validation, of videos: AUC " in done.out, done
@@ -210,7 +210,7 @@ def test_released_weights_are_a_starting_point(toy, run, tmp_path):
     torch.testing.assert_close(content["model"]["linear.weight"], state["linear.weight"], atol=1e-5, rtol=0)
 
 
-def test_a_finished_run_can_be_continued_for_more_epochs(toy, run):
+def test_a_finished_run_can_be_continued_for_more_epochs(toy, run, undrawn):
     common = [*toy.flags, "--batch-size", 4, "--scheduler-milestones", 1, 3]
     assert run(TRAIN, *common, "--max-epoch", 4, "--out-dir", toy.path / "whole").code == 0
     assert run(TRAIN, *common, "--max-epoch", 2, "--out-dir", toy.path / "parts").code == 0
@@ -221,7 +221,7 @@ def test_a_finished_run_can_be_continued_for_more_epochs(toy, run):
     assert len((toy.path / "parts" / "log.jsonl").read_text().splitlines()) == 4
 
 
-def test_a_runs_folder_may_move_and_its_checkpoint_may_lie_elsewhere(toy, run):
+def test_a_runs_folder_may_move_and_its_checkpoint_may_lie_elsewhere(toy, run, undrawn):
     common = [*toy.flags, "--batch-size", 8, "--max-epoch", 1]
     assert run(TRAIN, *common, "--out-dir", toy.path / "a").code == 0
     for n, name in ((2, "b"), (3, "c")):
@@ -236,7 +236,7 @@ def test_a_runs_folder_may_move_and_its_checkpoint_may_lie_elsewhere(toy, run):
     assert len((toy.path / "d" / "log.jsonl").read_text().splitlines()) == 2 and not (toy.path / "a").exists()
 
 
-def test_resuming_with_other_options_or_lists_is_refused(trained, run):
+def test_resuming_with_other_options_or_lists_is_refused(trained, run, undrawn):
     resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
     refused(run(TRAIN, *resume, "--lr", 1), "begun with --lr 2e-05, not 1.0")
     refused(run(TRAIN, *resume, "--visual-layers", 4), "trained with --visual-layers 2")
@@ -257,18 +257,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
     refused(run(TRAIN, *toy.flags, "--max-epoch", 1, "--out-dir", toy.out), "the loss of", "_x264 is not finite", "--lr")
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """Each process of these tests on one core: they run side by side, and threads that wait would spin."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def command(toy, out, *more):
     flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 1, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
     return [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread):
+def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy):
     process = subprocess.Popen(command(toy, toy.out, "--max-epoch", 1000), stderr=subprocess.PIPE, text=True)
     while not (toy.out / "log.jsonl").exists():
         time.sleep(0.05)
@@ -285,7 +279,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy, one_thread
     assert same_weights(toy.out / "last.pt", toy.path / "whole" / "last.pt")
 
 
-def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy, one_thread):
+def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
     """Six runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
     whole = toy.path / "whole"
     process = subprocess.Popen(command(toy, whole), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -326,7 +320,7 @@ def test_evaluation_restores_the_mode_it_found():
         assert model.training is training
 
 
-def test_fused_scales_are_tested_as_they_are_trained(trained, run):
+def test_fused_scales_are_tested_as_they_are_trained(trained, run, undrawn):
     for scales in ("select", "fuse"):
         done = run("ucf_test.py", *trained.test_flags[:-1], trained.path / scales, "--scales", scales, "--exit-threshold", 1)
         assert done.code == 0, done.err
