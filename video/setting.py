@@ -136,7 +136,7 @@ def conclude(args: Namespace, watching: Watch) -> None:
     if args.save_scores and (record := record_of(watching)):
         scores_file.write_record(out_dir / "scores.npz", record)
     if args.report:
-        report.write(out_dir, watching.journal, report.streams_of(watching), watching.rule and watching.rule.on)
+        report.write(out_dir, watching.journal, report.streams_of(watching), watching.raising.rule and watching.raising.rule.on)
     print(f"{summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
     require_watched(watching)
 
