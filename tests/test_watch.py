@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import WIDTH, call, make_model, refused
 
-from evaluation.scores import read_record
+from evaluation.scores_file import read_record
 from video import journal, keeping, watching
 from video.encoders import ENCODERS, encoder
 

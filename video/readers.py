@@ -89,7 +89,7 @@ class Reader(threading.Thread):
         changed: threading.Condition,
         *,
         first: int,
-        shown: int,
+        shown: int = 0,
         known_until: float | None,
         known_time: float = 0.0,
     ):
