@@ -85,7 +85,7 @@ class Watch(Keeping):
                 with self.writing():
                     for watched in running:
                         wait([written for written, _ in watched.clips])
-                        self.keep(watched, 0.0)
+                        self.end(watched) if watched.ended else self.keep(watched, 0.0)
         finally:
             for reader in readers:
                 reader.join()
