@@ -11,7 +11,8 @@ import torch
 from conftest import WIDTH, call, make_model, refused
 
 from evaluation.scores_file import read_record
-from video import journal, keeping, watching
+from video import cameras, journal, keeping, readers, watching
+from video.cameras import Camera
 from video.encoders import ENCODERS, encoder
 
 av = pytest.importorskip("av")
@@ -168,9 +169,12 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(there, undisturbed,
 
     monkeypatch.setattr(watching.Watch, "happened", stop)
     done = watch(there.videos)
-    assert done.code == 130 and "0 of 3 files are watched" in done.err and "goes on" in done.err, done
+    assert done.code == 130 and "of 3 files are watched" in done.err and "3 of 3" not in done.err and "goes on" in done.err, (
+        done
+    )
     with journal.opened(tmp_path / "out" / "events.db") as db:
-        assert all(db.saved(name) for name in FRAMES) and db.happenings()
+        finished = {stream.camera for stream in db.streams() if stream.finished}
+        assert all(db.saved(name) for name in FRAMES.keys() - finished) and db.happenings()
     monkeypatch.setattr(watching.Watch, "happened", told)
     assert watch(there.videos).code == 0
     same(undisturbed, tmp_path / "out")
@@ -232,3 +236,34 @@ def test_calibrate_finds_a_threshold_that_raises_no_more_alarms(there):
     assert done.code == 0 and "0 alarms in" in done.out and "too short" in done.out, done
     threshold = float(done.out.split("--threshold ")[-1])
     assert threshold > max(scores.max() for scores in there.tested.values())
+
+
+def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_breaks_is_told(
+    there, watch, tmp_path, monkeypatch
+):
+    white = write_video(tmp_path / "white.mp4", [np.full((48, 64, 3), 255, np.uint8)] * 100)
+    live = [Camera("white", str(white), True), Camera("door", str(there.videos / "long.mp4"), True), Camera("odd", "odd", True)]
+    opened = readers.opened
+
+    def breaks(source, **how):
+        if source == "odd":
+            raise KeyError("a mistake of ours")
+        return opened(source, **how)
+
+    monkeypatch.setattr(cameras, "cameras_of", lambda sources: live)
+    for name, value in (("opened", breaks), ("WAITING", 99), ("FIRST_PAUSE", 60.0)):
+        monkeypatch.setattr(readers, name, value)
+    done = watch("whatever", "--duration", 1.0)
+    refused(done, "1 of 3 sources failed", "odd: KeyError", "a mistake of ours")
+    assert "white: anew: " in done.out and "door: lost: " in done.out and "white: failed" not in done.out
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        (stream,) = (stream for stream in db.streams() if stream.camera == "door")
+        rows = db.scores("door", stream.id)
+        saved = db.saved("door")
+    np.testing.assert_array_equal(rows.number, np.arange(12))  # 14 whole snippets, of which two wait for their clip
+    assert not stream.finished and saved.position == 14 and np.isfinite(rows.wall).all()
+    again = watch("whatever", "--duration", 1.0)
+    assert again.code == 2
+    with journal.opened(tmp_path / "out" / "events.db") as db:  # it goes on with its memory and its numbers
+        assert [stream.camera for stream in db.streams()].count("door") == 1
+        np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))

@@ -14,12 +14,13 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from files.interrupt import SIGNALS
 from lshma import Detector, Scored
 from video.alarms import Rule
 from video.cameras import Camera
-from video.encoders import Encoder
+from video.encoders import Encoder, threads
 from video.journal import Journal
 from video.keeping import SAVED_EVERY, Keeping
 from video.readers import Begins, Happened, How, Passed, Reader, Taken
@@ -55,6 +56,9 @@ class Watch(Keeping):
 
     def run(self) -> None:
         """Watch until all files have ended, or `stopped` is set. Raises OSError where the journal cannot be written."""
+        n_threads = torch.get_num_threads()
+        threads()  # the encoder's are as many
+        torch.set_num_threads(1)  # a step's, which wait for each other, would be five times slower where decoders share cores
         try:
             while self.start_readers() and not self.stopped.is_set():
                 with self.changed:
@@ -66,6 +70,7 @@ class Watch(Keeping):
                     self.turn(brought)
                 self.tell_drops(self.watched.values(), DROPS_TOLD_EVERY)
         finally:
+            torch.set_num_threads(n_threads)
             with SIGNALS.delayed():
                 self.close()
 
@@ -81,7 +86,7 @@ class Watch(Keeping):
                 with self.writing():
                     for watched in running:
                         wait([written for written, _ in watched.clips])
-                        self.keep(watched, 0.0)
+                        self.end(watched) if watched.ended else self.keep(watched, 0.0)
         finally:
             patience = time.monotonic() + STOPPING
             for reader in readers:
