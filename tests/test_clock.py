@@ -81,6 +81,11 @@ def test_a_gap(wall, told):
     assert made.gap == pytest.approx(5) and np.allclose(times[30:], seen[30:] - seen[30])  # what follows is new
 
 
+def test_a_gap_is_as_long_as_the_streams_clock_says(wall):
+    made, times = steadied(wall, np.array([0, 1, 151, 152]) / 30, np.array([1 / 30, 5.2, 1 / 30, 1 / 30]))
+    assert made.n_gaps == 1 and np.allclose(times, np.array([0, 1, 151, 152]) / 30)
+
+
 def test_a_stall_that_is_made_up_for_is_no_gap(wall):
     """The network stood still for 5 s, then all frames came at once: nothing is missing."""
     passing = np.where(np.arange(300) == 100, 5.0, np.where((np.arange(300) > 100) & (np.arange(300) < 250), 1e-4, 1 / 30))

@@ -59,7 +59,7 @@ def test_what_happens_does_not_pile_up():
     """A new memory that nobody has heard of yet is told by what replaces it."""
     reader, most = reader_of(), 0
     for n in range(1000):
-        reader.put(Begins("", n == 990, 0.0))
+        reader.put(Begins("", n == 10, 0.0))
         reader.put(taken(n))
         reader.put(Happened("lost", str(n)))
         most = max(most, len(reader.ready))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from video.decode import MAX_GAP, Frame
 
-AHEAD = 5.0  # seconds that a source may run before the wall's clock; one that is read faster, as a file by HTTP, is held back
+AHEAD = 2.0  # seconds that a source may run before the wall's clock; one that is read faster, as a file by HTTP, is held back
 LEEWAY = 1.01  # by so much it may be faster, since clocks differ, and a camera that were held back would be late for ever
 STEPS = 8  # frames; a source whose every step is long has no gaps but a low rate
 
@@ -52,6 +52,6 @@ class Clock:
             self.after(step, self.now)
         else:
             self.now += step
-        self.ahead = max(self.ahead + step - LEEWAY * passed, -AHEAD)
+        self.ahead = max(self.ahead + step - LEEWAY * passed, -MAX_GAP)  # so much may come at once after a stall
         if self.ahead > AHEAD:
             self.wait(self.ahead - AHEAD)
