@@ -341,7 +341,7 @@ def test_a_timelines_curve_is_its_scores_to_a_hundredth():
     scores = np.array([0.0, 0.0, 0.5, 0.5, 1.0])
     starts = 16 * np.arange(5)
     assert timeline.steps(scores, starts, np.append(starts[1:], 85)) == "M0 100H32V50H64V0H85"
-    assert timeline.steps(scores, starts, starts + np.array([16, 9, 16, 16, 21])) == "M0 100H25M32 50H64V0H85", (
+    assert timeline.steps(scores, starts, starts + np.array([9, 9, 16, 16, 21])) == "M0 100H9M16 100H25M32 50H64V0H85", (
         "no line across a gap"
     )
     assert page.clock(125.9) == "2:05"

@@ -19,7 +19,7 @@ from evaluation.evaluate import Terms, evaluate
 from evaluation.scores import Record, Scores
 from evaluation.scores_file import read_scores, write_record
 from files.videos import Video
-from video import journal
+from video import journal, report
 from video.alarms import Alarm
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 19 of the 290 UCF-Crime test videos as PEL4VAD scores them
@@ -54,6 +54,7 @@ def test_another_methods_scores_have_a_report_that_says_nothing_of_a_model(repor
     html = (out / "report.html").read_text().partition("<body>")[2]
     for word in ("variant", "data set", "key clips", "layer", "not smoothed", "unsmoothed", 'class="raw"', 'class="bands"'):
         assert word not in html, word
+    assert html.count("worst first") == 2 and 'value="error"' in html, "in the headline, and as an order"
     assert "19 videos" in html and "25 frames a second" in html and html.count("<article") == 19 and html.count("<img") == 4
     names = {f"{name}.{ending}" for name in ("curves", "classes", "scores", "timelines") for ending in ("png", "pdf")}
     assert {file.name for file in (out / "figures").iterdir()} == names
@@ -194,6 +195,9 @@ def test_the_page_of_a_watch_shows_alarms_cameras_and_what_happened(tmp_path, ru
     path = re.search(r'class="smooth" d="(.*?)"', cards["gate"])[1]
     assert path.count("M") == 2 and path.count("V") <= 3500 and "V5H" in path, "a break, few steps, and the peak among them"
     assert 'data-highest="0.9500"' in cards["gate"] and "1 lost" in cards["gate"] and text.count("no scores") == 1
+    with journal.opened(folder / "events.db") as db:  # as a watch does at its end
+        text = report.write(folder, db, {"<b>&\udc80": "new"}, 0.7).read_text()
+    assert "1 camera, 1 alarm, 6 scored snippets" in text and "threshold, 0.700" in text and text.count('="threshold"') == 1
     refused(run("report.py", folder, "--test-list", "x.csv"), "folder of a watch", "--test-list would be ignored")
 
 
