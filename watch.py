@@ -61,8 +61,11 @@ def watch(args: Namespace) -> None:
         try:
             watching.run()
         except KeyboardInterrupt:
+            setting.write_asked(args, watching)
             raise KeyboardInterrupt(f"stopped: {setting.summed_up(watching)}; the same command goes on from here") from None
-        setting.conclude(args, watching)
+        setting.write_asked(args, watching)
+        print(f"{setting.summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
+        setting.require_watched(watching)
 
 
 def calibrate(args: Namespace) -> None:

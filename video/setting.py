@@ -130,15 +130,15 @@ def record_of(watching: Watch) -> Record | None:
     return Record(scored, logit.astype(np.float32), layer, key, None)
 
 
-def conclude(args: Namespace, watching: Watch) -> None:
-    """Write what was asked for at the end, and say what there is. Raises ValueError where some could not be watched."""
+def write_asked(args: Namespace, watching: Watch) -> None:
+    """Write the scores and the page, where they are asked for. Raises OSError."""
     out_dir = Path(args.out_dir)
     if args.save_scores and (record := record_of(watching)):
         scores_file.write_record(out_dir / "scores.npz", record)
     if args.report:
-        report.write(out_dir, watching.journal, report.streams_of(watching), watching.raising.rule and watching.raising.rule.on)
-    print(f"{summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
-    require_watched(watching)
+        rule = watching.raising.rule
+        path = report.write(out_dir, watching.journal, report.streams_of(watching), rule and rule.on)
+        print(f"report in {path}")
 
 
 def summed_up(watching: Watch) -> str:
