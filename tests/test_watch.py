@@ -11,7 +11,7 @@ import torch
 from conftest import WIDTH, call, make_model, refused
 
 from evaluation.scores_file import read_record
-from video import cameras, journal, keeping, readers, watching
+from video import cameras, clock, journal, keeping, readers, watching
 from video.cameras import Camera
 from video.encoders import ENCODERS, encoder
 
@@ -135,13 +135,14 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("n_turns", [4, 6])
+@pytest.mark.parametrize("n_turns", [3, 5])
 def test_killed_and_started_again_nothing_is_lost_or_doubled(there, undisturbed, watch, tmp_path, monkeypatch, n_turns):
     turn, left = watching.Watch.turn, [n_turns]
 
     def dies(self, brought):
-        left[0] -= 1
-        if not left[0]:
+        takes = any(isinstance(what, readers.Taken) for _, items in brought for what in items)
+        left[0] -= takes
+        if takes and not left[0]:
             self.whole = False  # as killed: what is in memory is lost
             raise Killed
         turn(self, brought)
@@ -253,8 +254,10 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
     monkeypatch.setattr(cameras, "cameras_of", lambda sources: live)
     for name, value in (("opened", breaks), ("WAITING", 99), ("FIRST_PAUSE", 60.0)):
         monkeypatch.setattr(readers, name, value)
+    monkeypatch.setattr(clock, "AHEAD", np.inf)
     done = watch("whatever", "--duration", 1.0)
-    refused(done, "1 of 3 sources failed", "odd: KeyError", "a mistake of ours")
+    assert done.code == 0 and "odd: lost: unexpected KeyError; opened again in" in done.out, done
+    assert "a mistake of ours" not in done.out + done.err, "it may hold a password"
     assert "white: anew: " in done.out and "door: lost: " in done.out and "white: failed" not in done.out
     with journal.opened(tmp_path / "out" / "events.db") as db:
         (stream,) = (stream for stream in db.streams() if stream.camera == "door")
@@ -263,7 +266,7 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
     np.testing.assert_array_equal(rows.number, np.arange(12))  # 14 whole snippets, of which two wait for their clip
     assert not stream.finished and saved.position == 14 and np.isfinite(rows.wall).all()
     again = watch("whatever", "--duration", 1.0)
-    assert again.code == 2
+    assert again.code == 0
     with journal.opened(tmp_path / "out" / "events.db") as db:  # it goes on with its memory and its numbers
         assert [stream.camera for stream in db.streams()].count("door") == 1
         np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))
