@@ -26,7 +26,7 @@ from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
 from model import LSHMA
-from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes
+from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes, flag_of
 from running import testing
 from running.loading import choose_device, load_model
 from video import as_trained, extraction
@@ -76,6 +76,9 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     """`predict` into --out-dir, in place of an earlier run's results if these are to be `replaced`, at the end."""
     device, features = choose_device(options.device), (trained or {}).get("features")
     of_videos, others = split(args.sources)
+    asked = [flag_of(flag.name) for flag in HOW if getattr(args, flag.name) is not None]
+    if asked and not of_videos:
+        raise ValueError(f"{', '.join(asked)}: of videos alone, and {', '.join(args.sources)} has none; leave it out")
     videos = read(args, options, *rows_of(others, options.feature_root)) if others else []
     testing.require_known_features(options, videos, trained)
     extracted = None

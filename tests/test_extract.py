@@ -311,6 +311,8 @@ def test_predict_takes_a_video_as_it_takes_its_features(learned, videos, run):
 def test_a_model_is_not_given_other_features_than_its_trainings(learned, videos, run):
     flags = ("--model-path", learned.best, "--device", "cpu")
     refused(run("predict.py", videos, *flags, "--encoder", "clip", "--out-dir", learned.out), "encoder clip, not efficientnet")
+    folder = learned.path / "features"
+    refused(run("predict.py", folder, *flags, "--rule", "first"), f"--rule: of videos alone, and {folder} has none")
     assert not learned.out.exists()
     refused(run("watch.py", videos, *flags, "--rule", "first", "--no-alarms", "--dry-run"), "rule first, not mean")
     (learned.path / "features" / origin.NAME).write_text(json.dumps(learned.made | {"weights": "c" * 64}))
