@@ -156,16 +156,23 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -
                 f"{path}: trained with {flag} {value}, but {flag} is {getattr(options, name)}; pass {flag} {value}, "
                 f"or use the scripts of the data set it was trained on"
             )
-    expected = model.state_dict()
-    wrong = [
+    if wrong := misfits(weights, model.state_dict()):
+        raise ValueError(f"{path}: {len(wrong)} weights are not this model's: {', '.join(wrong[:3])}")
+    if broken := not_finite(weights):
+        raise ValueError(f"{path}: {broken[0]} holds NaN or infinity; use an earlier checkpoint")
+    model.load_state_dict(weights)
+
+
+def misfits(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """The weights that a network lacks, does not have, or has in another shape: name, what was expected and found."""
+    return [
         f"{name} (expected {tuple(expected[name].shape) if name in expected else 'nothing'}, "
         f"found {tuple(weights[name].shape) if name in weights else 'nothing'})"
         for name in sorted(expected.keys() | weights.keys())
         if name not in expected or name not in weights or expected[name].shape != weights[name].shape
     ]
-    if wrong:
-        raise ValueError(f"{path}: {len(wrong)} weights are not this model's: {', '.join(wrong[:3])}")
-    broken = [name for name, value in weights.items() if not value.isfinite().all()]
-    if broken:
-        raise ValueError(f"{path}: {broken[0]} holds NaN or infinity; use an earlier checkpoint")
-    model.load_state_dict(weights)
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """The names of those that hold NaN or infinity."""
+    return [name for name, value in weights.items() if not value.isfinite().all()]

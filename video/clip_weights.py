@@ -144,16 +144,9 @@ def require_tower(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor],
     """Raise ValueError where these are not all weights of the tower and no others, each of its shape and finite."""
     if (found := sizes_of(weights)) != (right := sizes_of(expected)):
         raise ValueError(f"{file}: not CLIP's ViT-B/16: expected {right}; found {found}; {ACCEPTED}")
-    wrong = [
-        f"{name} (expected {tuple(expected[name].shape) if name in expected else 'nothing'}, "
-        f"found {tuple(weights[name].shape) if name in weights else 'nothing'})"
-        for name in sorted(expected.keys() | weights.keys())
-        if name not in expected or name not in weights or expected[name].shape != weights[name].shape
-    ]
-    if wrong:
+    if wrong := checkpoint.misfits(weights, expected):
         raise ValueError(f"{file}: {len(wrong)} weights are not CLIP ViT-B/16's: {', '.join(wrong[:3])}; {ACCEPTED}")
-    broken = [name for name, value in weights.items() if not value.isfinite().all()]
-    if broken:
+    if broken := checkpoint.not_finite(weights):
         raise ValueError(f"{file}: {broken[0]} holds NaN or infinity; copy or download it again")
 
 
