@@ -269,7 +269,7 @@ def exit_codes() -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # and in a log file a line is there at once
     try:
         yield
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no stdout
     except BrokenPipeError:  # who reads has enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,8 +1,9 @@
 """What a person asks to have watched: files, folders, webcams, addresses and lists of cameras, each with a name of its own."""
 
 import csv
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from video.finding import find
 KINDS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt", "rtp")
 ADDRESS = re.compile(rf"({'|'.join(KINDS)})://", re.I)
 WEBCAM = re.compile(r"(/dev/video)?[0-9]+")
+KNOWN = ", ".join(f"{kind}://" for kind in KINDS)
+LONGEST = 200  # letters of a camera's name
 
 
 class Camera(NamedTuple):
@@ -33,14 +36,19 @@ def cameras_of(sources: Sequence[str]) -> list[Camera]:
     files: list[str] = []
     for source in sources:
         if ADDRESS.match(source):
-            cameras.append(Camera(name_of(source), source, True))
+            kind, rest = source.split(":", 1)  # FFmpeg knows no HTTP://
+            cameras.append(Camera(name_of(source), f"{kind.lower()}:{rest}", True))
         elif "://" in source:  # what is taken for a file is shown as it is
-            raise ValueError(f"{masked(source)}: no address of a known kind: {', '.join(f'{kind}://' for kind in KINDS)}")
+            raise ValueError(f"{masked(source)}: no address of a known kind: {KNOWN}")
         elif WEBCAM.fullmatch(source) and not Path(source).is_file():
             number = source.removeprefix("/dev/video")
             cameras.append(Camera(f"webcam{number}", f"/dev/video{number}", True))
+        elif not (source and os.path.exists(source)):  # maybe an address with a slip in it
+            raise FileNotFoundError(f"{slip(source)}: no such file or folder, nor an address of a known kind: {KNOWN}")
         elif source.lower().endswith(".csv"):
             cameras += read_cameras(Path(source))
+        elif not os.path.isfile(source) and not os.path.isdir(source):
+            raise ValueError(f"{source}: neither a file nor a folder")
         else:
             files.append(source)
     cameras += [Camera(video.name, str(video.path), False) for video in find(files)] if files else []
@@ -49,8 +57,13 @@ def cameras_of(sources: Sequence[str]) -> list[Camera]:
         there = seen.setdefault(camera.name.casefold(), camera)
         if there is not camera:
             what = f"{there.shown} and {camera.shown} are both called {camera.name}"
-            raise ValueError(f"{what}; name them in a CSV file name,source")
+            raise ValueError(f"{what}; give each a name of its own, in a CSV file name,source")
     return cameras
+
+
+def slip(source: str) -> str:
+    """What may be shown of a source that is none: an address without its `//` may hold a password too."""
+    return re.sub(r"(?s)^.*@", "***@", masked(f"://{source}").removeprefix("://")) or "''"
 
 
 def name_of(address: str) -> str:
@@ -66,22 +79,37 @@ def read_cameras(path: Path) -> list[Camera]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
-            if not {"name", "source"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{path}, line 1: expected the header name,source, found {rows.fieldnames}")
+            found = list(rows.fieldnames or ())
+            if [found.count(name) for name in ("name", "source")] != [1, 1]:
+                raise ValueError(f"{path}, line 1: expected the header name,source, found {','.join(found) or 'none'}")
             cameras = []
             for row in rows:
-                name, source = (row["name"] or "").strip(), (row["source"] or "").strip()
-                if not name or not source:
-                    raise ValueError(f"{path}, line {rows.line_num}: expected a name and a source")
                 try:
-                    (camera,) = cameras_of([source])
+                    cameras.append(camera_of(row))
                 except ValueError as error:
-                    raise ValueError(f"{path}, line {rows.line_num}: expected one file, webcam or address ({error})") from None
+                    raise ValueError(f"{path}, line {rows.line_num}: {error}") from None
                 except FileNotFoundError as error:
                     raise FileNotFoundError(f"{path}, line {rows.line_num}: {error}") from None
-                cameras.append(camera._replace(name=name))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 with the header name,source ({error})") from error
     if not cameras:
         raise ValueError(f"{path}: no cameras under the header")
     return cameras
+
+
+def camera_of(row: Mapping[str | None, str | None]) -> Camera:
+    """The camera of a list's row. Raises FileNotFoundError or ValueError."""
+    name, source = (row["name"] or "").strip(), (row["source"] or "").strip()
+    if not name or not source:
+        raise ValueError("expected a name and a source")
+    if None in row:
+        raise ValueError("more values than the header has; put one that holds a comma in double quotes")
+    if "://" in name:  # maybe with its password
+        raise ValueError("the name is an address, and names are shown everywhere; choose another one")
+    if not name.isprintable() or len(name) > LONGEST:
+        raise ValueError(f"expected a name of at most {LONGEST} printable characters, found {name[:LONGEST]!a}")
+    cameras = [] if source.lower().endswith(".csv") else cameras_of([source])
+    if len(cameras) != 1:
+        what = f"a folder of {len(cameras)} videos" if cameras else "another list"
+        raise ValueError(f"expected one file, webcam or address, found {what}, {slip(source)}")
+    return cameras[0]._replace(name=name)
