@@ -179,6 +179,18 @@ class Journal:
         except ValueError as error:
             raise ValueError(f"{self.path}: the state of {camera!r} is damaged ({error}); {REPAIR}") from error
 
+    def set(self, settings: Mapping[str, Any]) -> None:
+        """What the watch that writes here is told: texts and numbers, by names."""
+        self.write("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
+
+    def settings(self) -> dict[str, Any]:
+        """What `set` was given last; empty where nothing was, or an older program watched."""
+        return dict(self.read("SELECT * FROM settings"))
+
+    def forget_live(self) -> None:
+        """No live camera goes on from its state."""
+        self.write("DELETE FROM states WHERE stream IN (SELECT id FROM streams WHERE began IS NOT NULL)", [()])
+
     def streams(self) -> list[Stream]:
         """All streams in the order in which they came."""
         return [Stream(*row[:-1], bool(row[-1])) for row in self.read("SELECT * FROM streams ORDER BY rowid")]

@@ -1,9 +1,11 @@
 """What a watch keeps and lets be told: all that a turn brings, in one transaction, and the states from which it goes on."""
 
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from files.interrupt import SIGNALS
 from lshma import Detector
@@ -14,6 +16,12 @@ from video.readers import Happened, How
 from video.watched import Told, Watched, file_id, memory_of
 
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
+
+
+def settings_of(model: str, how: How, rule: Rule | None) -> dict[str, Any]:
+    """What events.db says of how cameras were watched; the rule in snippets, None = no alarms."""
+    told = dict(zip(Rule._fields, rule or [None] * len(Rule._fields), strict=True))
+    return {"threshold": told.pop("on")} | told | {"model": model, "snippets": json.dumps(how[:4])}
 
 
 class Keeping:
@@ -34,10 +42,23 @@ class Keeping:
         self.detector, self.how, self.journal, self.announce = detector, how, journal, announce
         self.raising, self.streams = Raising(journal, rule, pictures), detector.stream()
         self.of_files = [model, how[:3], rule]  # what a file's scores and alarms depend on beside the file
-        self.finished = {stream.id for stream in journal.streams() if stream.finished}
+        streams = journal.streams()
+        self.finished = {stream.id for stream in streams if stream.finished}
+        self.files = {(stream.camera, stream.id) for stream in streams if stream.began is None}
+        self.before = self.note_settings(settings_of(model, how, rule))
         self.told: list[Told] = []
         self.began = time.time()
         self.whole = True  # what is in memory is in the journal, or will be read again
+
+    def note_settings(self, now: Mapping[str, Any]) -> dict[str, Any]:
+        """Write what this watch is told; returns what the last one here was told otherwise, empty where there was none."""
+        last = self.journal.settings()
+        before = {name: last.get(name) for name in now if last and last.get(name) != now[name]}
+        with self.journal.turn():
+            if before.keys() & {"model", "snippets"}:  # a memory means nothing to another model
+                self.journal.forget_live()
+            self.journal.set(now)
+        return before
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -66,6 +87,9 @@ class Keeping:
                 self.tell(watched, Happened("known", "has been watched to its end already"))
                 watched.close()
                 return False
+            if not self.before and (name, watched.stream) not in self.files and name in {of for of, _ in self.files}:
+                why = "another file of this name was watched before, by its size, time or first bytes, or with other settings"
+                self.happened(watched, Happened("anew", why))
         watched.ring, saved = self.raising.ring(), self.journal.saved(name)
         if saved is None or (not camera.live and saved.stream != watched.stream):
             self.streams.add(name)

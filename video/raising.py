@@ -52,7 +52,12 @@ class Raising:
                 if not before.raised:
                     watched.ring.begin(alarm.start)
                 file = self.folder / f"{stem_of(alarm)}.jpg"
-                picture = file.name if watched.ring.picture(alarm.peak, file) else None
+                try:
+                    self.folder.mkdir(exist_ok=True)  # it may have been moved away
+                    picture = file.name if watched.ring.picture(alarm.peak, file) else None
+                except OSError as error:  # scores and alarms come without pictures too
+                    self.journal.happened(watched.camera.name, time.time(), "picture", str(error))
+                    yield Told(watched.camera.name, Happened("picture", str(error)))
             else:
                 clip = watched.ring.end(alarm.end)
                 watched.clips.append((self.writer.submit(clip.write, self.clip_of(alarm)), alarm))

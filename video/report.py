@@ -62,7 +62,7 @@ def write_again(folder: Path, out_dir: Path) -> Path:
     with opened(folder / "events.db") as journal:
         every = {name: None for (name,) in journal.read("SELECT name FROM cameras ORDER BY rowid")}  # never opened ones too
         latest = {stream.camera: None if stream.began is not None else stream.id for stream in journal.streams()}
-        return write(folder, journal, every | latest, out_dir=out_dir)
+        return write(folder, journal, every | latest, journal.settings().get("threshold"), out_dir)
 
 
 def write(

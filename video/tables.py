@@ -25,6 +25,7 @@ CREATE TABLE happenings (camera TEXT NOT NULL, wall REAL NOT NULL, kind TEXT NOT
 CREATE INDEX happenings_by_wall ON happenings (wall);
 CREATE TABLE states (camera TEXT PRIMARY KEY, stream TEXT NOT NULL, position NUMERIC NOT NULL, state BLOB NOT NULL);
 """
+SETTINGS = "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value)"  # older files have none
 SMALL = ("cameras", "streams", "alarms", "happenings", "states")  # scores may be millions: damage shows when it is met
 NOT_OURS = "no events.db of this program; name another file, or move this one away"
 REPAIR = "move it away, and watching makes a new one; the sqlite3 program's .recover saves what it holds"
@@ -49,6 +50,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     for table in SMALL:
         if (problem := db.execute(f"PRAGMA quick_check({table})").fetchone()[0]) != "ok":
             raise ValueError(f"{path}: damaged ({problem.splitlines()[-1]}); {REPAIR}")
+    db.execute(SETTINGS)
 
 
 @contextmanager
@@ -58,11 +60,11 @@ def told(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:  # of a name in the file
         raise ValueError(f"{path}: damaged ({error}); {REPAIR}") from error
-    except sqlite3.DatabaseError as error:
+    except sqlite3.DatabaseError as error:  # SQLITE_ERROR: a table or a column is missing, for our commands are right
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without its finer part
         if code == sqlite3.SQLITE_NOTADB:
             raise ValueError(f"{path}: {NOT_OURS}") from error
-        if code == sqlite3.SQLITE_CORRUPT or str(error).startswith("Could not decode"):
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR) or str(error).startswith("Could not decode"):
             raise ValueError(f"{path}: damaged ({error}); {REPAIR}") from error
         if code == sqlite3.SQLITE_BUSY:
             raise OSError(f"{path}: another program has kept it busy for {PATIENCE:.0f} seconds; close it there") from error

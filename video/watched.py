@@ -115,6 +115,7 @@ class Watched:
         self.timings.clear()
 
 
+BEGINNING = 2**16  # bytes, by which files of the same size and time are told apart
 OWN = ("timings", "alarm", "until")  # of a saved state; the others are the model's
 
 
@@ -125,7 +126,9 @@ def memory_of(saved: Saved) -> Mapping[str, Any]:
 def file_id(camera: Camera, *what: Any) -> str:
     """The same for the same file and what else its scores and alarms depend on, wherever it lies. Raises OSError."""
     facts = Path(camera.source).stat()
-    text = json.dumps([camera.name, facts.st_size, facts.st_mtime_ns, *what])
+    with open(camera.source, "rb") as file:
+        begins = hashlib.sha256(file.read(BEGINNING)).hexdigest()
+    text = json.dumps([camera.name, facts.st_size, facts.st_mtime_ns, begins, *what])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
