@@ -35,6 +35,7 @@ def main() -> None:
     args = parser.parse_args(sys.argv[2:] if calibrating else None)
     with exit_codes():
         require(args, [*ASKED, *OF_WATCHING])
+        setting.require_used(args, calibrating)
         calibrate(args) if calibrating else watch(args)
 
 
@@ -45,17 +46,17 @@ def watch(args: Namespace) -> None:
         if args.json:  # a program reads there
             stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(SIGNALS)
-        cameras = cameras_of(args.sources)
+        cameras, out_dir = cameras_of(args.sources), setting.folder_of(args)
         made = setting.prepare(args)
         if args.dry_run:
             for line in setting.described(made, cameras):
                 print(line)
             return
-        out_dir = setting.prepared_folder(args.out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
         watching = made.watch(cameras, db, out_dir / "alarms", tell)
         if args.duration:
-            timer = threading.Timer(args.duration, watching.stopped.set)
+            timer = threading.Timer(min(args.duration, threading.TIMEOUT_MAX), watching.stopped.set)
             stack.callback(timer.cancel)
             timer.start()
         try:
@@ -79,6 +80,8 @@ def calibrate(args: Namespace) -> None:
         watching = made.watch(cameras, db, Path(there), telling.print_words)
         watching.run()
         scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
+    if not any(map(len, scores)):
+        setting.require_watched(watching)  # says why
     seconds = made.how.snippet_seconds
     found = calibration.calibrate(scores, seconds, rate=args.false_alarms, **setting.shape_of(args, seconds))
     print(found.in_words())

@@ -199,12 +199,12 @@ def test_a_file_that_fails_is_listed_and_tried_again_and_the_others_are_watched(
             np.testing.assert_allclose(db.scores(name, stream).score, expected, rtol=0, atol=1e-5)
 
 
-def test_a_program_reads_json_alone_and_scores_come_without_alarms(there, watch, tmp_path):
-    done = watch(there.videos, "--json", "--no-alarms", "--save-scores")
+def test_a_program_reads_json_alone_and_scores_come_without_alarms(there, tmp_path):
+    asked = ["--json", "--no-alarms", "--save-scores"]
+    done = call("watch.py", there.videos, *there.flags[:4], "--out-dir", tmp_path / "out", *asked)
     assert done.code == 0, done.err
-    assert {(told["kind"], told["camera"]) for told in map(json.loads, done.out.splitlines())} == {
-        ("opened", n) for n in FRAMES
-    }
+    told = map(json.loads, done.out.splitlines())
+    assert {(one["kind"], one["camera"]) for one in told} == {("opened", name) for name in FRAMES}
     assert "3 of 3 files are watched, 0 alarms" in done.err and not content(tmp_path / "out")[1]
     assert sum(video.n_frames for video in read_record(tmp_path / "out" / "scores.npz").scores.videos) == sum(FRAMES.values())
 

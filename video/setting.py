@@ -2,10 +2,11 @@
 
 import hashlib
 import math
+import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,18 +18,20 @@ from files import folder, origin
 from files.features import FRAMES_PER_SNIPPET
 from files.lists import several
 from files.videos import Video
-from option import TESTING
+from option import TESTING, Range, flag_of
 from video import as_trained, feature_folder, report
 from video.alarms import Rule
 from video.cameras import Camera
 from video.decode import opened
 from video.encoders import Encoder
-from video.flags import RATE
+from video.flags import HOW, OF_EXTRACTION, OF_WATCHING, RATE
 from video.journal import Journal
 from video.readers import OPENING, How, told
 from video.snippets import places_of
 from video.watched import Told
 from video.watching import Watch
+
+CALIBRATING = ("by", "snippet_seconds", "off_share", "least", "pause", "false_alarms")  # flags of a watch that it heeds
 
 
 class Setting(NamedTuple):
@@ -42,7 +45,20 @@ class Setting(NamedTuple):
 
     def watch(self, cameras: Sequence[Camera], journal: Journal, pictures: Path, announce: Callable[[Told], None]) -> Watch:
         what = (self.detector, self.encoder, cameras, self.how, journal, self.rule)
-        return Watch(*what, model=self.model, pictures=pictures, announce=announce)
+        watching = Watch(*what, model=self.model, pictures=pictures, announce=announce)
+        if watching.before:
+            print(f"note: {journal.path} is of a watch with {otherwise(watching.before)}")
+        return watching
+
+
+def otherwise(before: Mapping[str, Any]) -> str:
+    """What an earlier watch was told otherwise, and what follows: `threshold 0.9; files are watched again, ...`"""
+    others = {"model": "another model or options of it", "snippets": "other snippets"}
+    rule = {name: value for name, value in before.items() if name not in others}
+    said = [f"{name} {value:.4g}" for name, value in rule.items() if value is not None] or ["no alarms"] * bool(rule)
+    said += [what for name, what in others.items() if name in before]
+    live = "begin anew" if before.keys() & others.keys() else "go on"
+    return f"{', '.join(said)}; files not watched like this are watched again, live cameras {live}"
 
 
 def prepare(args: Namespace) -> Setting:
@@ -53,7 +69,9 @@ def prepare(args: Namespace) -> Setting:
     changed = {name: value for name in TESTING if (value := getattr(args, name, None)) is not None}
     exact = {"precision": "fp32"}  # a clip at a time, nothing is gained by less
     detector = lshma.load(args.model_path, device=device, **exact | changed)
-    trained = detector.trained.get("features") or {}
+    if said := scored_otherwise(detector):
+        print(f"note: {args.model_path}: {said}; scores may differ from its tests'")
+    trained = features_of(detector, args.model_path)
     as_trained.fill_in(args, trained)
     by = args.by or trained.get("by", "frames")
     fps = FRAMES_PER_SNIPPET / args.snippet_seconds if args.snippet_seconds else trained.get("fps") or RATE
@@ -69,14 +87,38 @@ def prepare(args: Namespace) -> Setting:
     return Setting(detector, encoder, how, rule, hashlib.sha256(model.encode()).hexdigest())
 
 
+def scored_otherwise(detector: lshma.Detector) -> str:
+    """In what a watch differs from how the checkpoint's options say to score; empty where in nothing."""
+    options, trained = detector.options, detector.trained
+    said = ["in fp32, not bf16"] if trained.get("precision", "fp32") != options.precision == "fp32" else []
+    said += [f"smoothed as causal, not {options.smooth}"] if options.smooth not in ("causal", "none") else []
+    said += ["of the centre crop alone, not the mean of all"] if trained.get("crops") == "mean" else []
+    said += ["of all snippets, none dropped"] if trained.get("drop_snippets") else []
+    return f"scored here {'; '.join(said)}" if said else ""
+
+
+def features_of(detector: lshma.Detector, path: str) -> Mapping[str, Any]:
+    """How the features of the model's training were made, as far as it is known. Raises ValueError where that cannot be."""
+    made = detector.trained.get("features") or {}
+    if made and not (isinstance(made, Mapping) and set(origin.SAME) <= made.keys()):
+        raise ValueError(f"{path}: what it says of its features is not extract.py's; use another checkpoint")
+    for flag in (*HOW, *OF_EXTRACTION):
+        value = made.get(flag.name) if flag.name in origin.SAME else None
+        if value is not None and flag.values and value not in flag.values:
+            raise ValueError(f"{path}: its features' {flag.name} must be {flag.values}, not {value!r}; use another checkpoint")
+    return made
+
+
 def rule_of(args: Namespace, detector: lshma.Detector, seconds: float) -> Rule:
     """The rule of alarms. Raises ValueError where nothing says the threshold."""
-    on = args.threshold or detector.video_threshold
+    on = args.threshold if args.threshold is not None else detector.video_threshold
     if on is None:
         raise ValueError(
             f"{args.model_path} has no threshold, since it was trained without --val-share: give --threshold, find one with "
             "`python watch.py calibrate NORMAL_VIDEOS`, or pass --no-alarms"
         )
+    if on not in Range(0, 1, open="("):  # of a file
+        raise ValueError(f"{args.model_path}: its threshold is {on!r}, expected one above 0, at most 1; give --threshold")
     return Rule.at(on, **shape_of(args, seconds))
 
 
@@ -156,12 +198,29 @@ def require_watched(watching: Watch) -> None:
     """Raise ValueError that names the sources that failed, if there are such."""
     failed = [f"{name}: {watched.failed}" for name, watched in watching.watched.items() if watched.failed]
     if failed:
-        raise ValueError(several(f"{len(failed)} of {len(watching.watched)} sources failed; the others are watched", failed))
+        others = "; the others are watched" if len(failed) < len(watching.watched) else ""
+        raise ValueError(several(f"{len(failed)} of {len(watching.watched)} sources failed{others}", failed))
 
 
-def prepared_folder(out_dir: str) -> Path:
-    """The folder of a watch, made where it is not there. Raises OSError."""
-    path = Path(out_dir)
-    folder.require_writable([path / "events.db"])
-    (path / "alarms").mkdir(parents=True, exist_ok=True)
+def folder_of(args: Namespace) -> Path:
+    """The folder of a watch, which can be written. Raises ValueError or OSError where it is a run's, or has others' files."""
+    if not args.out_dir:
+        raise ValueError("--out-dir is empty: name a folder, or leave it out")
+    path = Path(args.out_dir)
+    folder.require_free(path, replaceable=False)
+    asked = {"scores.npz": args.save_scores, "report.html": args.report}
+    written = [path / "events.db", *(path / name for name, wanted in asked.items() if wanted)]
+    folder.require_new(written, written if (path / "events.db").is_file() else ())
+    if os.path.lexists(path / "alarms") and not (path / "alarms").is_dir():
+        raise OSError(f"{path / 'alarms'} is no folder, and pictures are to be there; choose another --out-dir")
     return path
+
+
+def require_used(args: Namespace, calibrating: bool) -> None:
+    """Raise ValueError that names the flags which would be ignored."""
+    ignored = {flag.name for flag in OF_WATCHING} - set(CALIBRATING) if calibrating else {"false_alarms"}
+    ignored |= set() if args.alarms else {"threshold", "off_share", "least", "pause"}
+    given = [flag.name for flag in OF_WATCHING if flag.name in ignored and getattr(args, flag.name) != flag.default]
+    if given:
+        why = "calibrate" if calibrating else "a watch" + ("" if args.alarms else " with --no-alarms")
+        raise ValueError(f"{', '.join(map(flag_of, given))} would be ignored by {why}; leave that out")

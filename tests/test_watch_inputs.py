@@ -1,0 +1,149 @@
+"""What cannot be watched is said before anything is; what changes between two watches is said too, and nothing is mixed."""
+
+import os
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import call, make_model, refused
+
+from option import exit_codes
+from video import evidence, journal, keeping, setting
+from video.cameras import cameras_of
+
+pytest.importorskip("av")
+from test_watch import scenes, tiny, write_video
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    """watch(source, *flags) -> what watch.py did, in the folder tmp_path / out."""
+    monkeypatch.setitem(setting.as_trained.load_encoder.__globals__["ENCODERS"], "efficientnet-lite0", tiny)
+    torch.save(make_model(layers=2).state_dict(), tmp_path / "model.pt")
+    flags = ["--model-path", tmp_path / "model.pt", "--device", "cpu", "--out-dir", tmp_path / "out"]
+    return lambda *arguments: call("watch.py", *arguments, *flags)
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "door.mp4", scenes(40, 0))
+
+
+SECRET = "name,source\ndoor,"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name;source\ndoor;VIDEO\n", ["line 1", "the header name,source, found name;source"]),
+        ("name,source,name\ndoor,VIDEO,x\n", ["line 1", "found name,source,name"]),
+        ("name,source\ndoor,VIDEO,x\n", ["line 2", "double quotes"]),
+        ("name,source\ndoor\n", ["line 2", "a name and a source"]),
+        ('name,source\n"a\nb",VIDEO\n', ["line 3", "printable", r"'a\nb'"]),
+        (f"name,source\n{'x' * 201},VIDEO\n", ["line 2", "at most 200"]),
+        ("name,source\nrtsp://me:hush@h/x,rtsp://me:hush@h/x\n", ["line 2", "name is an address"]),
+        (SECRET + "rtsp:/me:hush@10.0.0.7/x\n", ["line 2", "***@10.0.0.7/x", "address of a known kind"]),
+        (SECRET + "10.0.0.7/x?pwd=hush\n", ["line 2", "10.0.0.7/x?pwd=***"]),
+        ("name,source\ndoor,LIST\n", ["line 2", "another list"]),
+        ("name,source\ndoor,FOLDER\n", ["line 2", "a folder of 2 videos"]),
+        ("name,source\ndoor,VIDEO\nDoor,rtsp://h/x\n", ["both called Door", "a name of its own"]),
+        ("name,source\ndoor,/dev/null\n", ["line 2", "neither a file nor a folder"]),
+    ],
+)
+def test_a_list_of_cameras_that_cannot_be_is_refused_by_line_and_shows_no_password(tmp_path, text, words):
+    path, two = tmp_path / "cameras.csv", tmp_path / "two"
+    two.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (two / name).touch()
+    path.write_text(text.replace("VIDEO", str(two / "a.mp4")).replace("LIST", str(path)).replace("FOLDER", str(two)))
+    with pytest.raises((ValueError, FileNotFoundError)) as raised:
+        cameras_of([str(path)])
+    assert "hush" not in str(raised.value) and [word for word in words if word not in str(raised.value)] == []
+
+
+def test_flags_and_folders_that_cannot_be_are_refused_before_the_model_is_loaded(watch, video, tmp_path, monkeypatch):
+    monkeypatch.setattr(setting, "prepare", None)
+    refused(watch(video, "--no-alarms", "--threshold", 0.5), "--threshold would be ignored", "--no-alarms", "leave that out")
+    refused(watch(video, "--false-alarms", 3), "--false-alarms would be ignored")
+    refused(watch("calibrate", video, "--json", "--report"), "--out-dir, --report, --json would be ignored by calibrate")
+    refused(watch(""), "'': no such file")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, words in (("options.json", "another run"), ("report.html", "of no run"), ("alarms", "alarms is no folder")):
+        (out / name).touch()
+        refused(watch(video, "--report"), words, "choose another")
+        (out / name).unlink()
+    assert not list(out.iterdir())
+
+
+def test_another_file_of_the_same_name_and_another_threshold_are_said_and_watched_anew(watch, video, tmp_path, run):
+    assert "note: " not in watch(video, "--threshold", 0.001).out.replace("note: " + str(tmp_path / "model.pt"), "")
+    facts, content = video.stat(), video.read_bytes()
+    video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(video, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    done = watch(video, "--threshold", 0.001)
+    assert "door: anew: another file of this name" in done.out and "known" not in done.out, "its first bytes are others"
+    assert "already" in watch(video, "--threshold", 0.001).out
+    done = watch(video, "--threshold", 0.999)
+    assert "is of a watch with threshold 0.001, off" in done.out and "another file" not in done.out and "ALARM" not in done.out
+    assert run("report.py", tmp_path / "out").code == 0
+    assert "Dashed: the threshold, 0.999" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_no_live_camera_goes_on_with_the_memory_of_another_model(tmp_path):
+    with journal.opened(tmp_path / "events.db") as db:
+        with db.turn():
+            db.stream("live", "door", began=1.0)
+            db.stream("file", "film")
+            for stream, camera in (("live", "door"), ("file", "film")):
+                db.state(camera, stream, 1, {})
+            db.set({"model": "a", "threshold": 0.5})
+        keeper = SimpleNamespace(journal=db)
+        assert keeping.Keeping.note_settings(keeper, {"model": "a", "threshold": 0.7}) == {"threshold": 0.5} and db.saved(
+            "door"
+        )
+        assert keeping.Keeping.note_settings(keeper, {"model": "b", "threshold": 0.7}) == {"model": "a"}
+        assert db.saved("door") is None and db.saved("film") and db.settings()["model"] == "b"
+
+
+def test_a_journal_without_one_of_its_tables_is_damaged_and_one_of_before_there_were_settings_is_whole(tmp_path):
+    for name, words in (("settings", None), ("alarms", r"events\.db: damaged \(no such table: alarms\)")):
+        path = tmp_path / name / "events.db"
+        path.parent.mkdir()
+        with journal.opened(path) as db:
+            db.db.execute(f"DROP TABLE {name}")
+        with pytest.raises(ValueError, match=words) if words else nullcontext(), journal.opened(path) as db:
+            assert db.settings() == {}
+
+
+def test_an_alarm_whose_picture_cannot_be_written_is_raised_all_the_same_and_that_is_said(watch, video, monkeypatch):
+    def full(path):
+        raise OSError(f"{path}: not written (No space left on device)")
+
+    monkeypatch.setattr(evidence, "replacing", full)
+    done = watch(video, "--threshold", 0.001)
+    assert done.code == 0 and "ALARM since 0:00" in done.out and "1 of 1 files are watched, 1 alarms" in done.out, done
+    assert "door: picture: " in done.out and "door: clip: " in done.out and done.out.count("No space left") >= 2
+
+
+def test_what_a_checkpoint_says_that_a_watch_cannot_do_is_said_or_refused():
+    options = SimpleNamespace(precision="fp32", smooth="slide")
+    said = setting.scored_otherwise(SimpleNamespace(options=options, trained={"precision": "bf16", "crops": "mean"}))
+    assert "in fp32, not bf16; smoothed as causal, not slide; of the centre crop" in said
+    plain = SimpleNamespace(options=SimpleNamespace(precision="fp32", smooth="causal"), trained={"precision": "fp32"})
+    assert setting.scored_otherwise(plain) == ""
+    made = dict.fromkeys(setting.origin.SAME) | {"rule": "mean", "frames_per_snippet": "four"}
+    for features, words in (("made", "not extract.py's"), ({"rule": 1}, "not extract.py's"), (made, "'four'")):
+        with pytest.raises(ValueError, match=f"best.pt: .*{words}.*another checkpoint"):
+            setting.features_of(SimpleNamespace(trained={"features": features}), "best.pt")
+    args = SimpleNamespace(threshold=None, model_path="best.pt")
+    with pytest.raises(ValueError, match=r"its threshold is 'high'.*--threshold"):
+        setting.rule_of(args, SimpleNamespace(video_threshold="high"), 0.5)
+
+
+def test_a_closed_stdout_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with exit_codes():
+        pass
