@@ -2,7 +2,9 @@
 
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -141,6 +143,41 @@ def test_what_a_checkpoint_says_that_a_watch_cannot_do_is_said_or_refused():
     args = SimpleNamespace(threshold=None, model_path="best.pt")
     with pytest.raises(ValueError, match=r"its threshold is 'high'.*--threshold"):
         setting.rule_of(args, SimpleNamespace(video_threshold="high"), 0.5)
+
+
+def test_an_mp4_that_a_server_gives_only_as_a_whole_is_explained(video):
+    content = video.read_bytes()
+    index = content.find(b"moov") - 4
+    free = (2**20).to_bytes(4, "big") + b"free" + bytes(2**20 - 8)  # farther away than what is read ahead
+    content = content[:index] + free + content[index:]
+
+    class Whole(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Whole) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        (camera,) = cameras_of([f"HTTP://me:hush@127.0.0.1:{server.server_port}/door.mp4"])
+        made = SimpleNamespace(how=SimpleNamespace(by="frames", snippet_seconds=0.5, places=[0]), rule=None)
+        made.encoder = SimpleNamespace(name="tiny")
+        with pytest.raises(ValueError, match=r"index is at its end.*faststart") as raised:
+            list(setting.described(made, [camera]))
+        server.shutdown()
+    assert "hush" not in str(raised.value)
+
+
+def test_a_leap_of_the_clock_does_not_take_what_happened(tmp_path):
+    with journal.opened(tmp_path / "events.db") as db:
+        for wall in (*range(10), 10**10):
+            db.happened("door", float(wall), "opened")
+        assert len(db.happenings()) == 9
 
 
 def test_a_closed_stdout_is_no_error(monkeypatch):

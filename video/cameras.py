@@ -14,6 +14,7 @@ KINDS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt",
 ADDRESS = re.compile(rf"({'|'.join(KINDS)})://", re.I)
 WEBCAM = re.compile(r"(/dev/video)?[0-9]+")
 KNOWN = ", ".join(f"{kind}://" for kind in KINDS)
+INDEX = "put the index first (ffmpeg -i IN -c copy -movflags +faststart OUT), or watch a copy of it here"
 LONGEST = 200  # letters of a camera's name
 
 
@@ -28,6 +29,12 @@ class Camera(NamedTuple):
     def shown(self) -> str:
         """The source as it may be printed."""
         return masked(self.source)
+
+    def explained(self, why: str) -> str:
+        """Why it has failed, with the remedy where FFmpeg's words hide it."""
+        if self.source.startswith("http") and "no frames (Input/output error" in why:
+            return f"{why}: if it is an MP4 whose index is at its end, and the server gives no parts of a file, {INDEX}"
+        return why
 
 
 def cameras_of(sources: Sequence[str]) -> list[Camera]:

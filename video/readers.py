@@ -187,7 +187,7 @@ class Reader(threading.Thread):
                     self.follow(video)
                     why = video.broken or "the stream ended"
             except (ValueError, OSError) as error:
-                why = str(error)
+                why = self.camera.explained(str(error))
             except Exception as error:  # whatever it is, a camera is watched for ever; its text may hold a password
                 why = f"unexpected {type(error).__name__}"
             pause = FIRST_PAUSE if time.monotonic() - began > LIVED else min(2 * pause, LONGEST_PAUSE)

@@ -139,7 +139,7 @@ def described(made: Setting, cameras: Sequence[Camera]) -> Iterator[str]:
                     raise ValueError(f"{camera.shown}: not one frame can be decoded")
                 yield f"{camera.name}: {camera.shown}: {told(video)}; a frame of {frame.size()[1]}x{frame.size()[0]}"
         except (ValueError, OSError) as error:
-            failed.append(f"{camera.name}: {error}")
+            failed.append(f"{camera.name}: {camera.explained(str(error))}")
     how, rule = made.how, made.rule
     files = "16 frames" if how.by == "frames" else f"{how.snippet_seconds:.3g} s"
     yield f"a snippet is {files} of a file, {how.snippet_seconds:.3g} s of a live source; {len(how.places)} of its frames count"
