@@ -17,6 +17,7 @@ from contextlib import ExitStack, redirect_stdout
 from functools import partial
 from pathlib import Path
 
+from files import atomic
 from files.interrupt import SIGNALS
 from option import Parser, add_flags, exit_codes, require
 from video import calibration, journal, setting, telling
@@ -53,6 +54,7 @@ def watch(args: Namespace) -> None:
             return
         out_dir = setting.prepared_folder(args.out_dir)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
+        atomic.sweep(out_dir / "alarms")
         watching = made.watch(cameras, db, out_dir / "alarms", tell)
         if args.duration:
             timer = threading.Timer(args.duration, watching.stopped.set)
