@@ -17,6 +17,7 @@ from contextlib import ExitStack, redirect_stdout
 from functools import partial
 from pathlib import Path
 
+from files import atomic
 from files.interrupt import SIGNALS
 from option import Parser, add_flags, exit_codes, require
 from video import calibration, journal, setting, telling
@@ -54,6 +55,7 @@ def watch(args: Namespace) -> None:
             return
         out_dir.mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
+        atomic.sweep(out_dir / "alarms")
         watching = made.watch(cameras, db, out_dir / "alarms", tell)
         if args.duration:
             timer = threading.Timer(min(args.duration, threading.TIMEOUT_MAX), watching.stopped.set)

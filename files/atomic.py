@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,13 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.strerror:  # else it has been told already, of another file
             raise OSError(f"{path}: not written ({error.strerror}); what was there before is as it was") from error
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote left in this folder; no other process may be writing there."""
+    for unfinished in folder.glob(".*.tmp"):
+        if re.search(r"\.[0-9]+\.tmp$", unfinished.name):  # as `replacing` names it
+            unfinished.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import re
 import shutil
 import tempfile
 import time
@@ -174,9 +173,7 @@ def held(out_dir: Path) -> Iterator[None]:
     """
     require_writable([out_dir / LOCK])
     with locked(out_dir / LOCK, f"{out_dir}: another process is going on with this run"):
-        for unfinished in out_dir.glob(".*.tmp"):  # of a process that was killed while it wrote
-            if re.search(r"\.[0-9]+\.tmp$", unfinished.name):  # as files.atomic names it
-                unfinished.unlink()
+        atomic.sweep(out_dir)
         yield
 
 

@@ -226,16 +226,14 @@ def test_a_picture_is_of_the_peak_and_a_clip_from_before_the_start_to_the_end(tm
     assert len(ring.last) == 21, "of 5 seconds"
     assert ring.picture(15.1, tmp_path / "peak.jpg") and ring.picture(99.0, tmp_path / "last.jpg")
     assert [np.asarray(Image.open(tmp_path / f"{name}.jpg")).mean().round() for name in ("peak", "last")] == [61, 79]
-    assert ring.end(18.0).write(tmp_path / "clip.mp4") is None
+    clip = ring.end(18.0)
+    assert clip == filmed(20, 0.0, start=10.0).end(18.0), "as of an alarm that goes on, and is shown again what came before"
+    assert clip.write(tmp_path / "clip.mp4") is None
     with av.open(tmp_path / "clip.mp4") as container:
         frames = list(container.decode(video=0))
         stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt, stream.width, stream.height) == (
-            "h264",
-            "yuv420p",
-            100,
-            50,
-        )
+        seen = stream.codec_context.name, stream.codec_context.pix_fmt, stream.width, stream.height
+        assert seen == ("h264", "yuv420p", 100, 50)
         times = [frame.time for frame in frames]
         assert times == [i / 4 for i in range(41 + 1)], "from 8 to 18, and the last is shown as long as the others"
         bright = [frame.to_ndarray(format="rgb24").mean() for frame in frames[:-1]]

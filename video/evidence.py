@@ -69,6 +69,7 @@ class Ring:
         self.late = late  # seconds from an alarm's start till it is raised, at most
         self.last: deque[Picture] = deque(maxlen=MOST)
         self.clip: Clip | None = None  # of the alarm that lasts
+        self.since = 0.0  # the time of its first picture, at least
         self.n_passed = 0  # since one was kept for the clip
 
     def keep(self, time: float, rgb: np.ndarray) -> None:
@@ -80,15 +81,16 @@ class Ring:
         while self.last[0].time < time - self.before - self.late:
             self.last.popleft()
         self.n_passed += 1
-        if self.clip and self.n_passed >= self.clip.share:
+        if self.clip and time >= self.since and self.n_passed >= self.clip.share:
             self.clip.pictures.append(self.last[-1])
             self.n_passed = 0
             if len(self.clip.pictures) > MOST:
                 self.clip = Clip(self.clip.pictures[::2], self.clip.share * 2)
 
     def begin(self, start: float) -> None:
-        """An alarm is raised that began at this stream time."""
-        self.clip = Clip([picture for picture in self.last if picture.time >= start - self.before], 1)
+        """An alarm is raised that began at this stream time; of one that goes on, its pictures may be yet to come."""
+        self.since = start - self.before
+        self.clip = Clip([picture for picture in self.last if picture.time >= self.since], 1)
 
     def picture(self, peak: float, path: Path) -> bool:
         """Write the first picture from this stream time on, or the last; False where there is none. Raises OSError."""
