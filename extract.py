@@ -13,7 +13,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from option import Parser, add_flags, exit_codes, require
+from files.features import FRAMES_PER_SNIPPET
+from option import FLAGS, Parser, add_flags, exit_codes, require
 from running.loading import choose_device
 from video import agreement, extraction, feature_folder
 from video.encoders import load_encoder
@@ -30,7 +31,8 @@ add("--strict", action="store_true", help="a video that breaks off, or has damag
 
 comparing = Parser("How alike two folders of features of the same videos are.")
 comparing.add_argument("folders", nargs=2, type=Path)
-comparing.add_argument("--attn-window", type=int, default=4, help="snippets per clip, for the KCG's choices")
+WINDOW = [flag._replace(default=4) for flag in FLAGS["model"] if flag.name == "attn_window"]  # for the KCG's choices
+add_flags(comparing.add_argument, WINDOW)
 
 
 def main() -> None:
@@ -47,6 +49,10 @@ def main() -> None:
 def extract(args: Namespace) -> None:
     """Extract all videos. Raises ValueError, also at the end where some gave no features, or OSError."""
     require(args, [*HOW, *OF_EXTRACTION])
+    if not args.out.name:
+        raise ValueError(f"--out {args.out} names no folder of its own; name one, as features")
+    if args.rule != "mean" and args.frames_per_snippet != FRAMES_PER_SNIPPET:
+        raise ValueError(f"--frames-per-snippet counts with --rule mean alone; {args.rule} looks at one frame")
     if args.fps and args.by != "time":
         raise ValueError("--fps counts with --by time alone; by frames, the video's own rate is taken")
     args.fps = args.fps or RATE
@@ -61,6 +67,7 @@ def extract(args: Namespace) -> None:
 
 def compare(args: Namespace) -> None:
     """Print a row for each video and crop, and the figures over all."""
+    require(args, WINDOW)
     table, figures = agreement.compare(tuple(args.folders), args.attn_window)
     print(table.to_string(index=False, float_format="{:.4f}".format))
     for name, value in figures.items():

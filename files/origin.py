@@ -3,24 +3,55 @@
 Features made in another way are other numbers: a model that never saw such is silently wrong on them.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from files.folder import read_json
+from option import Range
 
 NAME, FORMAT = "extract.json", "lshma features 1"
 # what two sets of features must share for a model of the one to be right on the other; crops and versions may differ
 SAME = ("encoder", "weights", "rule", "frames_per_snippet", "by", "fps", "resize", "crop")
+TYPES = {
+    **dict.fromkeys(("encoder", "weights", "rule", "by"), (str,)),
+    "frames_per_snippet": (int,),
+    "fps": (float, int, NoneType),
+    "resize": (list,),
+    "crop": (int,),
+    "crops": (int, NoneType),
+    "versions": (dict, NoneType),
+}
+LARGEST = 2**20  # bytes of an extract.json; ours have 500
 Origin = dict[str, Any]
 
 
 def read(path: Path) -> Origin:
-    """The content of an extract.json. Raises ValueError where it is damaged or none of this version."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not set(SAME) <= content.keys():
-        raise ValueError(f"{path}: not of extract.py of this version ({FORMAT}); extract the features again")
+    """The content of an extract.json. Raises OSError, or ValueError where it is damaged or none of this version."""
+    remedy = "move it away if another program wrote it, else copy it, or extract the features, again"
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise ValueError(f"{size:,} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read ({error.strerror}); mend that") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged, or not of extract.py ({error}); {remedy}") from None
+    require_origin(content, path, remedy)
     return content
+
+
+def require_origin(content: Any, where: str | Path, remedy: str) -> None:
+    """Raise ValueError, which begins with `where`, where this does not say how features were made."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not set(SAME) <= content.keys():
+        raise ValueError(f"{where}: not of extract.py of this version ({FORMAT}); {remedy}")
+    wrong = [name for name, kinds in TYPES.items() if type(content.get(name)) not in kinds]
+    if not wrong and (content["by"], content["fps"] in Range(0, open="(")) not in (("frames", False), ("time", True)):
+        wrong = ["by", "fps"]
+    if wrong:
+        told_of = ", ".join(f"{name} {told(content.get(name))}" for name in wrong)
+        raise ValueError(f"{where}: damaged, since this cannot be: {told_of}; {remedy}")
 
 
 def origin_of(files: Iterable[Path]) -> Origin | None:
@@ -54,8 +85,8 @@ def differences(one: Mapping | None, other: Mapping | None) -> str:
 
 
 def told(value: object) -> str:
-    text = str(value)
-    return text[:12] if len(text) == 64 else text  # of a digest its beginning
+    text = str(value) if str(value).isprintable() else ascii(value)
+    return text[:12] if len(text) == 64 else text[:80]  # of a digest its beginning
 
 
 def require_alike(trained: Mapping | None, here: Origin | None, *, checkpoint: str, what: str, allowed: bool) -> None:

@@ -9,7 +9,7 @@ import model
 import own_option
 import ucf_option
 import xd_option
-from files import checkpoint
+from files import checkpoint, origin
 from files.checkpoint import Checkpoint
 from option import MODEL, adopt, parse, resolve_variant
 
@@ -41,6 +41,8 @@ def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA
 def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -> None:
     """Take the named options from a checkpoint of ours; say so where a file has none."""
     if loaded.options is not None:
+        if (features := loaded.options.get("features")) is not None:
+            origin.require_origin(features, f"{loaded.path}, of its training's features", "use another checkpoint")
         adopt(options, loaded.options, names, loaded.path)
     elif loaded.released:
         if "variant" not in options.given:

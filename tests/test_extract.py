@@ -203,11 +203,13 @@ def test_by_time_and_ten_crops(videos, tmp_path):
 
 
 def test_what_a_file_does_not_say_is_said():
-    source = SimpleNamespace(fps_guessed=True, n_untimed=3)
-    assert "frame rate, 25 is assumed" in extraction.note_on(source, iter(()))
+    source = SimpleNamespace(fps_guessed=True, n_untimed=3, matrix="YCgCo", n_interlaced=7)
+    for what in ("frame rate, 25 is assumed", "in YCgCo, and are read as if they were not", "interlaced frames: 7"):
+        assert what in extraction.note_on(source, iter(()))
     sampled = extraction.by_time(iter(()), 30.0)
     assert "3 frames have no time" in extraction.note_on(source, sampled)
-    assert extraction.note_on(SimpleNamespace(fps_guessed=False, n_untimed=0), sampled) == ""
+    source = SimpleNamespace(fps_guessed=False, n_untimed=0, matrix=None, n_interlaced=0)
+    assert extraction.note_on(source, sampled) == ""
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])

@@ -21,11 +21,21 @@ SHIFTS = (-1, 0, 1)  # snippets by which the second set is taken later
 
 
 def features_in(folder: Path) -> dict[tuple[str, int], Path]:
-    """The .npy files below a folder, by video and crop. Raises FileNotFoundError where there are none."""
+    """The .npy files below a folder, by video and crop. Raises FileNotFoundError where there are none, ValueError where a crop
+    has two.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; name two folders of features")
     paths = [path for path in sorted(feature_files(folder)) if path.suffix.lower() == ".npy" and not is_hidden(path)]
     if not paths:
         raise FileNotFoundError(f"{folder}: no .npy files in it")
-    return {(name, crop or 0): path for path in paths for name, crop in [name_and_crop(path)]}
+    found: dict[tuple[str, int], Path] = {}
+    for path in paths:
+        name, crop = name_and_crop(path)
+        there = found.setdefault((name, crop or 0), path)
+        if there != path:
+            raise ValueError(f"{path} and {there} are both crop {crop or 0} of {name}; name a folder that has it once")
+    return found
 
 
 def cosines(one: np.ndarray, other: np.ndarray, shift: int) -> np.ndarray:
@@ -61,6 +71,10 @@ def compare(folders: tuple[Path, Path], window: int) -> tuple[pd.DataFrame, Mapp
         a, b = (load_features(path, None, False) for path in paths)
         if a.shape[1] != b.shape[1]:
             raise ValueError(f"{paths[0]} has width {a.shape[1]}, {paths[1]} {b.shape[1]}: of different encoders; no cosine")
+        if a.shape[1] % kcg.N_BLOCKS:
+            raise ValueError(
+                f"{paths[0]} has width {a.shape[1]}; the KCG needs a multiple of {kcg.N_BLOCKS}, as every model does"
+            )
         of_shift = {shift: cosines(a, b, shift) for shift in SHIFTS}
         n = min(len(a), len(b))
         same = key_clips(a[:n], window) == key_clips(b[:n], window)

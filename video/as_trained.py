@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from files import origin
 from files.lists import Row, few
+from option import require
 from running.loading import choose_device
 from video import extraction, feature_folder
 from video.encoders import Encoder, load_encoder
@@ -27,10 +28,17 @@ class Extracted(NamedTuple):
 
 
 def fill_in(args: Namespace, trained: Mapping) -> None:
-    """Set the flags of how features are made that are None: to those of the training's features, or else the usual ones."""
+    """Set the flags of how features are made that are None: to those of the training's features, or else the usual ones.
+
+    Raises ValueError where one cannot be.
+    """
     for flag in HOW:
         if getattr(args, flag.name) is None:
             setattr(args, flag.name, trained.get(flag.name, flag.default) if flag.name != "weights" else None)
+    try:
+        require(args, HOW)
+    except ValueError as error:
+        raise ValueError(f"{error} (what no flag says is as {args.model_path} remembers it)") from None
 
 
 def encoder_for(args: Namespace, device: str, width: int) -> Encoder:

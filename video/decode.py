@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from video.address import masked, resolved
 from video.ahead import Ahead
 from video.extra import needed
-from video.frame import Frame, readable
+from video.frame import NAMES, Frame, readable
 
 if TYPE_CHECKING:
     import av
@@ -37,6 +37,8 @@ class Video:
         self.n_frames = 0  # given so far
         self.n_bad = 0  # packets that did not decode; skipped
         self.n_untimed = 0  # frames whose time the stream lacks; made up from the rate
+        self.n_interlaced = 0  # frames of two moments in turn, line by line; they stay so
+        self.matrix: str | None = None  # the colours' matrix, where frames are read as if it were another
         self.broken: str | None = None  # why decoding ended early
         self._container, self._timeout = container, timeout
         self._ahead: Ahead | None = None
@@ -54,7 +56,7 @@ class Video:
         first = next(self._frames, None)
         if first is None:
             bad = f"of its packets none decodes, {self.n_bad} tried" if self.n_bad else ""
-            why = "; ".join(filter(None, (bad, self.broken))) or "its video stream is empty"
+            why = "; ".join(filter(None, (bad, self._too_large(), self.broken))) or "its video stream is empty"
             raise (OSError if timeout else ValueError)(f"{name}: no frames ({why})")
         self.height, self.width = first.size()
         self._frames = chain([first], self._frames)
@@ -67,6 +69,14 @@ class Video:
         if ahead and not self._ahead:
             self._frames = self._ahead = Ahead(self._frames, ahead, f"decode {self.name}")
         return self._frames
+
+    def _too_large(self) -> str:
+        """That its pictures have more pixels than are read, or may have, since nobody knows; else nothing."""
+        height, width = self._stream.height, self._stream.width
+        most = f"the {MAX_PIXELS / 1e6:.1f} million pixels that are read; make them smaller"
+        if height * width > MAX_PIXELS:
+            return f"its pictures, {width}x{height}, are larger than {most}"
+        return "" if height and width else f"of its pictures no size is known: damaged, or larger than {most}"
 
     def _close(self) -> None:
         if self._ahead:
@@ -108,6 +118,8 @@ class Video:
                     untimed = raw.time is None or not math.isfinite(raw.time)
                     now = (now + step if self.n_frames else 0.0) if untimed else raw.time
                     self.n_untimed += untimed
+                    self.n_interlaced += raw.interlaced_frame
+                    self.matrix = NAMES.get(raw.colorspace, self.matrix)
                     self.n_frames += 1
                     yield Frame(self.n_frames - 1, now, readable(raw), self._aspect)
                     waiting = time.monotonic()
@@ -197,12 +209,13 @@ class Resampled(Iterator[Frame]):
         if shown is None:
             return
         start, begins, nominal, k = shown.time, 0.0, 1 / fps, 0  # `begins`: when `shown` comes on the screen, after `start`
+        tolerance = min(TOLERANCE, 0.1 / fps)
         for frame in chain(frames, [None]):
             step = frame.time - shown.time if frame else nominal
             if frame and not 0 < step <= MAX_GAP:
                 step, self.n_jumps = nominal, self.n_jumps + 1
             begins, nominal = begins + step, step
-            while k / fps < begins - TOLERANCE:
+            while k / fps < begins - tolerance:
                 yield shown._replace(number=k, time=start + k / fps)
                 k += 1
             shown = frame

@@ -72,6 +72,7 @@ class Decoding:
 
     def snippets(self, video: Found) -> Iterator[Snippet | Facts]:
         """A video's snippets, and behind them what is known of it. Raises ValueError or OSError where it has none."""
+        before = video.state()
         with opened(str(video.path)) as source:
             frames = takewhile(lambda _: not self.stopped.is_set(), source.frames())
             if self.options.by == "time":
@@ -80,6 +81,10 @@ class Decoding:
             for snippet in cut(frames, self.places):
                 n_frames += snippet.n_frames
                 yield snippet
+            if self.stopped.is_set():  # nobody waits for a part of it
+                return
+            if video.state() not in (before, None):
+                raise ValueError(f"{video.path}: it changed while it was read; extract it again when it is whole")
             if not n_frames:
                 raise ValueError(f"{video.path}: no frame of it can be decoded ({source.broken or 'the stream is empty'})")
             fps = self.options.fps if self.options.by == "time" else source.fps
@@ -109,8 +114,13 @@ def remark_on(source: Video) -> str:
 
 
 def note_on(source: Video, frames: Iterator) -> str:
-    """What a video does not say, and is made up: its rate, and, where frames go by their times, these."""
+    """What is not as in the scene, or made up since a video does not say it: colours, rate, and where these count, times."""
     parts = [f"it does not say its frame rate, {DEFAULT_FPS:g} is assumed"] if source.fps_guessed else []
+    if source.matrix:
+        parts.append(f"its colours are in {source.matrix}, and are read as if they were not: they are wrong; convert it first")
+    if source.n_interlaced:
+        combs = "what moves in them has combs, unless FFmpeg's filter bwdif takes them out first"
+        parts.append(f"interlaced frames: {source.n_interlaced:,}; {combs}")
     if isinstance(frames, Resampled):
         if source.n_untimed:
             parts.append(f"{source.n_untimed:,} frames have no time, and follow at its rate")
@@ -153,7 +163,8 @@ def extract(videos: Sequence[Found], out: Folder, encoder: Encoder, options: Nam
     if len(todo) < len(videos):
         print(f"{len(videos) - len(todo)} of {len(videos)} videos are done already, in {out.path}")
     if again := [str(video.path) for video in todo if video.name in out.rows]:
-        print(several(f"{len(again)} videos are done again, since they are newer than their features, or lack some", again))
+        why = "since they are newer than their features, or some of these are missing or not whole"
+        print(several(f"{len(again)} videos are done again, {why}", again))
     failed, n_done = [], 0
     try:
         with SIGNALS, Progress(len(todo)) as progress, Decoding(todo, options) as decoding:

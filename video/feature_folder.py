@@ -5,6 +5,8 @@ Shapes: C crops, L snippets of one video, D width.
 
 import csv
 import io
+import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files import atomic, folder, origin
+from files import atomic, folder, npy, origin
+from files.features import FRAMES_PER_SNIPPET
 from video.encoders import Encoder
 from video.extra import needed
 from video.finding import Found
@@ -65,7 +68,11 @@ class Folder:
     def held(self) -> Iterator[None]:
         """For this process alone. Raises ValueError where its features were made in another way, or another one is at it."""
         there = self.path / origin.NAME
-        folder.require_writable([there], self.flag)
+        own = [there, self.path / "frames.csv", self.path / folder.LOCK]
+        folder.require_writable(own, self.flag)
+        for path in own:
+            if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+                raise OSError(f"{path} cannot be read and written (it is another user's); choose another {self.flag}")
         if there.exists():
             self.require_same(there, origin.read(there))
         elif any(self.path.rglob("*.npy")):
@@ -88,24 +95,26 @@ class Folder:
         if wrong:
             raise ValueError(f"{there}: the features there were made in another way ({wrong}); choose another {self.flag}")
         now = self.made["versions"]
-        older = [
-            f"{name} {was}, now {now[name]}" for name, was in known.get("versions", {}).items() if now.get(name, was) != was
-        ]
+        before = known.get("versions") or {}
+        older = [f"{name} {was}, now {now[name]}" for name, was in before.items() if now.get(name, was) != was]
         if older:
             print(f"note: {there}: features there were made with {'; '.join(older)}")
 
     def read_rows(self) -> None:
-        path = self.path / "frames.csv"
+        path, remedy = self.path / "frames.csv", "delete it to extract all videos again"
         if not path.exists():
             return
         try:
-            header, *rows = [row for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))) if row] or [[]]
+            lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
+            if tuple(header := next(lines, [])) != COLUMNS:
+                raise ValueError(f"{path}, line 1: expected the header {','.join(COLUMNS)}, found {header}; {remedy}")
+            for row in filter(None, lines):
+                if len(row) != len(COLUMNS):
+                    what = f"expected {len(COLUMNS)} values as in the header, found {len(row)}"
+                    raise ValueError(f"{path}, line {lines.line_num}: {what}; {remedy}")
+                self.rows[row[0]] = row
         except (csv.Error, UnicodeDecodeError) as error:
-            header, rows = [str(error)], []
-        if tuple(header) != COLUMNS or {len(row) for row in rows} - {len(COLUMNS)}:
-            what = f"expected a CSV file with the header {','.join(COLUMNS)}"
-            raise ValueError(f"{path}: {what}; delete it to extract all videos again")
-        self.rows = {row[0]: row for row in rows}
+            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); {remedy}") from error
 
     def write_rows(self) -> None:
         text = io.StringIO()
@@ -118,11 +127,16 @@ class Folder:
         return [self.places.get(names[0], self.path / video.folder) / name for name in names]
 
     def has(self, video: Found) -> bool:
-        """Whether a video is done, and its file no newer than its features."""
-        files = self.files(video)
-        if video.name not in self.rows or not all(file.is_file() for file in files):
+        """Whether a video is done: all its features there and whole, as many as its row says, and its file no newer."""
+        files, state, row = self.files(video), video.state(), self.rows.get(video.name)
+        if state is None or not row or not re.fullmatch(r"[1-9][0-9]{0,9}", row[1]) or not all(map(Path.is_file, files)):
             return False
-        return min(file.stat().st_mtime for file in files) >= video.path.stat().st_mtime
+        shape = -(-int(row[1]) // FRAMES_PER_SNIPPET), self.made["width"]
+        try:
+            whole = all(npy.open_array(file, "features").shape == shape for file in files)
+        except (ValueError, OSError):
+            return False
+        return whole and min(file.stat().st_mtime_ns for file in files) >= state[0]
 
     def add(self, video: Found, features: np.ndarray, facts: Facts) -> None:
         """Write a video's (C, L, D) features, and after them its row, so that it counts when it is whole. Raises OSError."""

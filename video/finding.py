@@ -24,6 +24,14 @@ class Found(NamedTuple):
     path: Path
     folder: Path  # relative; "." where the source is the file itself, or its folder
 
+    def state(self) -> tuple[int, int] | None:
+        """What changes when its file does: the time of its last change in nanoseconds, its size; None where it is gone."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower().removeprefix(".") in ENDINGS
@@ -31,7 +39,8 @@ def is_video(path: Path) -> bool:
 
 def find(sources: Sequence[str], spared: Path | None = None) -> list[Found]:
     """The videos of all sources: a file as it is, of a folder all files below it with a video's ending. Says what is left out,
-    but not what lies in the folder `spared`, where results go. A file that is met twice counts once.
+    but not what lies in the folder `spared`, where results go. A file that is met twice counts once. In a folder a link to
+    nothing that has a video's ending is a video: it fails when it is read, as any that cannot be.
 
     Raises FileNotFoundError where a source is not there or a folder has no videos, OSError where one cannot be read, ValueError
     where two have one name, or a name of which no file can be named.
@@ -39,21 +48,34 @@ def find(sources: Sequence[str], spared: Path | None = None) -> list[Found]:
     found, other = [], []
     for source in sources:
         path = Path(source)
+        if not source:
+            raise ValueError("a source is empty: name a video or a folder; . is the one you are in")
         if path.is_dir():
-            below = [file for file in sorted(files_below(path)) if not is_hidden(file)]
-            here = [file for file in below if is_video(file) and file.is_file()]
+            below = [file for file in sorted(files_below(path)) if not is_hidden(file) or is_video(file)]
+            here = [file for file in below if is_video(file) and not is_hidden(file)]
             if not here:
                 raise FileNotFoundError(f"{path}: no videos in it (endings {', '.join(sorted(ENDINGS))})")
             ours = spared and spared.absolute()
             other += [str(file) for file in sorted({*below} - {*here}) if not (ours and file.absolute().is_relative_to(ours))]
             found += [Found(video_name(file), file, file.parent.relative_to(path)) for file in here]
-        elif path.is_file():
-            found.append(Found(video_name(path), path, Path()))
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            require_file(path)
+            found.append(Found(video_name(path), path, Path()))
     if other:
-        print(several(f"{len(other)} files are left out, since they have no ending of a video", other), file=sys.stderr)
+        why = "since they are hidden, or have no ending of a video"
+        print(several(f"{len(other)} files are left out, {why}", other), file=sys.stderr)
     return distinct(found)
+
+
+def require_file(path: Path) -> None:
+    """Raise FileNotFoundError, ValueError or OSError where this is no file, or none that can be looked at."""
+    try:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        if not path.is_file():
+            raise ValueError(f"{path}: neither a file nor a folder; name a video, or a folder of them")
+    except PermissionError as error:
+        raise OSError(f"{path}: cannot be looked at ({error.strerror}); mend that, or leave it out") from error
 
 
 def distinct(found: Sequence[Found]) -> list[Found]:

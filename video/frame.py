@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 # matrices from YUV to RGB that swscale knows, by their numbers in ITU-T H.273
 MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}
 UNSPECIFIED, CONSTANT_LUMINANCE, BT2020 = 2, 10, 9
+NAMES = {
+    8: "YCgCo",
+    CONSTANT_LUMINANCE: "BT.2020 with constant luminance",
+    11: "SMPTE 2085",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}  # of others that are in use
 _of_thread = threading.local()  # a scaler keeps its tables from frame to frame, and serves one thread
 
 
