@@ -71,12 +71,14 @@ class Video:
         return self._frames
 
     def _too_large(self) -> str:
-        """That its pictures have more pixels than are read, or may have, since nobody knows; else nothing."""
+        """That its pictures have more pixels than are read, or, where none decodes and nobody knows, may have; else nothing."""
         height, width = self._stream.height, self._stream.width
         most = f"the {MAX_PIXELS / 1e6:.1f} million pixels that are read; make them smaller"
         if height * width > MAX_PIXELS:
             return f"its pictures, {width}x{height}, are larger than {most}"
-        return "" if height and width else f"of its pictures no size is known: damaged, or larger than {most}"
+        if self.n_bad and not (height and width):
+            return f"of its pictures no size is known: damaged, or larger than {most}"
+        return ""
 
     def _close(self) -> None:
         if self._ahead:
