@@ -30,7 +30,8 @@ add("--crops", type=int, choices=(1, 10), default=1, help="1 = the centre; 10 = 
 add("--strict", action="store_true", help="a video that breaks off, or has damaged packets, gives no features")
 
 comparing = Parser("How alike two folders of features of the same videos are.")
-comparing.add_argument("folders", nargs=2, type=Path)
+comparing.prog += " compare"
+comparing.add_argument("folders", nargs=2, type=Path, metavar="FOLDER")
 WINDOW = [flag._replace(default=4) for flag in FLAGS["model"] if flag.name == "attn_window"]  # for the KCG's choices
 add_flags(comparing.add_argument, WINDOW)
 
@@ -68,6 +69,8 @@ def extract(args: Namespace) -> None:
 def compare(args: Namespace) -> None:
     """Print a row for each video and crop, and the figures over all."""
     require(args, WINDOW)
+    if said := agreement.made_otherwise(*args.folders):
+        print(f"{args.folders[0]} and {args.folders[1]} differ in: {said}")
     table, figures = agreement.compare(tuple(args.folders), args.attn_window)
     print(table.to_string(index=False, float_format="{:.4f}".format))
     for name, value in figures.items():

@@ -85,21 +85,22 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     if of_videos:
         extracted = as_trained.extract(of_videos, args, options, features)
         videos += read(args, options, extracted.rows, extracted.files)
-        options.fps = options.fps if others or "fps" in options.given else extracted.fps or options.fps
     require_distinct(", ".join(args.sources), videos)
     require_files(videos, options.out_dir, f".{args.format}")
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
         prediction = testing.predict(lshma.to(device), videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
         record = scores.Record(scored, prediction.logits, prediction.exit_layer, prediction.key, None)
-        of_videos = tables.of_snippets(scored, None, options.fps, record).groupby("video", sort=False)
+        rates = extracted.fps if extracted and "fps" not in options.given else {}  # of features nobody knows it
+        fps = np.array([rates.get(video.name, options.fps) for video in videos])
+        of_videos = tables.of_snippets(scored, None, fps, record).groupby("video", sort=False)
         of_each = out_dir / "videos"
         of_each.mkdir(exist_ok=True)
-        for video, (name, rows) in zip(bar(videos, "writing", len(videos), unit="video"), of_videos, strict=True):
+        for video, (name, rows), rate in zip(bar(videos, "writing", len(videos), unit="video"), of_videos, fps, strict=True):
             tables.write_csv(of_each / f"{name}.csv", rows.drop(columns="video"))
             values = rows["score"].to_numpy()
-            figures.timelines(of_each / f"{name}.{args.format}", [video], values, None, fps=options.fps, width=figures.WIDTH)
-            print(f"{name}: {moments(values, options)}")
+            figures.timelines(of_each / f"{name}.{args.format}", [video], values, None, fps=rate, width=figures.WIDTH)
+            print(f"{name}: {moments(values, rate, options.smooth_width)}")
         scores_file.write_record(out_dir / "scores.npz", record)
     smoothed = smoothing.name_of(options.smooth, options.smooth_width)
     print(f"{len(videos)} videos, {len(scored.scores):,} snippets, {smoothed}")
@@ -128,13 +129,13 @@ def require_files(videos: Sequence[Video], out_dir: str | None, picture: str) ->
         folder.require_new([Path(out_dir, name) for name in (*names, "scores.npz")], earlier)
 
 
-def moments(values: np.ndarray, options: Namespace) -> str:
-    """`0.93 at 1:02, 0.71 at 3:15`: the highest scores, none within the width of the smoothing of another."""
+def moments(values: np.ndarray, fps: float, width: int) -> str:
+    """`0.93 at 1:02, 0.71 at 3:15`: the highest scores, none within `width` snippets of another."""
     left, found = values.copy(), []
     while len(found) < N_MOMENTS and (left >= 0).any():
         best = int(left.argmax())
-        found.append(f"{values[best]:.2f} at {clock(FRAMES_PER_SNIPPET * best / options.fps)}")
-        left[max(0, best - options.smooth_width) : best + options.smooth_width + 1] = -1
+        found.append(f"{values[best]:.2f} at {clock(FRAMES_PER_SNIPPET * best / fps)}")
+        left[max(0, best - width) : best + width + 1] = -1
     return ", ".join(found)
 
 

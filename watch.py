@@ -33,6 +33,7 @@ add_flags(parser.add_argument, [*ASKED, *OF_WATCHING])
 
 def main() -> None:
     calibrating = sys.argv[1:2] == ["calibrate"]
+    parser.prog += " calibrate" * calibrating
     args = parser.parse_args(sys.argv[2:] if calibrating else None)
     with exit_codes():
         require(args, [*ASKED, *OF_WATCHING])
@@ -53,6 +54,7 @@ def watch(args: Namespace) -> None:
             for line in setting.described(made, cameras):
                 print(line)
             return
+        print(*setting.in_words(made), sep="\n")
         out_dir.mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
         atomic.sweep(out_dir / "alarms")
@@ -79,7 +81,7 @@ def calibrate(args: Namespace) -> None:
     args.alarms = False
     made = setting.prepare(args)
     with tempfile.TemporaryDirectory() as there, journal.opened(Path(there, "events.db")) as db, SIGNALS:
-        watching = made.watch(cameras, db, Path(there), telling.print_words)
+        watching = made.watch(cameras, db, Path(there), telling.print_failures)
         watching.run()
         scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
     if not any(map(len, scores)):

@@ -177,11 +177,12 @@ def of_videos(scores: Scores, truth: np.ndarray | None, fps: float, threshold: f
     })  # fmt: skip
 
 
-def of_snippets(scores: Scores, truth: np.ndarray | None, fps: float, record: Record | None) -> pd.DataFrame:
+def of_snippets(scores: Scores, truth: np.ndarray | None, fps: float | np.ndarray, record: Record | None) -> pd.DataFrame:
     """A row for each snippet: its video, where it lies in seconds, its score, the share of its frames that are anomalous where
-    there is a truth, and what a test of ours says beside.
+    there is a truth, and what a test of ours says beside. fps: frames a second, of all, or (V,) of each video.
     """
     n_snippets = scores.n_snippets
+    fps = np.broadcast_to(fps, len(scores.videos))[scores.video]
     anomalous, normal = frames_of(scores, np.zeros(scores.n_frames.sum()) if truth is None else truth)
     snippet = np.concatenate([np.arange(n) for n in n_snippets])
     start = FRAMES_PER_SNIPPET * snippet

@@ -12,6 +12,7 @@ import pandas as pd
 
 import kcg
 from dataset import pack
+from files import origin
 from files.features import load_features
 from files.layouts import feature_files
 from files.lists import several
@@ -36,6 +37,12 @@ def features_in(folder: Path) -> dict[tuple[str, int], Path]:
         if there != path:
             raise ValueError(f"{path} and {there} are both crop {crop or 0} of {name}; name a folder that has it once")
     return found
+
+
+def made_otherwise(one: Path, other: Path) -> str:
+    """In what the features of two folders were made in different ways, as far as they say; empty where in nothing."""
+    paths = [folder / origin.NAME for folder in (one, other)]
+    return origin.differences(*(origin.read(path) if path.exists() else None for path in paths))
 
 
 def cosines(one: np.ndarray, other: np.ndarray, shift: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from files import origin
-from files.lists import Row, few
+from files.lists import Row
 from option import require
 from running.loading import choose_device
 from video import extraction, feature_folder
@@ -19,12 +19,12 @@ PICTURES = 64  # encoded at a time
 
 
 class Extracted(NamedTuple):
-    """A row and a feature file of each video that gave features, a line of each that did not, and frames a second of all."""
+    """A row and a feature file of each video that gave features, a line of each that did not, and frames a second by names."""
 
     rows: list[Row]
     files: list[Path]
     failed: list[str]
-    fps: float | None  # None = not the same of all
+    fps: dict[str, float]
 
 
 def fill_in(args: Namespace, trained: Mapping) -> None:
@@ -75,12 +75,10 @@ def extract(sources: Sequence[str], args: Namespace, options: Namespace, trained
     done = [video for video in videos if into.has(video)]
     if not done:
         raise ValueError(extraction.failures(failed, len(videos)))
-    rows, files, rates = [], [], set()
+    rows, files, rates = [], [], {}
     for video in done:
         _, frames, fps, *_ = into.rows[video.name]
         files.append(into.files(video)[0])
         rows.append(Row(str(video.path), str(files[-1]), n_frames=int(frames)))
-        rates.add(float(fps))
-    if len(rates) > 1 and "fps" not in options.given:
-        print(f"note: videos of {few(map(str, sorted(rates)))} frames a second; all times are by --fps {options.fps:g}")
-    return Extracted(rows, files, failed, rates.pop() if len(rates) == 1 else None)
+        rates[video.name] = float(fps)
+    return Extracted(rows, files, failed, rates)

@@ -162,6 +162,10 @@ def extract(videos: Sequence[Found], out: Folder, encoder: Encoder, options: Nam
     todo = [video for video in videos if not out.has(video)]
     if len(todo) < len(videos):
         print(f"{len(videos) - len(todo)} of {len(videos)} videos are done already, in {out.path}")
+    in_part = [video for video in videos if video.name in out.remarks and video not in todo]
+    if in_part:
+        lines = [f"{video.path}: {out.remarks[video.name]}" for video in in_part]
+        print(several(f"of these, {len(in_part)} are there in part", lines))
     if again := [str(video.path) for video in todo if video.name in out.rows]:
         why = "since they are newer than their features, or some of these are missing or not whole"
         print(several(f"{len(again)} videos are done again, {why}", again))

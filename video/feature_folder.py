@@ -5,6 +5,7 @@ Shapes: C crops, L snippets of one video, D width.
 
 import csv
 import io
+import json
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ from video.finding import Found
 from video.pictures import CROP, SIZE
 from video.snippets import places_of
 
+REMARKS = "remarks.json"  # of videos that are there in part
 COLUMNS = ("video", "frames", "fps", "seconds", "width", "height")
 # whose version may change features' last digits: modules, and what they are installed as; those that are in use are written
 PACKAGES = {name: name.replace("_", "-") for name in ("av", "torch", "transformers", "efficientnet_lite_pytorch")}
@@ -62,6 +64,7 @@ class Folder:
     def __init__(self, path: Path, made: origin.Origin, flag: str = "--out"):
         self.path, self.made, self.flag = path, made, flag
         self.rows: dict[str, list[str]] = {}
+        self.remarks: dict[str, str] = {}  # what videos lack, for whoever has their features later
         self.places: dict[str, Path] = {}  # where features lie already, by their files' names
 
     @contextmanager
@@ -84,14 +87,15 @@ class Folder:
             if not there.exists():
                 atomic.write_text(there, folder.to_json(self.made))
             self.read_rows()
+            self.read_remarks()
             self.places = {path.name: path.parent for path in self.path.rglob("*__*.npy")}
             yield
 
     def require_same(self, there: Path, known: origin.Origin) -> None:
         """Raise ValueError where features were made in another way; say where they are of other versions of a package."""
-        wrong = origin.differences(self.made, known)
+        wrong = origin.differences(known, self.made)
         if known.get("crops") != self.made["crops"]:
-            wrong = "; ".join(filter(None, [wrong, f"crops {self.made['crops']}, not {known.get('crops')}"]))
+            wrong = "; ".join(filter(None, [wrong, f"crops {known.get('crops')}, not {self.made['crops']}"]))
         if wrong:
             raise ValueError(f"{there}: the features there were made in another way ({wrong}); choose another {self.flag}")
         now = self.made["versions"]
@@ -115,6 +119,14 @@ class Folder:
                 self.rows[row[0]] = row
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); {remedy}") from error
+
+    def read_remarks(self) -> None:
+        path = self.path / REMARKS
+        try:
+            self.remarks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise ValueError(f"{path}: damaged ({error}); delete it: what it says of videos is said once more when they are "
+                             "extracted again") from error  # fmt: skip
 
     def write_rows(self) -> None:
         text = io.StringIO()
@@ -149,6 +161,9 @@ class Folder:
             np.save(whole, of_crop)
             with atomic.replacing(file) as out:
                 out.write(whole.getbuffer())
+        if facts.remark != self.remarks.pop(video.name, ""):
+            self.remarks |= {video.name: facts.remark} if facts.remark else {}
+            atomic.write_text(self.path / REMARKS, folder.to_json(self.remarks))
         plain = (facts.n_frames, f"{facts.fps:.6g}", f"{facts.seconds:.3f}", facts.width, facts.height)
         self.rows[video.name] = [video.name, *map(str, plain)]
         self.write_rows()

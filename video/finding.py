@@ -89,7 +89,7 @@ def distinct(found: Sequence[Found]) -> list[Found]:
             )
         there = first.setdefault(video.name.casefold(), video)
         if os.path.realpath(there.path) != os.path.realpath(video.path):
-            raise ValueError(f"{video.path} and {there.path} are both called {video.name}; rename one: features go by the name")
+            raise ValueError(f"{video.path} and {there.path} are both called {video.name}; rename one: results go by the name")
     return list(first.values())
 
 

@@ -144,6 +144,10 @@ class Journal:
         self.write("UPDATE streams SET finished = 1 WHERE id = ?", [(stream,)])
         self.write("DELETE FROM states WHERE stream = ?", [(stream,)])
 
+    def watched(self, stream: str) -> None:
+        """A stream that is known is watched again: it is the last of `streams`."""
+        self.write("UPDATE streams SET rowid = (SELECT max(rowid) + 1 FROM streams) WHERE id = ?", [(stream,)])
+
     def score_rows(self, camera: str, stream: str, rows: Sequence[Row]) -> None:
         """Scores of a stream's snippets; as many that are a day older go, so that live cameras' stay as many as they are."""
         self.write("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [(camera, stream, *row) for row in rows])
@@ -194,7 +198,7 @@ class Journal:
         self.write("DELETE FROM states WHERE stream IN (SELECT id FROM streams WHERE began IS NOT NULL)", [()])
 
     def streams(self) -> list[Stream]:
-        """All streams in the order in which they came."""
+        """All streams in the order in which they were watched."""
         return [Stream(*row[:-1], bool(row[-1])) for row in self.read("SELECT * FROM streams ORDER BY rowid")]
 
     def alarms(self) -> list[Raised]:

@@ -83,6 +83,7 @@ class Keeping:
                 self.fail(watched, f"{camera.shown}: {error.strerror}")
                 watched.close()
                 return False
+            self.journal.watched(watched.stream)
             if watched.stream in self.finished:
                 self.tell(watched, Happened("known", "has been watched to its end already"))
                 watched.close()

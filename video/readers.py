@@ -193,7 +193,7 @@ class Reader(threading.Thread):
             pause = FIRST_PAUSE if time.monotonic() - began > LIVED else min(2 * pause, LONGEST_PAUSE)
             wait = pause * random.uniform(0.5, 1)
             if not self.stopped.is_set():
-                self.put(Happened("lost", f"{why}; opened again in {wait:.1f} s"))
+                self.put(Happened("lost", f"{why}; next try in {wait:.1f} s"))
                 self.stopped.wait(wait)
 
     def follow(self, video: Video) -> None:

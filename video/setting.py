@@ -140,12 +140,18 @@ def described(made: Setting, cameras: Sequence[Camera]) -> Iterator[str]:
                 yield f"{camera.name}: {camera.shown}: {told(video)}; a frame of {frame.size()[1]}x{frame.size()[0]}"
         except (ValueError, OSError) as error:
             failed.append(f"{camera.name}: {camera.explained(str(error))}")
-    how, rule = made.how, made.rule
-    files = "16 frames" if how.by == "frames" else f"{how.snippet_seconds:.3g} s"
-    yield f"a snippet is {files} of a file, {how.snippet_seconds:.3g} s of a live source; {len(how.places)} of its frames count"
-    yield f"encoder {made.encoder.name}; " + (f"alarms on at {rule.on:.4g}, off below {rule.off:.4g}" if rule else "no alarms")
+    yield from in_words(made)
     if failed:
         raise ValueError("\n  ".join([f"{len(failed)} of {len(cameras)} sources cannot be opened:", *failed]))
+
+
+def in_words(made: Setting) -> Iterator[str]:
+    """What cameras are watched by: snippets, encoder, threshold."""
+    how, rule = made.how, made.rule
+    files = "16 frames" if how.by == "frames" else f"{how.snippet_seconds:.3g} s"
+    n_frames = len(how.places)
+    yield f"a snippet is {files} of a file, {how.snippet_seconds:.3g} s of a live source; frames of it encoded: {n_frames}"
+    yield f"encoder {made.encoder.name}; " + (f"alarms on at {rule.on:.4g}, off below {rule.off:.4g}" if rule else "no alarms")
 
 
 def record_of(watching: Watch) -> Record | None:
@@ -191,12 +197,20 @@ def summed_up(watching: Watch) -> str:
     n = sum(1 for of in alarms if of.alarm.stream in streams or (of.raised_at >= watching.began and of.alarm.wall_start))
     done = sum(1 for watched in files if watched.over and not watched.failed)
     parts = [f"{done} of {len(files)} files are watched"] if files else []
-    return ", ".join([*parts, *([f"{len(live)} cameras"] if live else []), f"{n} alarms"])
+    parts += [report.counted(len(live), "camera")] if live else []
+    parts += [f"never opened: {', '.join(lost)}"] if (lost := never_opened(watching)) else []
+    return ", ".join([*parts, report.counted(n, "alarm")])
+
+
+def never_opened(watching: Watch) -> list[str]:
+    """The live cameras of which not one snippet has come, now or before."""
+    return [name for name, watched in watching.watched.items() if watched.camera.live and not watched.stream]
 
 
 def require_watched(watching: Watch) -> None:
-    """Raise ValueError that names the sources that failed, if there are such."""
+    """Raise ValueError that names the sources that failed, or never opened, if there are such."""
     failed = [f"{name}: {watched.failed}" for name, watched in watching.watched.items() if watched.failed]
+    failed += [f"{name}: never opened" for name in never_opened(watching)]
     if failed:
         others = "; the others are watched" if len(failed) < len(watching.watched) else ""
         raise ValueError(several(f"{len(failed)} of {len(watching.watched)} sources failed{others}", failed))

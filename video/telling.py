@@ -36,6 +36,12 @@ def print_words(told: Told) -> None:
         print(line)
 
 
+def print_failures(told: Told) -> None:
+    """What goes wrong alone."""
+    if told.what.kind in ("failed", "damaged"):
+        print_words(told)
+
+
 def print_json(told: Told, out: TextIO) -> None:
     print(in_json(told), file=out)
 
