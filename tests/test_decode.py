@@ -184,7 +184,17 @@ def test_grey_and_a_palette_have_three_channels(tmp_path):
 def test_a_matrix_that_the_scaler_refuses_is_read_as_unspecified(tmp_path):
     path = made(tmp_path / "ycgco.mp4", stairs(2), options={"x264-params": "colormatrix=YCgCo"})
     with opened(path) as video:
-        assert len(brightness(video)) == 2
+        assert len(brightness(video)) == 2 and video.matrix == "YCgCo" and not video.n_interlaced
+    path = made(tmp_path / "woven.mp4", stairs(3), options={"x264-params": "interlaced=1"})
+    with opened(path) as video:
+        assert len(brightness(video)) == 3 and video.n_interlaced == 3 and video.matrix is None
+
+
+def test_pictures_that_are_too_large_are_said_to_be(tmp_path, monkeypatch):
+    path = made(tmp_path / "large.mp4", stairs(2))
+    monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"large\.mp4: no frames .* pictures, 64x48, are larger than"), opened(path):
+        pass
 
 
 def test_a_size_that_changes_on_the_way_is_followed(tmp_path):
@@ -399,6 +409,7 @@ def test_by_time_gives_what_is_on_the_screen():
     assert pictures_at(np.arange(60) / 60, 30) == list(range(0, 60, 2))
     assert pictures_at([0, 0.1, 0.5, 0.6], 10) == [0, 1, 1, 1, 1, 2, 3]
     assert shown([3.0, 3.1, 3.2], 10) == ([0, 1, 2], 0)
+    assert pictures_at([0], 1000) == [0] and pictures_at([0, 0.001, 0.002], 1000) == [0, 1, 2]
 
 
 def test_a_clock_that_jumps_does_no_harm():

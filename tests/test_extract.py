@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import WIDTH, call, refused, walk
 
 pytest.importorskip("av")
@@ -85,11 +86,12 @@ def test_bad_files_are_listed_at_the_end_and_the_others_are_done(videos, tmp_pat
     for name in "abcdefg":
         (videos / f"bad {name}.mp4").write_bytes(b"no video" * 99)
     (videos / "notes.txt").write_text("")
+    (videos / ".hidden.mp4").write_text("")
+    (videos / "dead.mp4").symlink_to("nowhere")
     done = extract(videos, "--out", tmp_path / "out")
-    refused(
-        done, "7 of 9 videos gave no features; the others are done", *(f"bad {name}.mp4: not a video" for name in "abcdefg")
-    )
-    assert "notes.txt" in done.err and "2 videos, 56 frames in" in done.out
+    words = [f"bad {name}.mp4: not a video" for name in "abcdefg"] + ["dead.mp4: no such file"]
+    refused(done, "8 of 10 videos gave no features; the others are done", *words)
+    assert "notes.txt" in done.err and ".hidden.mp4" in done.err and "2 videos, 56 frames in" in done.out
     assert list(rows_in(tmp_path / "out")) == ["one", "two"]
     assert list(rows_in(tmp_path / "out")["one"].values()) == ["one", "40", "25", "1.600", "64", "48"]
     assert read_frames(tmp_path / "out" / "frames.csv").values.tolist() == [["one", 40], ["two", 16]]
@@ -117,8 +119,47 @@ def test_a_finished_video_is_not_done_again_and_a_newer_one_is(videos, tmp_path)
     assert one.stat().st_mtime_ns == before[0] and len(np.load(two)) == 3 and rows_in(out)["two"]["frames"] == "33"
     extract(videos / "Abuse", "--out", out)  # from another folder it is the same video, at the same place
     assert sorted(path.name for path in out.rglob("*.npy")) == ["one__0.npy", "two__0.npy"]
-    (out / "frames.csv").write_text("video,frames\nx,1\n")
-    refused(extract(videos, "--out", out), "frames.csv", "delete it")
+    header = ",".join(feature_folder.COLUMNS)
+    for damage, said in (("video,frames\nx,1\n", "line 1: expected the header"), (f"{header}\nx,1\n", "line 2: expected 6")):
+        (out / "frames.csv").write_text(damage)
+        refused(extract(videos, "--out", out), f"frames.csv, {said}", "delete it")
+        assert len(np.load(two)) == 3
+
+
+def test_features_that_are_not_whole_are_made_again(videos, tmp_path):
+    """A file that a copy had cut counted as done for ever, since it was there."""
+    out, two = tmp_path / "out", tmp_path / "out" / "two__0.npy"
+    extract(videos, "--out", out)
+    whole, rows = two.read_bytes(), (out / "frames.csv").read_text()
+
+    def cut():
+        two.write_bytes(whole[:-9])
+
+    def other():
+        np.save(two, np.zeros((2, WIDTH), np.float16))
+
+    def edited():
+        (out / "frames.csv").write_text("\ufeff" + rows.replace("two,16", "two,many"), encoding="utf-8")
+
+    for damage in (cut, other, edited):
+        damage()
+        done = extract(videos, "--out", out)
+        assert done.code == 0 and "1 of 2 videos are done already" in done.out and "not whole:\n" in done.out, done
+        assert two.read_bytes() == whole and (out / "frames.csv").read_text() == rows
+
+
+def test_a_video_that_changes_while_it_is_read_is_none(videos, tmp_path, monkeypatch):
+    """The features of a half of a file that was still being written were newer than it, and so done."""
+    growing, cut = videos / "two.mp4", extraction.cut
+
+    def grows(frames, places):
+        yield from cut(frames, places)
+        os.utime(growing, (1, 1))
+
+    monkeypatch.setattr(extraction, "cut", grows)
+    done = extract(growing, "--out", tmp_path / "out")
+    refused(done, "two.mp4: it changed while it was read; extract it again")
+    assert not list((tmp_path / "out").rglob("*.npy"))
 
 
 def die_at(moment, out, flags):
@@ -168,10 +209,18 @@ def test_two_ways_are_not_mixed_in_a_folder(videos, tmp_path):
     extract(videos, "--out", tmp_path / "first", "--rule", "first")
     assert "differ in: rule mean, not first" in call("extract.py", "compare", out, tmp_path / "first").out
     refused(extract(videos, "--out", out, "--fps", 10), "--by time alone")
+    refused(extract(videos, "--out", out, "--rule", "first", "--frames-per-snippet", 2), "--rule mean alone")
     known = json.loads((out / "extract.json").read_text())
     known["versions"]["av"] = "0.1"
     (out / "extract.json").write_text(json.dumps(known))
     assert "av 0.1, now" in extract(videos, "--out", out).out
+    for damage, said in (
+        ("[" * 9**5, "damaged"), (json.dumps(known | {"versions": [1]}), "versions [1]"),
+        (json.dumps(known | {"weights": None}), "weights None"), (json.dumps(known | {"by": "time"}), "by time, fps None"),
+        ("[]", "not of extract.py"), (json.dumps(known | {"more": "x" * 2**20}), "damaged"),
+    ):  # fmt: skip
+        (out / "extract.json").write_text(damage)
+        refused(extract(videos, "--out", out), "extract.json: ", said, "move it away")
     (out / "extract.json").unlink()
     refused(extract(videos, "--out", out), "nothing says the origin of")
     assert {name: whole for name, whole in before.items() if name != "extract.json"} == content(out)
@@ -260,6 +309,12 @@ def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path):
     (tmp_path / "file").write_text("")
     refused(extract(videos, "--out", tmp_path / "file"), "cannot be written", "choose another --out")
     refused(extract(videos / "none", "--out", tmp_path / "out"), "no such file or folder")
+    refused(extract("", "--out", tmp_path / "out"), "a source is empty")
+    refused(extract(videos, "--out", ""), "names no folder of its own")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    refused(extract(tmp_path / "pipe.mp4", "--out", tmp_path / "out"), "pipe.mp4: neither a file nor a folder")
+    (tmp_path / "taken" / "frames.csv").mkdir(parents=True)
+    refused(extract(videos, "--out", tmp_path / "taken"), "frames.csv is a folder", "choose another --out")
     (tmp_path / "empty").mkdir()
     refused(extract(tmp_path / "empty", "--out", tmp_path / "out"), "no videos in it")
     made(tmp_path / "one.mp4", moving(2))
@@ -286,6 +341,16 @@ def test_compare_says_how_alike_two_folders_are(tmp_path):
     assert done.code == 0 and "alone__0.npy" in done.err
     figures = dict(line.rsplit(" ", 1) for line in done.out.splitlines() if line.startswith("cosine"))
     assert figures["cosine at shift -1: mean"] == "1.0000" and float(figures["cosine at shift +0: mean"]) < 0.99, done.out
+    for window in (0, -1, 3, 10**8):
+        refused(call("extract.py", "compare", tmp_path / "a", tmp_path / "b", "--attn-window", window), "--attn-window must be")
+    refused(call("extract.py", "compare", tmp_path / "a", tmp_path / "c"), "c: no such folder")
+    np.save(tmp_path / "b" / "x.npy", walk(9))
+    refused(call("extract.py", "compare", tmp_path / "a", tmp_path / "b"), "are both crop 0 of x")
+    for folder in "ab":
+        shutil.rmtree(tmp_path / folder)
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x__0.npy", walk(9, 127))
+    refused(call("extract.py", "compare", tmp_path / "a", tmp_path / "b"), "width 127", "a multiple of 64")
 
 
 @pytest.fixture
@@ -326,6 +391,14 @@ def test_a_model_is_not_given_other_features_than_its_trainings(learned, videos,
     refused(run("predict.py", folder, *flags, "--rule", "first"), f"--rule: of videos alone, and {folder} has none")
     assert not learned.out.exists()
     refused(run("watch.py", videos, *flags, "--rule", "first", "--no-alarms", "--dry-run"), "rule first, not mean")
+    content, other = torch.load(learned.best), learned.path / "other.pt"
+    for features, said in (
+        ([1], "not of extract.py"), ({}, "not of extract.py"),
+        (learned.made | {"frames_per_snippet": "2"}, "this cannot be: frames_per_snippet 2"),
+        (learned.made | {"rule": "last"}, "--rule must be one of mean, middle, first, not last"),
+    ):  # fmt: skip
+        torch.save(content | {"options": content["options"] | {"features": features}}, other)
+        refused(run("predict.py", videos, "--model-path", other, "--out-dir", learned.out), "other.pt", said)
     (learned.path / "features" / origin.NAME).write_text(json.dumps(learned.made | {"weights": "c" * 64}))
     test = ("ucf_test.py", *learned.flags[:-2], *flags[:2], "--out-dir", learned.out)
     refused(run(*test), "weights cccccccccccc, not aaaaaaaaaaaa", "--allow-other-features")
