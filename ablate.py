@@ -36,7 +36,7 @@ add("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", 
 add("--vary", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="a row for each value; where what "
      "follows -- has {OPTION}, the value is put there")  # fmt: skip
 add("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="choose for each row the value that "
-     "validates best with the first seed")  # fmt: skip
+     "validates best, in the mean of the seeds")  # fmt: skip
 add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
 add("--jobs", type=int, default=1, help="runs at a time; each has its share of the processor's cores")
 add("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")

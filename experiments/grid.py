@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
@@ -116,17 +117,13 @@ class Grid:
         return Cell(", ".join(names), self.args.script, row, tuning, seed, flags, folder)
 
     def planned(self, row: Row) -> list[Cell]:
-        """What is certain to be run of a row: all seeds, or, while its values are to be chosen, the first seed with each."""
-        tunings, seeds = self.tunings(row), self.args.seeds
-        return [self.cell(row, tuning, seed) for tuning in tunings for seed in (seeds if len(tunings) == 1 else seeds[:1])]
+        """All runs of a row: every seed with every tuned value."""
+        return [self.cell(row, tuning, seed) for tuning in self.tunings(row) for seed in self.args.seeds]
 
     def chosen(self, row: Row) -> list[Cell]:
-        """All seeds of a row with the tuned values whose first seed validated best."""
-        planned = self.planned(row)
-        if len(self.tunings(row)) == 1:
-            return planned
-        best = max(planned, key=Cell.selected)
-        return [self.cell(row, best.tuning, seed) for seed in self.args.seeds]
+        """All seeds of a row with the tuned values that validated best, in the mean of the seeds: one seed chooses badly."""
+        tried = [[self.cell(row, tuning, seed) for seed in self.args.seeds] for tuning in self.tunings(row)]
+        return max(tried, key=lambda cells: mean(map(Cell.selected, cells))) if len(tried) > 1 else tried[0]
 
     def check(self) -> None:
         """Raise ValueError where something cannot be, before anything is run."""
@@ -148,7 +145,7 @@ class Grid:
             raise ValueError(f"--{min(own)} is given to each run by the grid; leave it out")
         if args.tune and not args.script.endswith("train"):
             raise ValueError("--tune needs trainings, to validate; leave it out")
-        cells = [self.cell(row, tuning, seed) for row in self.rows for tuning in self.tunings(row) for seed in args.seeds]
+        cells = [cell for row in self.rows for cell in self.planned(row)]
         if len({cell.folder for cell in cells}) < len(cells):
             raise ValueError("two runs would have folders of one name: their values differ in signs like / and - alone")
         for cell in cells:
@@ -162,19 +159,17 @@ class Grid:
 
         When one fails, or the user stops them, the others save what they need to go on.
         """
-        jobs, done, stopped = self.args.jobs, set(), threading.Event()
+        jobs, n_done, stopped = self.args.jobs, 0, threading.Event()
         environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
-        total = sum(len(self.tunings(row)) + len(self.args.seeds) - 1 for row in self.rows)
-        with ThreadPoolExecutor(jobs) as pool, tqdm(total=total, unit="run", disable=None) as bar:
+        cells = [cell for row in self.rows for cell in self.planned(row)]
+        with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(cells), unit="run", disable=None) as bar:
             try:
-                for cells_of in (self.planned, self.chosen):
-                    cells = [cell for row in self.rows for cell in cells_of(row) if cell.folder not in done]
-                    for future in as_completed([pool.submit(run, cell, environment, stopped) for cell in cells]):
-                        cell = future.result()
-                        done.add(cell.folder)
-                        bar.update()
-                        bar.write(f"{len(done)} of {total}: {cell.summary()}")
-                        sys.stdout.flush()
+                for future in as_completed([pool.submit(run, cell, environment, stopped) for cell in cells]):
+                    cell = future.result()
+                    n_done += 1
+                    bar.update()
+                    bar.write(f"{n_done} of {len(cells)}: {cell.summary()}")
+                    sys.stdout.flush()
             finally:
                 stopped.set()
                 pool.shutdown(cancel_futures=True)

@@ -96,7 +96,7 @@ def read_cell(cell: Cell) -> Outcome:
 
 def read_cells(grid: Grid) -> dict[Path, Outcome]:
     """What every cell says, those that were only run to tune included, by its folder."""
-    cells = {cell.folder: cell for row in grid.rows for cell in [*grid.planned(row), *grid.chosen(row)]}
+    cells = {cell.folder: cell for row in grid.rows for cell in grid.planned(row)}
     return {folder: read_cell(cell) for folder, cell in cells.items()}
 
 

@@ -57,20 +57,20 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "env": buffered}
     process = subprocess.Popen(["nohup", *command], **how)
     line = process.stdout.readline()
-    assert re.fullmatch(r"1 of 3: no HMA, lr 1e-[34], seed 1: AUC \d+\.\d\d(, \d+ s)?\n", line)
+    assert re.fullmatch(r"1 of 4: no HMA, lr 1e-[34], seed [12]: AUC \d+\.\d\d(, \d+ s)?\n", line)
     assert not (folder / "table.md").exists()
     process.send_signal(signal.SIGHUP)
     printed = process.communicate()[0]
-    assert process.returncode == 0 and printed.startswith("2 of 3: ") and "\n3 of 3: " in printed
+    assert process.returncode == 0 and printed.startswith("2 of 4: ") and "\n4 of 4: " in printed
     table = (folder / "table.md").read_text()
     assert table in printed and table.count("±") == len(outcome.COLUMNS)
     with open(folder / "cells.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 and {row["seed"] for row in rows} == {"1", "2"}
+    assert len(rows) == 4 and {row["seed"] for row in rows} == {"1", "2"}
     cells = {(row["lr"], row["seed"]): row for row in rows}
-    (chosen,) = {lr for lr, seed in cells if seed == "2"}
-    files = {lr: folder / f"no-HMA/lr-{lr}/seed-1/results.json" for lr in ("1e-4", "1e-3")}
-    validated = {lr: json.loads(file.read_text())["best"]["val_auc"] for lr, file in files.items()}
+    (chosen,) = re.findall(r"\| no HMA \| lr (1e-[34]) ", table)
+    files = {lr: sorted((folder / f"no-HMA/lr-{lr}").glob("*/results.json")) for lr in ("1e-4", "1e-3")}
+    validated = {lr: np.mean([json.loads(file.read_text())["best"]["val_auc"] for file in of]) for lr, of in files.items()}
     assert validated[chosen] == max(validated.values())
     aucs = [100 * float(cells[chosen, seed]["auc"]) for seed in "12"]
     assert f"{np.mean(aucs):.2f} ± {np.std(aucs, ddof=1):.2f} [" in table
@@ -81,7 +81,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
         "figure.png",
     }
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(folder.glob("*/*/*/last.pt")) and len(list(folder.glob("*/*/*/best.pt"))) == 3
+    assert not list(folder.glob("*/*/*/last.pt")) and len(list(folder.glob("*/*/*/best.pt"))) == 4
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
     finished(command)

@@ -280,7 +280,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy):
 
 
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
-    """Six runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
+    """Four runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
     whole = toy.path / "whole"
     process = subprocess.Popen(command(toy, whole), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (whole / "last.pt").exists():
@@ -305,9 +305,9 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
         return same_weights(out / "last.pt", whole / "last.pt"), process.returncode
 
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(killed_and_resumed, range(6)))
+        found = list(pool.map(killed_and_resumed, range(4)))
     assert all(same for same, _ in found)
-    assert sum(code == -signal.SIGKILL for _, code in found) >= 3  # the others had just finished
+    assert sum(code == -signal.SIGKILL for _, code in found) >= 2  # the others had just finished
 
 
 def test_evaluation_restores_the_mode_it_found():
