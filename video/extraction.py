@@ -206,8 +206,8 @@ def finished(
                 yield video, np.stack(vectors.pop(video.name), 1), what
             elif isinstance(what, of_video):
                 del vectors[video.name]
-                named = str(video.path) in str(what)
-                yield video, None, str(what) if named else f"{video.path}: {str(what) or type(what).__name__}"
+                why = getattr(what, "strerror", None) or str(what) or type(what).__name__  # a system's error in its words
+                yield video, None, why if str(video.path) in why else f"{video.path}: {why}"
             elif isinstance(what, BaseException):
                 raise what
 
