@@ -21,7 +21,7 @@ from evaluation.scores_file import read_scores
 from files import origin
 from files.annotations import read_frames
 from files.folder import LOCK
-from video import encoders, extraction, feature_folder
+from video import encoders, extraction, feature_folder, finding
 from video.decode import opened
 from video.encoders import Encoder
 from video.pictures import SIZE, crops_of
@@ -299,7 +299,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(videos, tmp_p
     assert extract(videos, "--out", tmp_path / "out").code == 0 and "long" in rows_in(tmp_path / "out")
 
 
-def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path):
+def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     refused(extract(videos, "--out", tmp_path / "file"), "cannot be written", "choose another --out")
     refused(extract(videos / "none", "--out", tmp_path / "out"), "no such file or folder")
@@ -307,6 +307,13 @@ def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path):
     refused(extract(videos, "--out", ""), "names no folder of its own")
     os.mkfifo(tmp_path / "pipe.mp4")
     refused(extract(tmp_path / "pipe.mp4", "--out", tmp_path / "out"), "pipe.mp4: neither a file nor a folder")
+    with monkeypatch.context() as patch:  # as in a folder of another user's
+
+        def refuses(path, **_):
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(finding.Path, "stat", refuses)
+        refused(extract(videos / "two.mp4", "--out", tmp_path / "out"), "two.mp4: cannot be looked at (Permission denied)")
     (tmp_path / "taken" / "frames.csv").mkdir(parents=True)
     refused(extract(videos, "--out", tmp_path / "taken"), "frames.csv is a folder", "choose another --out")
     (tmp_path / "empty").mkdir()

@@ -83,13 +83,11 @@ class Decoding:
                 yield snippet
             if self.stopped.is_set():  # nobody waits for a part of it
                 return
-            if video.state() not in (before, None):
-                raise ValueError(f"{video.path}: it changed while it was read; extract it again when it is whole")
             if not n_frames:
                 raise ValueError(f"{video.path}: no frame of it can be decoded ({source.broken or 'the stream is empty'})")
             fps = self.options.fps if self.options.by == "time" else source.fps
             told = remark_on(source), note_on(source, frames)
-            yield Facts(n_frames, fps, n_frames / fps, source.width, source.height, *told)
+            yield Facts(n_frames, fps, n_frames / fps, source.width, source.height, *told, before)
 
     def __iter__(self) -> Iterator[tuple[Found, object]]:
         """All that is brought, until the threads are done."""
@@ -173,6 +171,8 @@ def extract(videos: Sequence[Found], out: Folder, encoder: Encoder, options: Nam
                     failed.append(what)
                 elif what.remark and options.strict:
                     failed.append(f"{video.path}: {what.remark} (--strict)")
+                elif video.state() not in (what.state, None):  # its features would be newer than it, and so count as done
+                    failed.append(f"{video.path}: it changed while it was read; extract it again when it is whole")
                 else:
                     with SIGNALS.held():
                         out.add(video, features, what)
