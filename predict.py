@@ -84,7 +84,9 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     extracted = None
     if of_videos:
         extracted = as_trained.extract(of_videos, args, options, features)
-        videos += read(args, options, extracted.rows, extracted.files)
+        if not (extracted.rows or videos):
+            raise ValueError(extraction.failures(extracted.failed, len(extracted.failed)))
+        videos += read(args, options, extracted.rows, extracted.files) if extracted.rows else []
     require_distinct(", ".join(args.sources), videos)
     require_files(videos, options.out_dir, f".{args.format}")
     with SIGNALS, folder.claimed(options, replaced) as out_dir:

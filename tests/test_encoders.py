@@ -167,9 +167,10 @@ def test_a_config_of_another_activation_is_said_and_of_another_network_an_error(
     write_folder(folder, small, vision_config=dict(num_attention_heads=16))
     with pytest.raises(ValueError, match=r"config\.json: num_attention_heads is 12 in CLIP's ViT-B/16, here 16"):
         load_encoder("clip", str(folder), CPU)
-    (folder / "config.json").write_text("[1")
-    with pytest.raises(ValueError, match=r"no model's config\.json"):
-        load_encoder("clip", str(folder), CPU)
+    for damage in ("[1", "[" * 9**5, '{"vision_config": [1]}'):
+        (folder / "config.json").write_text(damage)
+        with pytest.raises(ValueError, match=r"no model's config\.json"):
+            load_encoder("clip", str(folder), CPU)
 
 
 WRONG = {

@@ -21,7 +21,7 @@ from evaluation.scores_file import read_scores
 from files import origin
 from files.annotations import read_frames
 from files.folder import LOCK
-from video import encoders, extraction, feature_folder
+from video import encoders, extraction, feature_folder, finding
 from video.decode import opened
 from video.encoders import Encoder
 from video.pictures import SIZE, crops_of
@@ -88,9 +88,10 @@ def test_bad_files_are_listed_at_the_end_and_the_others_are_done(videos, tmp_pat
     (videos / "notes.txt").write_text("")
     (videos / ".hidden.mp4").write_text("")
     (videos / "dead.mp4").symlink_to("nowhere")
+    (videos / "round.mp4").symlink_to("round.mp4")
     done = extract(videos, "--out", tmp_path / "out")
-    words = [f"bad {name}.mp4: not a video" for name in "abcdefg"] + ["dead.mp4: no such file"]
-    refused(done, "8 of 10 videos gave no features; the others are done", *words)
+    words = [f"bad {name}.mp4: not a video" for name in "abcdefg"] + ["dead.mp4: no such file", "round.mp4: Too many levels"]
+    refused(done, "9 of 11 videos gave no features; the others are done", *words)
     assert "notes.txt" in done.err and ".hidden.mp4" in done.err and "2 videos, 56 frames in" in done.out
     assert list(rows_in(tmp_path / "out")) == ["one", "two"]
     assert list(rows_in(tmp_path / "out")["one"].values()) == ["one", "40", "25", "1.600", "64", "48"]
@@ -305,7 +306,7 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(videos, tmp_p
     assert extract(videos, "--out", tmp_path / "out").code == 0 and "long" in rows_in(tmp_path / "out")
 
 
-def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path):
+def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     refused(extract(videos, "--out", tmp_path / "file"), "cannot be written", "choose another --out")
     refused(extract(videos / "none", "--out", tmp_path / "out"), "no such file or folder")
@@ -313,6 +314,13 @@ def test_what_cannot_be_is_refused_before_work_starts(videos, tmp_path):
     refused(extract(videos, "--out", ""), "names no folder of its own")
     os.mkfifo(tmp_path / "pipe.mp4")
     refused(extract(tmp_path / "pipe.mp4", "--out", tmp_path / "out"), "pipe.mp4: neither a file nor a folder")
+    with monkeypatch.context() as patch:  # as in a folder of another user's
+
+        def refuses(path, **_):
+            raise PermissionError(13, "Permission denied")
+
+        patch.setattr(finding.Path, "stat", refuses)
+        refused(extract(videos / "two.mp4", "--out", tmp_path / "out"), "two.mp4: cannot be looked at (Permission denied)")
     (tmp_path / "taken" / "frames.csv").mkdir(parents=True)
     refused(extract(videos, "--out", tmp_path / "taken"), "frames.csv is a folder", "choose another --out")
     (tmp_path / "empty").mkdir()
@@ -380,6 +388,10 @@ def test_predict_takes_a_video_as_it_takes_its_features(learned, videos, run):
     for name, end in (("one", 1.6), ("two", 1.6)):  # 40 frames of 25 a second, 16 of about 10
         with open(learned.out / "videos" / f"{name}.csv", newline="") as file:
             assert float(list(csv.DictReader(file))[-1]["end"]) == pytest.approx(end, rel=0.05), name
+    for sources in ([], [learned.path / "extracted"]):
+        done = run(predict[0], *sources, videos / "bad.mp4", *predict[2:], "--out-dir", learned.path / f"bad{len(sources)}")
+        refused(done, "1 of 1 videos gave no features", "bad.mp4")
+        assert ("2 videos, 4 snippets" in done.out) == bool(sources)  # a bad video does not keep the others from their scores
     done = run(*predict, "--out-dir", learned.out, "--overwrite")
     assert "2 of 3 videos are done already" in done.out and done.code == 2
 
@@ -387,6 +399,8 @@ def test_predict_takes_a_video_as_it_takes_its_features(learned, videos, run):
 def test_a_model_is_not_given_other_features_than_its_trainings(learned, videos, run):
     flags = ("--model-path", learned.best, "--device", "cpu")
     refused(run("predict.py", videos, *flags, "--encoder", "clip", "--out-dir", learned.out), "encoder clip, not efficientnet")
+    contrary = ("--rule", "first", "--frames-per-snippet", 2)
+    refused(run("predict.py", videos, *flags, *contrary, "--out-dir", learned.out), "--rule mean alone")
     folder = learned.path / "features"
     refused(run("predict.py", folder, *flags, "--rule", "first"), f"--rule: of videos alone, and {folder} has none")
     assert not learned.out.exists()
@@ -395,7 +409,7 @@ def test_a_model_is_not_given_other_features_than_its_trainings(learned, videos,
     for features, said in (
         ([1], "not of extract.py"), ({}, "not of extract.py"),
         (learned.made | {"frames_per_snippet": "2"}, "this cannot be: frames_per_snippet 2"),
-        (learned.made | {"rule": "last"}, "--rule must be one of mean, middle, first, not last"),
+        (learned.made | {"rule": "last"}, "--rule must be one of mean, middle, first, not last; pass"),
     ):  # fmt: skip
         torch.save(content | {"options": content["options"] | {"features": features}}, other)
         refused(run("predict.py", videos, "--model-path", other, "--out-dir", learned.out), "other.pt", said)

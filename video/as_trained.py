@@ -32,13 +32,16 @@ def fill_in(args: Namespace, trained: Mapping) -> None:
 
     Raises ValueError where one cannot be.
     """
+    require(args, [flag for flag in HOW if getattr(args, flag.name) is not None])
+    if args.rule not in (None, "mean") and args.frames_per_snippet is not None:
+        raise ValueError(f"--frames-per-snippet counts with --rule mean alone; {args.rule} looks at one frame")
     for flag in HOW:
         if getattr(args, flag.name) is None:
             setattr(args, flag.name, trained.get(flag.name, flag.default) if flag.name != "weights" else None)
     try:
         require(args, HOW)
     except ValueError as error:
-        raise ValueError(f"{error} (what no flag says is as {args.model_path} remembers it)") from None
+        raise ValueError(f"{args.model_path}, of its training's features: {error}; pass that flag") from None
 
 
 def encoder_for(args: Namespace, device: str, width: int) -> Encoder:
@@ -54,7 +57,7 @@ def extract(sources: Sequence[str], args: Namespace, options: Namespace, trained
     """Extract the videos of these sources into `features` in --out-dir, which has a name when this returns.
 
     `args` are the flags of how features are made, `options` those that the model runs with, `trained` how its training's
-    features were made. Raises ValueError where a model of others is not allowed them, or no video gives features; OSError.
+    features were made. Raises ValueError where a model of others is not allowed them; OSError.
     """
     fill_in(args, trained or {})
     if not options.out_dir:
@@ -73,8 +76,6 @@ def extract(sources: Sequence[str], args: Namespace, options: Namespace, trained
     with into.held():
         failed = extraction.extract(videos, into, encoder, how)
     done = [video for video in videos if into.has(video)]
-    if not done:
-        raise ValueError(extraction.failures(failed, len(videos)))
     rows, files, rates = [], [], {}
     for video in done:
         _, frames, fps, *_ = into.rows[video.name]

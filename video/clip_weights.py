@@ -154,9 +154,9 @@ def require_config(config: Path) -> None:
     """Raise ValueError where a config.json beside the weights is another network's; warn where its activation is another."""
     try:
         told = json.loads(config.read_text())
-        told = told.get("vision_config") or told
+        told = dict(told.get("vision_config") or told)
         differing = {name: told[name] for name in TOWER if name in told and told[name] != TOWER[name]}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{config}: no model's config.json ({error}); copy or download it again") from error
     activation = differing.pop("hidden_act", None)
     if differing:

@@ -83,13 +83,11 @@ class Decoding:
                 yield snippet
             if self.stopped.is_set():  # nobody waits for a part of it
                 return
-            if video.state() not in (before, None):
-                raise ValueError(f"{video.path}: it changed while it was read; extract it again when it is whole")
             if not n_frames:
                 raise ValueError(f"{video.path}: no frame of it can be decoded ({source.broken or 'the stream is empty'})")
             fps = self.options.fps if self.options.by == "time" else source.fps
             told = remark_on(source), note_on(source, frames)
-            yield Facts(n_frames, fps, n_frames / fps, source.width, source.height, *told)
+            yield Facts(n_frames, fps, n_frames / fps, source.width, source.height, *told, before)
 
     def __iter__(self) -> Iterator[tuple[Found, object]]:
         """All that is brought, until the threads are done."""
@@ -177,6 +175,8 @@ def extract(videos: Sequence[Found], out: Folder, encoder: Encoder, options: Nam
                     failed.append(what)
                 elif what.remark and options.strict:
                     failed.append(f"{video.path}: {what.remark} (--strict)")
+                elif video.state() not in (what.state, None):  # its features would be newer than it, and so count as done
+                    failed.append(f"{video.path}: it changed while it was read; extract it again when it is whole")
                 else:
                     with SIGNALS.held():
                         out.add(video, features, what)
@@ -210,8 +210,8 @@ def finished(
                 yield video, np.stack(vectors.pop(video.name), 1), what
             elif isinstance(what, of_video):
                 del vectors[video.name]
-                named = str(video.path) in str(what)
-                yield video, None, str(what) if named else f"{video.path}: {str(what) or type(what).__name__}"
+                why = getattr(what, "strerror", None) or str(what) or type(what).__name__  # a system's error in its words
+                yield video, None, why if str(video.path) in why else f"{video.path}: {why}"
             elif isinstance(what, BaseException):
                 raise what
 

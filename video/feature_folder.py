@@ -42,7 +42,8 @@ class Facts(NamedTuple):
     width: int
     height: int
     remark: str  # what is missing of it; "" = nothing
-    note: str  # what is made up since the file does not say it; "" = nothing
+    note: str  # what is made up since the file does not say it, or is not as in the scene; "" = nothing
+    state: tuple[int, int] | None  # its file's before it was read
 
 
 def origin_of(options: Namespace, encoder: Encoder) -> origin.Origin:

@@ -50,7 +50,7 @@ def find(sources: Sequence[str], spared: Path | None = None) -> list[Found]:
         path = Path(source)
         if not source:
             raise ValueError("a source is empty: name a video or a folder; . is the one you are in")
-        if path.is_dir():
+        if os.path.isdir(path):  # of what cannot be looked at the next tells
             below = [file for file in sorted(files_below(path)) if not is_hidden(file) or is_video(file)]
             here = [file for file in below if is_video(file) and not is_hidden(file)]
             if not here:
@@ -98,7 +98,7 @@ def split(sources: Sequence[str]) -> tuple[list[str], list[str]]:
     videos, others = [], []
     for source in sources:
         path = Path(source)
-        below = [file for file in files_below(path) if not is_hidden(file)] if path.is_dir() else [path]
+        below = [file for file in files_below(path) if not is_hidden(file)] if os.path.isdir(path) else [path]
         of_video = any(map(is_video, below))
         if of_video and (features := next((file for file in below if file.suffix.lower() == ".npy"), None)):
             raise ValueError(f"{path}: it holds videos and, as {features}, features; name the ones or the others")
