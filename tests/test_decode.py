@@ -15,6 +15,7 @@ from video.address import masked
 from video.ahead import Ahead
 from video.decode import Frame, by_time, opened
 from video.extra import needed
+from video.readers import told
 
 av = pytest.importorskip("av")
 
@@ -185,9 +186,11 @@ def test_a_matrix_that_the_scaler_refuses_is_read_as_unspecified(tmp_path):
     path = made(tmp_path / "ycgco.mp4", stairs(2), options={"x264-params": "colormatrix=YCgCo"})
     with opened(path) as video:
         assert len(brightness(video)) == 2 and video.matrix == "YCgCo" and not video.n_interlaced
+        assert "colours in YCgCo" in told(video) and "interlaced" not in told(video)
     path = made(tmp_path / "woven.mp4", stairs(3), options={"x264-params": "interlaced=1"})
     with opened(path) as video:
         assert len(brightness(video)) == 3 and video.n_interlaced == 3 and video.matrix is None
+        assert told(video).endswith(", interlaced")
 
 
 def test_pictures_that_are_too_large_are_said_to_be(tmp_path, monkeypatch):

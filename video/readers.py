@@ -250,5 +250,6 @@ def facts_of(video: Video) -> dict:
 
 
 def told(video: Video) -> str:
-    """`h264, 320x240, 30 frames/s`"""
-    return f"{video.codec}, {video.width}x{video.height}, {video.fps:.4g} frames/s"
+    """`h264, 320x240, 30 frames/s`, and what of it is not seen as it was."""
+    said = f"{video.codec}, {video.width}x{video.height}, {video.fps:.4g} frames/s" + ", interlaced" * bool(video.n_interlaced)
+    return said + (f", colours in {video.matrix}, which are read wrongly" if video.matrix else "")
