@@ -33,9 +33,12 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         raise
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote left in this folder; no other process may be writing there."""
-    for unfinished in folder.glob(".*.tmp"):
+def sweep(folder: Path, pattern: str = ".*.tmp") -> None:
+    """Remove what processes that were killed while they wrote left in this folder; no other process may be writing there.
+
+    pattern: of the files, as `Path.glob` takes it.
+    """
+    for unfinished in folder.glob(pattern):
         if re.search(r"\.[0-9]+\.tmp$", unfinished.name):  # as `replacing` names it
             unfinished.unlink()
 

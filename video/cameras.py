@@ -54,8 +54,6 @@ def cameras_of(sources: Sequence[str]) -> list[Camera]:
             raise FileNotFoundError(f"{slip(source)}: no such file or folder, nor an address of a known kind: {KNOWN}")
         elif source.lower().endswith(".csv"):
             cameras += read_cameras(Path(source))
-        elif not os.path.isfile(source) and not os.path.isdir(source):
-            raise ValueError(f"{source}: neither a file nor a folder")
         else:
             files.append(source)
     cameras += [Camera(video.name, str(video.path), False) for video in find(files)] if files else []

@@ -83,8 +83,7 @@ class Folder:
             raise ValueError(f"{self.path} holds features that nothing says the origin of; choose another {self.flag}")
         self.path.mkdir(parents=True, exist_ok=True)
         with folder.held(self.path):
-            for unfinished in self.path.rglob(".*__*.npy.*.tmp"):  # of a process that was killed while it wrote
-                unfinished.unlink()
+            atomic.sweep(self.path, "**/.*__*.npy.*.tmp")
             if not there.exists():
                 atomic.write_text(there, folder.to_json(self.made))
             self.read_rows()
