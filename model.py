@@ -1,4 +1,5 @@
-"""LSHMA: key clips -> position -> HMA layers -> head, over whole videos or clip by clip (METHOD, section 5).
+"""LSHMA: key clips -> position -> HMA layers -> head, over whole videos or clip by clip (METHOD, section 5); in the variant
+`ours` the head is asked at once, and how much the clip changes is added (section 6).
 
     model = LSHMA(width=512, layers=4, window=4, cache_keep_max_len=4, p=0.0, forgetting="ebbinghaus", attn_merge="token")
     output = model(clips, starts, key_clips=True, scales=FUSE)                   # whole videos, as in training
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+import change
 import kcg
 from hma import HMA, MLP, RULES, Memory
 
@@ -34,7 +36,7 @@ Advance = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class Output(NamedTuple):
-    """One row per clip; a clip that is not key has the logits and the layer of the last key clip."""
+    """One row per clip; a clip that is not key has the logits, but for its own change, and the layer of the last key clip."""
 
     logits: Tensor  # (N, T) one per snippet, before the sigmoid
     exit_layer: Tensor  # (N,) int64, the layer the logits were taken at, 1 = first; without selection, the last
@@ -46,7 +48,8 @@ class StreamMemory(NamedTuple):
 
     gate: kcg.Gate
     layers: tuple[Memory, ...]
-    logits: Tensor  # (B, T) of the last key clip
+    past: change.Past | tuple[()]  # () where change does not count
+    logits: Tensor  # (B, T) of the last key clip, without its change
     exit_layer: Tensor  # (B,) int64
 
     def take(self, streams: Tensor) -> "StreamMemory":
@@ -84,9 +87,12 @@ class LSHMA(nn.Module):
         p: float,
         forgetting: str,
         attn_merge: str,
+        head: str = "mlp",
+        change_weights: change.Weights = change.NONE,
         **drop_rates: float,
     ):
         super().__init__()
+        self.change_weights = change_weights
         self.position = nn.Parameter(torch.randn(window, width) * 0.01)
         self.layers = nn.ModuleList(
             HMA(
@@ -100,9 +106,11 @@ class LSHMA(nn.Module):
             )
             for _ in range(layers)
         )
-        self.linear = nn.Linear(width, width)
-        self.mlp = MLP(width)
+        self.linear, self.mlp = (nn.Linear(width, width), MLP(width)) if head == "mlp" else (nn.Identity(), None)
         self.classifier = nn.Linear(width, 1)
+        if head == "linear":
+            nn.init.zeros_(self.classifier.weight)
+            nn.init.zeros_(self.classifier.bias)
         self.forgetting = forgetting
 
     def forward(self, clips: Tensor, starts: Tensor, *, key_clips: bool, scales: Fuse | Select) -> Output:
@@ -126,7 +134,10 @@ class LSHMA(nn.Module):
 
         logits, exit_layer = self.through_layers(clips[key] + self.position, scales, advance)
         last_key = key.cumsum(0) - 1
-        return Output(logits[last_key], exit_layer[last_key], key)
+        logits = logits[last_key]
+        if any(self.change_weights):
+            logits = logits + change.whole(clips, starts, self.change_weights)
+        return Output(logits, exit_layer[last_key], key)
 
     def through_layers(self, x: Tensor, scales: Fuse | Select, advance: Advance) -> tuple[Tensor, Tensor]:
         """The clips through all layers, or as far as they go: x (N, T, D) -> logits (N, T), exit layers (N,).
@@ -167,6 +178,8 @@ class LSHMA(nn.Module):
 
     def head(self, z: Tensor) -> Tensor:
         """(..., D) -> (...) logits."""
+        if self.mlp is None:  # sqrt(D): so few weights must move faster, at the learning rate of a whole model
+            return self.classifier(z).squeeze(-1) * z.shape[-1] ** 0.5
         return self.classifier(z + self.mlp(z)).squeeze(-1)
 
     @torch.no_grad()
@@ -192,7 +205,8 @@ class LSHMA(nn.Module):
             )
         logits = torch.zeros(n_streams, window, dtype=dtype, device=device)
         exit_layer = torch.zeros(n_streams, dtype=torch.int64, device=device)
-        return StreamMemory(kcg.empty_gate(n_streams, device), tuple(layers), logits, exit_layer)
+        past = change.empty_past(n_streams, width, device) if any(self.change_weights) else ()
+        return StreamMemory(kcg.empty_gate(n_streams, device), tuple(layers), past, logits, exit_layer)
 
     def step(
         self, clips: Tensor, memory: StreamMemory, *, key_clips: bool, scales: Fuse | Select
@@ -220,7 +234,8 @@ class LSHMA(nn.Module):
         of_key, layer_of_key = self.through_layers(clips[key] + self.position, scales, advance)
         logits = memory.logits.index_copy(0, streams, of_key.to(memory.logits.dtype))
         exit_layer = memory.exit_layer.index_copy(0, streams, layer_of_key)
-        return Output(logits, exit_layer, key), StreamMemory(gate, tuple(layers), logits, exit_layer)
+        changed, past = change.step(clips, memory.past, self.change_weights) if any(self.change_weights) else (0, ())
+        return Output(logits + changed, exit_layer, key), StreamMemory(gate, tuple(layers), past, logits, exit_layer)
 
 
 def build(options: Namespace) -> LSHMA:
@@ -233,6 +248,8 @@ def build(options: Namespace) -> LSHMA:
         p=options.p,
         forgetting=options.forgetting,
         attn_merge=options.attn_merge,
+        head=options.head,
+        change_weights=change.Weights(options.motion, options.novelty),
         drop_rate=options.drop_rate,
         drop_attn_rate=options.drop_attn_rate,
         drop_qkv_rate=options.drop_qkv_rate,

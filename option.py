@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
 
-# what --variant stands for; each can also be chosen by its own flag
+# what --variant stands for; each can also be chosen by its own flag. What only ours sets wins over a data set's file, too
+PAPER = {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge", "head": "mlp", "motion": 0.0, "novelty": 0.0}
 VARIANTS = {
-    "paper": {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"},
-    "released": {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
+    "paper": PAPER,
+    "released": PAPER | {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
+    "ours": PAPER | {"head": "linear", "motion": 1.0, "novelty": 1.0, "visual_layers": 0},
 }
+ADDED = {"head": "mlp", "motion": 0.0, "novelty": 0.0}  # what checkpoints from before these options had
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
@@ -82,11 +85,17 @@ FLAGS = {
         Flag("attn_window", int, Range(2, 1024, 2), "snippets per clip, even"),
         Flag("cache_keep_max_len", int, Range(1, 4096), "a layer remembers one clip less than this; 1 = no memory"),
         Flag("p", float, Range(), "share of plain attention added to the memory's"),
-        Flag("variant", str, tuple(VARIANTS), "the method as the paper says, or as the released code does"),
+        Flag("variant", str, tuple(VARIANTS), "the method as the paper says, as the released code does, "
+             "or ours: a linear head without layers, whatever the data set's file says of these, and change"),
         Flag("forgetting", str, tuple(FORGETTING), "which clip a full memory drops; None = the variant's; "
              + "; ".join(f"{rule} = {what}" for rule, what in FORGETTING.items())),
         Flag("attn_merge", str, ("token", "interleave"), "interleave = re-read attention across snippets and channels; None = "
              "the variant's"),
+        Flag("head", str, ("mlp", "linear"), "mlp = the paper's; linear = one weight a channel; None = the variant's"),
+        Flag("motion", float, Range(0, 100), "power, in the odds of an anomaly, of the least change within a clip; 0 = without "
+             "it; None = the variant's"),
+        Flag("novelty", float, Range(0, 100), "power, in the odds of an anomaly, of a snippet's distance from the mean of all "
+             "clips before it; 0 = without it; None = the variant's"),
         Flag("drop_rate", float, SHARE, "dropout on the outputs of attention and MLP", 0.0),
         Flag("drop_attn_rate", float, SHARE, "dropout on the attention weights", 0.0),
         Flag("drop_qkv_rate", float, SHARE, "dropout on queries and keys", 0.0),
@@ -216,7 +225,9 @@ def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Na
     unset = object()
     told = vars(parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(defaults, unset))))
     given = {name: value for name, value in told.items() if value is not unset}
-    options = argparse.Namespace(**defaults | given, given=set(given))
+    variant = VARIANTS[(defaults | given)["variant"]]
+    alone = {name: value for name, value in variant.items() if name not in PAPER}
+    options = argparse.Namespace(**defaults | alone | given, given=set(given))
     try:
         check(options)
     except ValueError as error:
@@ -244,11 +255,11 @@ def adopt(options: argparse.Namespace, trained: dict, names: Iterable[str], path
 
     Raises ValueError that names `path` where one is missing or cannot be.
     """
-    told = options.given | (set(VARIANTS["paper"]) if "variant" in options.given else set())
+    told = options.given | (set(PAPER) if "variant" in options.given else set())
     try:
         for name in names:
             if name not in told:
-                setattr(options, name, trained[name])
+                setattr(options, name, (ADDED | trained)[name])
         check(options)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: with the options of this checkpoint, {error} is wrong; use another one") from error

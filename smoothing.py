@@ -1,4 +1,4 @@
-"""Logits averaged over time, and how far into the future that looks (METHOD, section 8); scores over crops. No torch.
+"""Logits averaged over time, and how far into the future that looks (METHOD, section 9); scores over crops. No torch.
 
 Shapes: L snippets of one video, C crops.
 """

@@ -19,6 +19,9 @@ ROWS = {  # the method, its alternatives, and what is left when a part of it is 
     "no KCG": "--no-keyclip-train",
     "no early exit": "--exit-threshold 1",
     "no HMA": "--visual-layers 0",
+    "ours": "--variant ours",
+    "ours, no motion": "--variant ours --motion 0",
+    "ours, no novelty": "--variant ours --novelty 0",
 }
 TRAINING = tuple(flag.name for flag in option.FLAGS["training"])
 SAID = {*option.MODEL, *TRAINING, *option.TESTING} - {"seed", "variant"}  # a variant is said by what it stands for

@@ -124,7 +124,7 @@ def interpret(content: Any, path: str | Path) -> Checkpoint:
             )
         released |= new not in (None, bare)
         named[new or bare] = require_weight(name, value, path)
-    if not {"position", "linear.weight", "classifier.weight"} <= named.keys():
+    if not {"position", "classifier.weight"} <= named.keys():
         raise ValueError(f"{path}: neither our checkpoint nor a released one: it has no LSHMA weights")
     options, threshold = (content["options"], content.get("video_threshold")) if ours else (None, None)
     return Checkpoint(str(path), named, options, released, threshold, content if ours and "optimizer" in content else None)
@@ -138,9 +138,12 @@ def require_weight(name: Any, value: Any, path: str | Path) -> Tensor:
     return value.float()
 
 
-def sizes_of(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """The options that the shapes of weights tell."""
-    sizes = {"visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")})}
+def sizes_of(weights: Mapping[str, Tensor]) -> dict[str, int | str]:
+    """The options that the names and shapes of weights tell."""
+    sizes = {
+        "visual_layers": len({name.split(".")[1] for name in weights if name.startswith("layers.")}),
+        "head": "mlp" if "linear.weight" in weights else "linear",
+    }
     if weights["position"].dim() == 2:
         sizes["attn_window"], sizes["visual_width"] = weights["position"].shape
     return sizes

@@ -71,12 +71,14 @@ def describe(run: Run) -> str:
     labels = ", ".join(f"{label} {n:,}" for label, n in Counter(video.label for video in data.train).most_common())
     n_weights = sum(parameter.numel() for parameter in run.model.parameters())
     best, last = (f"{4 * n * n_weights / 1e6:,.1f} MB" for n in (1, 3))  # float32; AdamW keeps two numbers for each
+    remembered = f"{options.cache_keep_max_len - 1} clips remembered" if options.visual_layers else f"{options.head} head"
+    remembered += f", motion {options.motion:g}, novelty {options.novelty:g}" * bool(options.motion or options.novelty)
     epoch = f"an epoch takes {n_used:,} of the {what}{balanced}, in {len(rows):,} steps, {n_clips:,} clips"
     return (
         f"{trained}{held}; {len(data.test)} test videos\n"
         f"labels: {labels}\n"
         f"model: width {options.visual_width}, {options.visual_layers} layers, clips of {options.attn_window} snippets, "
-        f"{options.cache_keep_max_len - 1} clips remembered; {n_weights:,} parameters, best.pt {best}, last.pt {last}\n"
+        f"{remembered}; {n_weights:,} parameters, best.pt {best}, last.pt {last}\n"
         f"{epoch}, on {run.device}"
     )
 

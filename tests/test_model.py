@@ -7,6 +7,7 @@ from conftest import WIDTH, make_model, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import change
 import hma
 from dataset import pack
 from hma import remembered, survivors
@@ -59,11 +60,14 @@ def gradients(model, logits):
     lengths=st.lists(st.integers(1, 90), min_size=1, max_size=4),
     seed=st.integers(0, 10**6),
     shift=st.sampled_from((0.0, 0.5, 2.0)),
+    head=st.sampled_from(("mlp", "linear")),
+    weights=st.sampled_from((change.NONE, change.Weights(1.0, 1.0), change.Weights(0.0, 2.0))),
 )
 def test_whole_videos_equal_steps_in_outputs_and_gradients(
-    rule, merge, layers, window, cache, p, scales, key_clips, lengths, seed, shift
+    rule, merge, layers, window, cache, p, scales, key_clips, lengths, seed, shift, head, weights
 ):
     sizes = dict(layers=layers, window=window, cache_keep_max_len=cache, p=p, forgetting=rule, attn_merge=merge)
+    sizes |= dict(head=head, change_weights=weights)
     model = make_model(seed=seed, shift=shift, **sizes).double()  # so that no rounding decides
     clips, starts = videos(lengths, window, seed)
     clips = clips.double()
@@ -121,11 +125,18 @@ def test_streams_side_by_side_equal_streams_alone(scales):
 
 
 def flat(memory):
-    return [memory.logits, memory.exit_layer, *memory.gate, *(field for layer in memory.layers for field in layer)]
+    return [
+        memory.logits,
+        memory.exit_layer,
+        *memory.gate,
+        *memory.past,
+        *(field for layer in memory.layers for field in layer),
+    ]
 
 
-def test_a_step_leaves_its_memory_as_it_was_and_gives_the_same_again():
-    model = make_model()
+@pytest.mark.parametrize("weights", [change.NONE, change.Weights(1.0, 1.0)])
+def test_a_step_leaves_its_memory_as_it_was_and_gives_the_same_again(weights):
+    model = make_model(change_weights=weights)
     clips, _ = videos([40], 4)
     memory = model.empty_memory(1)
     for clip in clips.split(1):
