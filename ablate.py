@@ -61,7 +61,7 @@ def main() -> None:
             raise KeyboardInterrupt("stopped; the same command goes on") from None
         cells = outcome.read_cells(grid)
         lines = outcome.lines_of(grid, cells)
-        atomic.write_text(args.out_dir / "cells.csv", outcome.to_csv(cells))
+        atomic.write_text(args.out_dir / "cells.csv", outcome.to_csv(grid, cells))
         both = dict(zip(("table", "differences"), outcome.tables_of(lines, args.metric), strict=True))
         for name, rows in both.items():
             for ending in ("md", "csv", "tex"):

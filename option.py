@@ -19,7 +19,7 @@ PAPER = {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"
 VARIANTS = {
     "paper": PAPER,
     "released": PAPER | {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
-    "ours": PAPER | {"head": "linear", "motion": 1.0, "novelty": 1.0, "visual_layers": 0},
+    "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "visual_layers": 0},
 }
 ADDED = {"head": "mlp", "motion": 0.0, "novelty": 0.0}  # what checkpoints from before these options had
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py

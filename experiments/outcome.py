@@ -120,9 +120,10 @@ def what_a_row_is(grid: Grid, cell: Cell, options: Mapping[str, Any]) -> str:
     """What a row's options make it. Those that are varied or tuned are said beside it, those of all rows only of a variant."""
     same = {option.dashed(flag).partition("=")[0].removeprefix("--").removeprefix("no-") for flag in grid.flags}
     same = {name.replace("-", "_") for name in same}
-    same -= option.VARIANTS["paper"].keys() | changes_of(ROWS[cell.row.base]).keys()
+    own = changes_of(ROWS[cell.row.base])  # what the row sets it is called by, varied or not
+    same -= option.PAPER.keys() | own.keys()
     elsewhere = same | {name.replace("-", "_") for name in (*cell.row.changes, *cell.tuning)}
-    return what_it_is({name: value for name, value in options.items() if name not in elsewhere})[0]
+    return what_it_is({name: value for name, value in options.items() if name not in elsewhere} | own)[0]
 
 
 def without_checkpoint(changes: Mapping[str, str], flags: Sequence[str]) -> dict[str, str]:
@@ -131,9 +132,10 @@ def without_checkpoint(changes: Mapping[str, str], flags: Sequence[str]) -> dict
     return {name: value for name, value in changes.items() if name != "model-path" and f"{{{name}}}" not in path}
 
 
-def to_csv(outcomes: Mapping[Path, Outcome]) -> str:
-    """Every cell, a line each."""
-    return pd.DataFrame([outcome.line for outcome in outcomes.values()]).to_csv(index=False)
+def to_csv(grid: Grid, outcomes: Mapping[Path, Outcome]) -> str:
+    """Every cell, a line each, and whether its tuned values are those that were chosen."""
+    chosen = {cell.folder for row in grid.rows for cell in grid.chosen(row)}
+    return pd.DataFrame([of.line | {"chosen": folder in chosen} for folder, of in outcomes.items()]).to_csv(index=False)
 
 
 def tables_of(lines: Sequence[Line], metric: str) -> tuple[list[list[str]], list[list[str]]]:

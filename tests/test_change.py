@@ -89,14 +89,14 @@ def test_the_variant_is_one_option_away_and_a_flag_wins(data_set):
         return [getattr(options, name) for name in ("visual_layers", "head", "motion", "novelty")]
 
     assert found()[1:] == ["mlp", 0, 0] and found()[0] > 0
-    assert found("--variant", "ours") == [0, "linear", 1, 1]
+    assert found("--variant", "ours") == [0, "linear", 2, 1]
     assert found("--variant", "ours", "--visual-layers", "2", "--motion", "0", "--head", "mlp") == [2, "mlp", 0, 1]
 
 
 def test_ours_is_trained_tested_and_loaded_like_the_others(toy, run, undrawn):
     flags = [*toy.flags, "--variant", "ours", "--visual-layers", 0]
     done = run("ucf_train.py", *flags, "--max-epoch", 1, "--out-dir", toy.path / "run")
-    assert done.code == 0 and "linear head, motion 1, novelty 1;" in done.out
+    assert done.code == 0 and "linear head, motion 2, novelty 1;" in done.out
     best, test = toy.path / "run" / "best.pt", [*toy.flags, "--visual-layers", 0]
     assert run("ucf_test.py", *test, "--model-path", best, "--out-dir", toy.path / "test").code == 0
     trained, tested = (json.loads((toy.path / name / "results.json").read_text()) for name in ("run", "test"))

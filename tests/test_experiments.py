@@ -69,6 +69,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     assert len(rows) == 4 and {row["seed"] for row in rows} == {"1", "2"}
     cells = {(row["lr"], row["seed"]): row for row in rows}
     (chosen,) = re.findall(r"\| no HMA \| lr (1e-[34]) ", table)
+    assert {row["lr"] for row in rows if row["chosen"] == "True"} == {chosen}
     files = {lr: sorted((folder / f"no-HMA/lr-{lr}").glob("*/results.json")) for lr in ("1e-4", "1e-3")}
     validated = {lr: np.mean([json.loads(file.read_text())["best"]["val_auc"] for file in of]) for lr, of in files.items()}
     assert validated[chosen] == max(validated.values())

@@ -105,11 +105,14 @@ def test_the_benchmark_runs(project):
     assert done.returncode == 0 and done.stdout.count("times") == 2, done.stderr
 
 
-def test_the_overview_figure_is_drawn(project):
+def test_the_figures_are_drawn(project):
     (project / "img").mkdir()
-    shutil.copy(ROOT / "img/overview.py", project / "img")
-    subprocess.run([sys.executable, "img/overview.py"], cwd=project, check=True)
-    assert (project / "img/overview.png").read_bytes().startswith(b"\x89PNG")
+    (project / "grid").mkdir()
+    (project / "grid/cells.csv").write_text("row,auc_unsmoothed,chosen\nours,0.7,True\nours,0.9,False\nno HMA,0.6,True\n")
+    for name, arguments in (("overview", []), ("parts", ["grid"])):
+        shutil.copy(ROOT / f"img/{name}.py", project / "img")
+        subprocess.run([sys.executable, f"img/{name}.py", *arguments], cwd=project, check=True)
+        assert (project / f"img/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_readme_names_every_file():
