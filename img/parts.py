@@ -30,6 +30,9 @@ def panel(axis, folder: Path, rows: list[str]) -> None:
 
 def main() -> None:
     folders = [Path(name) for name in sys.argv[1:]]
+    lacking = [str(folder) for folder in folders if not (folder / "cells.csv").is_file()]
+    if lacking or not folders:
+        sys.exit(f"error: expected folders with the cells.csv that ablate.py writes, found {', '.join(lacking) or 'none'}")
     rows = list(dict.fromkeys(row for folder in folders for row in pd.read_csv(folder / "cells.csv").row))
     figure = Figure(figsize=(1.5 + 3.4 * len(folders), 1.3 + 0.5 * len(rows)))
     for axis, folder in zip(figure.subplots(1, len(folders), sharey=True, squeeze=False)[0], folders, strict=True):
