@@ -108,7 +108,7 @@ def test_damaged_ground_truth(files):
 
 def test_damaged_checkpoints(tmp_path):
     model = make_model(layers=1)
-    options = types.SimpleNamespace(visual_layers=1, attn_window=4, visual_width=WIDTH)
+    options = types.SimpleNamespace(visual_layers=1, attn_window=4, visual_width=WIDTH, head="mlp")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     path = tmp_path / "x.pt"
     checkpoint.save(path, {"model": before, "options": vars(options)})
