@@ -21,7 +21,7 @@ VARIANTS = {
     "released": PAPER | {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
     "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "visual_layers": 0},
 }
-ADDED = {"head": "mlp", "motion": 0.0, "novelty": 0.0}  # what checkpoints from before these options had
+ADDED = {name: PAPER[name] for name in ("head", "motion", "novelty")}  # what checkpoints from before these options had
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",

@@ -233,15 +233,20 @@ def dots(path: Path, rows: Mapping[str, np.ndarray], x: str) -> None:
     """Draw every seed of each row, and the row's mean."""
     with drawing(path, (7, 1 + 0.32 * len(rows))) as figure:
         axis = figure.subplots()
-        for i, values in enumerate(rows.values()):
-            axis.plot(values, np.full(len(values), i), "o", color=BLUE, markersize=5, fillstyle="none", label="a seed")
-            axis.plot(values.mean(), i, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="mean")
-        axis.set_yticks(range(len(rows)), list(rows))
+        seeds_on(axis, rows, x)
         axis.invert_yaxis()
-        axis.set(xlabel=x)
-        axis.grid(axis="y", linewidth=0.4)
         axis.legend(*(part[:2] for part in axis.get_legend_handles_labels()), frameon=False, fontsize=8, loc="center left",
                     bbox_to_anchor=(1, 0.5))  # fmt: skip
+
+
+def seeds_on(axis, rows: Mapping[str, np.ndarray], x: str) -> None:
+    """Draw every seed of each row, and the row's mean; NaN draws nothing."""
+    for i, values in enumerate(rows.values()):
+        axis.plot(values, np.full(len(values), i), "o", color=BLUE, markersize=5, fillstyle="none", label="a seed")
+        axis.plot(values.mean(), i, "|", color=ORANGE, markersize=14, markeredgewidth=2, label="mean")
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.set(xlabel=x)
+    axis.grid(axis="y", linewidth=0.4)
 
 
 def comparison(path: Path, differences: Mapping[str, Mapping], videos: Sequence[str], errors: Mapping[str, np.ndarray]) -> None:
