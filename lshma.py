@@ -54,8 +54,8 @@ def own_modules() -> Iterator[None]:
 
 
 with own_modules():
-    import smoothing
     from dataset import pack
+    from evaluation import smoothing
     from files.checkpoint import Checkpoint
     from model import LSHMA, StreamMemory, scales_of
     from option import FLAGS, SWITCH, TESTING, check

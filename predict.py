@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-import smoothing
-from evaluation import figures, scores, scores_file, tables
+from evaluation import figures, scores, scores_file, smoothing, tables
 from evaluation.figures import clock
 from files import folder
 from files.features import FRAMES_PER_SNIPPET

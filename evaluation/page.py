@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-import smoothing
-from evaluation import events, figures, tables, timeline
+from evaluation import events, figures, smoothing, tables, timeline
 from evaluation.comparison import kind_of
 from evaluation.evaluate import errors_of, frames_of
 from evaluation.figures import clock

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import smoothing
+from evaluation import smoothing
 from files.videos import Video
 
 

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import smoothing
 from dataset import PackedVideos, load, real_snippets, test_batches
-from evaluation import curves, evaluate, figures, page, scores, scores_file, tables
+from evaluation import curves, evaluate, figures, page, scores, scores_file, smoothing, tables
 from evaluation.scores import Scores, columns_of
 from files import atomic, folder, origin
 from files.interrupt import SIGNALS

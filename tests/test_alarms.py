@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from smoothing import sigmoid
+from evaluation.smoothing import sigmoid
 from video import evidence, journal
 from video.alarms import Alarm, Rule, Seen, State, advance, finish
 from video.calibration import calibrate

@@ -6,7 +6,7 @@ import torch
 from conftest import call, refused, walk, write_list
 from scipy.special import expit
 
-import smoothing
+from evaluation import smoothing
 from evaluation.scores_file import read_record
 from files.crops import Layout, copies_of, layout_of
 from files.sources import one_crop_each

@@ -7,8 +7,8 @@ import torch
 from conftest import write_list
 
 import kcg
-import smoothing
 from dataset import Batch, pack
+from evaluation import smoothing
 from files import checkpoint
 from model import FUSE, LSHMA, Select
 from running.training import loss_of

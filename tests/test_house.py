@@ -19,7 +19,7 @@ from option import VARIANTS
 
 # from the ground up: a module may import what stands below it, and its own folder
 RANKS = (
-    "option kcg hma change smoothing",
+    "option kcg hma change",
     "files ucf_option xd_option own_option",
     "evaluation model dataset",
     "running",

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import auc as area
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-import smoothing
-from evaluation import bootstrap, curves, evaluate, events, tables
+from evaluation import bootstrap, curves, evaluate, events, smoothing, tables
 from evaluation.bootstrap import Bootstrap
 from evaluation.scores import Scores, from_logits
 from evaluation.scores_file import read_scores

@@ -17,8 +17,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-import smoothing
-from evaluation import page, timeline
+from evaluation import page, smoothing, timeline
 from evaluation.figures import clock
 from files import atomic
 from video.journal import Journal, Raised, opened, storable

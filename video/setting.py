@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import lshma
-import smoothing
-from evaluation import scores_file
+from evaluation import scores_file, smoothing
 from evaluation.scores import Record, Scores
 from files import folder, origin
 from files.features import FRAMES_PER_SNIPPET
