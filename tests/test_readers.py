@@ -13,9 +13,10 @@ import pytest
 
 from video import readers
 from video.address import masked
+from video.brought import Begins, Happened, How, Taken
 from video.cameras import Camera, cameras_of, name_of
 from video.decode import by_time, opened
-from video.readers import Begins, Happened, How, Reader, Taken
+from video.readers import Reader
 from video.snippets import Snippet, cut
 
 HOW = How(places=(4, 12), by="time", fps=30.0, snippet_seconds=16 / 30, forget_after=60.0)

@@ -11,7 +11,7 @@ import torch
 from conftest import WIDTH, call, make_model, refused
 
 from evaluation.scores_file import read_record
-from video import cameras, clock, journal, keeping, readers, watching
+from video import cameras, clock, journal, keeping, readers, roster, watching
 from video.cameras import Camera
 from video.encoders import ENCODERS, encoder
 
@@ -113,8 +113,8 @@ def test_a_file_scores_as_the_same_file_extracted_and_tested(there, undisturbed,
     assert {video.name: video.n_frames for video in record.videos} == FRAMES
     for video, part in zip(record.videos, parts, strict=True):
         np.testing.assert_allclose(part, there.tested[video.name], rtol=0, atol=1e-5)
-    for of, value in (("PICTURES_AT_ONCE", 1), ("FILES_AT_ONCE", 2)):  # in another order
-        monkeypatch.setattr(watching, of, value)
+    for of, name, value in ((watching, "PICTURES_AT_ONCE", 1), (roster, "FILES_AT_ONCE", 2)):  # in another order
+        monkeypatch.setattr(of, name, value)
     assert watch(there.videos).code == 0
     same(undisturbed, tmp_path / "out")
     assert call("watch.py", there.videos / "long.mp4", *there.flags, "--out-dir", tmp_path / "alone").code == 0

@@ -52,18 +52,51 @@ def cameras_of(sources: Sequence[str]) -> list[Camera]:
             cameras.append(Camera(f"webcam{number}", f"/dev/video{number}", True))
         elif not (source and os.path.exists(source)):  # maybe an address with a slip in it
             raise FileNotFoundError(f"{slip(source)}: no such file or folder, nor an address of a known kind: {KNOWN}")
-        elif source.lower().endswith(".csv"):
+        elif is_list(source):
             cameras += read_cameras(Path(source))
         else:
             files.append(source)
     cameras += [Camera(video.name, str(video.path), False) for video in find(files)] if files else []
+    require_names(cameras)
+    return cameras
+
+
+def require_names(cameras: Sequence[Camera]) -> None:
+    """Raise ValueError where two of them have the same name."""
     seen: dict[str, Camera] = {}
     for camera in cameras:
         there = seen.setdefault(camera.name.casefold(), camera)
         if there is not camera:
             what = f"{there.shown} and {camera.shown} are both called {camera.name}"
             raise ValueError(f"{what}; give each a name of its own, in a CSV file name,source")
-    return cameras
+
+
+class Sources:
+    """What a watch is asked to watch: all its sources, and of those that are lists what they say now."""
+
+    def __init__(self, sources: Sequence[str]):
+        """Raises as cameras_of."""
+        self.lists = [source for source in sources if is_list(source)]
+        self.stamps = self.stamped()
+        self.cameras = cameras_of(sources)
+        self.others = cameras_of([source for source in sources if not is_list(source)])
+
+    def stamped(self) -> list[tuple[int, int] | None]:
+        found = [os.stat(path) if os.path.exists(path) else None for path in self.lists]
+        return [of and (of.st_mtime_ns, of.st_size) for of in found]
+
+    def edited(self) -> list[Camera] | None:
+        """All cameras, where a list has been edited since the last call, else None. Raises as cameras_of, once."""
+        before, self.stamps = self.stamps, self.stamped()
+        if before == self.stamps:
+            return None
+        cameras = [*cameras_of(self.lists), *self.others]
+        require_names(cameras)
+        return cameras
+
+
+def is_list(source: str) -> bool:
+    return not ADDRESS.match(source) and source.lower().endswith(".csv")
 
 
 def slip(source: str) -> str:

@@ -193,6 +193,23 @@ class Journal:
         """What `set` was given last; empty where nothing was, or an older program watched."""
         return dict(self.read("SELECT * FROM settings"))
 
+    def messages(self, sink: str, bodies: Sequence[str]) -> int:
+        """Messages that wait for a sink; returns the number of the last."""
+        self.write("INSERT INTO outbox (sink, body) VALUES (?, ?)", [(sink, body) for body in bodies])
+        return self.last_message(sink)
+
+    def last_message(self, sink: str) -> int:
+        """The number of the last message that waits for a sink; 0 = none waits."""
+        return self.read("SELECT coalesce(max(number), 0) FROM outbox WHERE sink = ?", sink)[0][0]
+
+    def forget_messages(self, sink: str, number: int) -> None:
+        """The sink has taken them as far as this number."""
+        self.write("DELETE FROM outbox WHERE sink = ? AND number <= ?", [(sink, number)])
+
+    def n_messages(self) -> dict[str, int]:
+        """How many messages wait for each sink."""
+        return dict(self.read("SELECT sink, count(*) FROM outbox GROUP BY sink"))
+
     def forget_live(self) -> None:
         """No live camera goes on from its state."""
         self.write("DELETE FROM states WHERE stream IN (SELECT id FROM streams WHERE began IS NOT NULL)", [()])

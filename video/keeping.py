@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from files.interrupt import SIGNALS
 from lshma import Detector
 from video.alarms import Rule
+from video.brought import Happened, How
 from video.journal import Journal
+from video.outbox import Outbox, Sink
 from video.raising import Raising
-from video.readers import Happened, How
 from video.watched import Told, Watched, file_id, memory_of
 
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
@@ -37,6 +38,7 @@ class Keeping:
         model: str,
         pictures: Path,
         announce: Callable[[Told], None],
+        sinks: Sequence[Sink] = (),
     ):
         """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'."""
         self.detector, self.how, self.journal, self.announce = detector, how, journal, announce
@@ -47,6 +49,7 @@ class Keeping:
         self.files = {(stream.camera, stream.id) for stream in streams if stream.began is None}
         self.before = self.note_settings(settings_of(model, how, rule))
         self.told: list[Told] = []
+        self.outbox = Outbox(journal, sinks)
         self.began = time.time()
         self.whole = True  # what is in memory is in the journal, or will be read again
 
@@ -67,7 +70,9 @@ class Keeping:
             self.whole = False
             with self.journal.turn():
                 yield
+                self.outbox.post(self.told)
             self.whole = True
+            self.outbox.wake()
             told, self.told = self.told, []
             for what in told:
                 self.announce(what)
@@ -137,8 +142,21 @@ class Keeping:
         self.journal.happened(watched.camera.name, time.time(), what.kind, what.text)
         self.tell(watched, what)
 
+    def note(self, name: str, what: Happened) -> None:
+        """What has happened, to no camera but to what has this name."""
+        self.journal.happened(name, time.time(), what.kind, what.text)
+        self.told.append(Told(name, what))
+
     def tell(self, watched: Watched, what: Happened) -> None:
+        watched.has(what)
         self.told.append(Told(watched.camera.name, what))
+
+    def tell_sinks(self) -> None:
+        """Say which sinks cannot be reached, or are again."""
+        if said := list(self.outbox.said()):
+            with self.writing():
+                for name, what in said:
+                    self.note(name, what)
 
     def tell_drops(self, cameras: Iterable[Watched], every: float) -> None:
         """Say, each so many seconds, how many snippets of which cameras were dropped."""

@@ -11,15 +11,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice
-from typing import NamedTuple
-
-import numpy as np
 
 from files.features import FRAMES_PER_SNIPPET
+from video.brought import Begins, Happened, How, Passed, Picture, Taken
 from video.cameras import Camera
 from video.clock import Clock
 from video.decode import Frame, Video, by_time, opened
-from video.snippets import Snippet, cut
+from video.snippets import cut
 
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
 MOST = 64  # of a live source: what nobody has taken yet, snippets and what happened, about
@@ -29,54 +27,6 @@ SILENT = 10.0  # seconds without a frame, after which a live source is opened ag
 OPENING = {"timeout": SILENT, "options": {"rtsp_transport": "tcp"}}  # lost packets of UDP would be damaged pictures
 SHOWN_WIDTH = 640  # pixels of the pictures that a person is shown, at most
 SHOWN_EVERY = 4  # frames
-
-
-class How(NamedTuple):
-    """How frames become snippets."""
-
-    places: tuple[int, ...]  # of 16 frames those that are looked at
-    by: str  # files: frames or time
-    fps: float  # files by time: frames a second
-    snippet_seconds: float  # live sources: seconds of 16 frames
-    forget_after: float  # live sources: after a gap of more seconds the memory is new
-
-
-class Picture(NamedTuple):
-    """What a person is shown of a moment."""
-
-    time: float  # stream time, seconds
-    rgb: np.ndarray  # (height, width, 3) uint8
-
-
-class Taken(NamedTuple):
-    """A snippet, when it was, and what a person is shown of it."""
-
-    snippet: Snippet
-    end: float  # stream time, seconds
-    wall: float | None  # of its start, seconds since 1970; None = of a file
-    pictures: list[Picture]
-
-
-class Passed(NamedTuple):
-    """What a person is shown of a snippet that is known already."""
-
-    pictures: list[Picture]
-
-
-class Begins(NamedTuple):
-    """The source is open, or goes on after a gap; `anew` where its memory is to be forgotten."""
-
-    text: str
-    anew: bool
-    wall: float  # seconds since 1970
-    facts: dict | None = None  # of the stream: fps, width, height, frames; None after a gap
-
-
-class Happened(NamedTuple):
-    """Something that a person may want to know: kind damaged, failed, lost."""
-
-    kind: str
-    text: str
 
 
 class Reader(threading.Thread):
@@ -98,7 +48,8 @@ class Reader(threading.Thread):
         self.camera, self.how, self.changed = camera, how, changed
         self.first, self.shown, self.known_until, self.known_time = first, shown, known_until, known_time
         self.ready: deque[Taken | Passed | Begins | Happened] = deque()
-        self.n_waiting = self.n_dropped = 0
+        self.n_waiting = self.n_dropped = self.n_frames = self.n_opened = 0
+        self.seen_at = self.dropped_at = -math.inf  # when it last had a frame, and had to drop a snippet: wall time
         self.stopped = threading.Event()
         self.done = False  # all that there will be is in `ready`, or taken
 
@@ -134,7 +85,8 @@ class Reader(threading.Thread):
         for i, there in enumerate(self.ready):
             if isinstance(there, kind):
                 del self.ready[i]
-                self.n_waiting, self.n_dropped = self.n_waiting - (kind is Taken), self.n_dropped + (kind is Taken)
+                if kind is Taken:
+                    self.n_waiting, self.n_dropped, self.dropped_at = self.n_waiting - 1, self.n_dropped + 1, time.time()
                 return
 
     def shortened(self, what: Begins | Happened) -> Begins | Happened:
@@ -143,7 +95,7 @@ class Reader(threading.Thread):
             self.drop_oldest(Happened)
             return what
         anew = what.anew or any(isinstance(there, Begins) and there.anew for there in self.ready)
-        self.n_waiting, self.n_dropped = 0, self.n_dropped + self.n_waiting
+        self.n_waiting, self.n_dropped, self.dropped_at = 0, self.n_dropped + self.n_waiting, time.time()
         self.ready.clear()
         return what._replace(anew=anew)
 
@@ -183,7 +135,7 @@ class Reader(threading.Thread):
             began = math.inf
             try:
                 with opened(self.camera.source, **OPENING) as video:
-                    began = time.monotonic()
+                    began, self.n_opened = time.monotonic(), self.n_opened + 1
                     self.follow(video)
                     why = video.broken or "the stream ended"
             except (ValueError, OSError) as error:
@@ -220,6 +172,7 @@ class Reader(threading.Thread):
         for frame in frames:
             if self.stopped.is_set():
                 return
+            self.n_frames, self.seen_at = self.n_frames + 1, time.time()
             yield frame
 
 

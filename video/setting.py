@@ -20,12 +20,13 @@ from files.videos import Video
 from option import TESTING, Range, flag_of
 from video import as_trained, feature_folder, report
 from video.alarms import Rule
+from video.brought import How
 from video.cameras import Camera
 from video.decode import opened
 from video.encoders import Encoder
 from video.flags import HOW, OF_EXTRACTION, OF_WATCHING, RATE
 from video.journal import Journal
-from video.readers import OPENING, How, told
+from video.readers import OPENING, told
 from video.snippets import places_of
 from video.watched import Told
 from video.watching import Watch

@@ -25,7 +25,12 @@ CREATE TABLE happenings (camera TEXT NOT NULL, wall REAL NOT NULL, kind TEXT NOT
 CREATE INDEX happenings_by_wall ON happenings (wall);
 CREATE TABLE states (camera TEXT PRIMARY KEY, stream TEXT NOT NULL, position NUMERIC NOT NULL, state BLOB NOT NULL);
 """
-SETTINGS = "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value)"  # older files have none
+LATER = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value);
+CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS notes (alarm TEXT PRIMARY KEY, acknowledged REAL, note TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS alarms_by_raised ON alarms (raised_at);
+"""  # older files lack them
 SMALL = ("cameras", "streams", "alarms", "happenings", "states")  # scores may be millions: damage shows when it is met
 NOT_OURS = "no events.db of this program; name another file, or move this one away"
 REPAIR = "move it away, and watching makes a new one; the sqlite3 program's .recover saves what it holds"
@@ -50,7 +55,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     for table in SMALL:
         if (problem := db.execute(f"PRAGMA quick_check({table})").fetchone()[0]) != "ok":
             raise ValueError(f"{path}: damaged ({problem.splitlines()[-1]}); {REPAIR}")
-    db.execute(SETTINGS)
+    db.executescript(LATER)
 
 
 @contextmanager

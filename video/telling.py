@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 from evaluation.figures import clock
 from video.alarms import Alarm
@@ -23,12 +23,12 @@ def in_words(told: Told) -> str | None:
     return f"{told.camera}: alarm ended: {lasted}, {score} at {peak}"
 
 
-def in_json(told: Told) -> str:
-    """One JSON object: its `kind` is alarm, or what happened to a camera; times in seconds, of the stream and since 1970."""
+def message_of(told: Told) -> dict[str, Any]:
+    """What a program is told: `kind` is alarm, or what happened to a camera; times in seconds, of the stream and since 1970."""
     what = told.what
     if isinstance(what, Alarm):
-        return json.dumps({"kind": "alarm", "news": told.news, "id": what.id} | what._asdict(), ensure_ascii=False)
-    return json.dumps({"kind": what.kind, "camera": told.camera, "wall": time.time(), "text": what.text}, ensure_ascii=False)
+        return {"kind": "alarm", "news": told.news, "id": what.id} | what._asdict()
+    return {"kind": what.kind, "camera": told.camera, "wall": time.time(), "text": what.text}
 
 
 def print_words(told: Told) -> None:
@@ -43,7 +43,7 @@ def print_failures(told: Told) -> None:
 
 
 def print_json(told: Told, out: TextIO) -> None:
-    print(in_json(told), file=out)
+    print(json.dumps(message_of(told), ensure_ascii=False), file=out)
 
 
 def moment(stream: float, wall: float | None) -> str:

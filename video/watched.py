@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +16,17 @@ import numpy as np
 
 from lshma import Scored
 from video.alarms import Alarm, Seen, State
+from video.brought import Happened, Picture, Taken
 from video.cameras import Camera
 from video.encoders import Encoder
 from video.evidence import Ring
 from video.journal import Row, Saved
 from video.pictures import crops_of
-from video.readers import Happened, Picture, Reader, Taken
+from video.readers import Reader
 from video.snippets import vectors_of
+
+# what a camera is after it has happened; whatever else happens to it, it stays what it was
+STATES = {"opened": "live", "gap": "live", "lost": "down", "failed": "failed", "ended": "ended"}
 
 
 class Timing(NamedTuple):
@@ -61,6 +66,12 @@ class Watched:
     failed: str = ""  # why there will be no more of it; started again, it is tried again
     ended: bool = False  # all of it is scored
     over: bool = False  # and its clips are written
+    state: str = "waiting"  # or live, down, failed, ended
+    since: float | None = None  # wall time of that
+    text: str = ""  # what was said of it last
+    n_scored: int = 0
+    score: float | None = None  # the last one
+    delay: float | None = None  # seconds from the end of a live camera's snippet till its score was known
 
     def note(self, what: Taken) -> None:
         """A snippet has come, and goes to the model."""
@@ -75,11 +86,20 @@ class Watched:
         for picture in pictures if self.ring else ():
             self.ring.keep(picture.time, picture.rgb)
 
+    def has(self, what: Happened) -> None:
+        """What has happened to it, as far as it changes how it is."""
+        state = STATES.get(what.kind, self.state)
+        if state != self.state:
+            self.state, self.since = state, time.time()
+        self.text = what.text
+
     def seen(self, known: Scored) -> Iterator[tuple[Seen, Row]]:
         """The snippets whose scores are known now."""
         for score, logit, layer, key in zip(known.scores, known.logits, known.exit_layer, known.key, strict=True):
             number, start, end, wall = self.timings.popleft()
             wall = None if math.isnan(wall) else wall
+            self.n_scored, self.score = self.n_scored + 1, float(score)
+            self.delay = None if wall is None else time.time() - (wall + end - start)
             yield (
                 Seen(number, start, end, wall, float(score), int(layer)),
                 Row(number, start, wall, float(score), float(logit), int(layer), bool(key)),
@@ -113,6 +133,20 @@ class Watched:
         """It is over: what it holds in memory goes."""
         self.over, self.ring, self.reader = True, None, None
         self.timings.clear()
+        self.has(Happened("failed" if self.failed else "ended", self.failed))
+
+
+class Spent:
+    """What a watch has worked: turns, and seconds by what they went to."""
+
+    def __init__(self):
+        self.n_turns, self.seconds = 0, {"encoder": 0.0, "model": 0.0}
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - began
 
 
 BEGINNING = 2**16  # bytes, by which files of the same size and time are told apart

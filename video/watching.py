@@ -19,20 +19,21 @@ import torch
 from files.interrupt import SIGNALS
 from lshma import Detector, Scored
 from video.alarms import Rule
+from video.brought import Begins, Happened, How, Passed, Taken
 from video.cameras import Camera
 from video.encoders import Encoder, threads
 from video.journal import Journal
-from video.keeping import SAVED_EVERY, Keeping
-from video.readers import Begins, Happened, How, Passed, Reader, Taken
-from video.watched import Told, Watched, encoded
+from video.keeping import SAVED_EVERY
+from video.outbox import Sink
+from video.roster import Roster
+from video.watched import Spent, Told, Watched, encoded
 
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
-FILES_AT_ONCE = 8  # that are decoded at a time
 DROPS_TOLD_EVERY = 30.0  # seconds
 STOPPING = 3.0  # seconds that readers have to end; one that waits for a silent source ends when that has failed
 
 
-class Watch(Keeping):
+class Watch(Roster):
     """All cameras, until files have ended or somebody stops it."""
 
     def __init__(
@@ -47,12 +48,17 @@ class Watch(Keeping):
         model: str,
         pictures: Path,
         announce: Callable[[Told], None],
+        sinks: Sequence[Sink] = (),
+        edited: Callable[[], Sequence[Camera] | None] = lambda: None,
+        stays: bool = False,
     ):
-        """As Keeping."""
-        super().__init__(detector, how, journal, rule, model=model, pictures=pictures, announce=announce)
-        self.encoder, self.changed = encoder, threading.Condition()
+        """As Roster; edited: the cameras that are to be watched from now on, asked for again and again, None = as before;
+        stays: even where nothing is left to be watched.
+        """
+        super().__init__(detector, how, journal, rule, model=model, pictures=pictures, announce=announce, sinks=sinks)
         self.watched = {camera.name: Watched(camera) for camera in cameras}
-        self.stopped = threading.Event()
+        self.encoder, self.edited, self.stays = encoder, edited, stays
+        self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []
 
     def run(self) -> None:
         """Watch until all files have ended, or `stopped` is set. Raises OSError where the journal cannot be written."""
@@ -60,7 +66,8 @@ class Watch(Keeping):
         threads()  # the encoder's are as many
         torch.set_num_threads(1)  # a step's, which wait for each other, would be five times slower where decoders share cores
         try:
-            while self.start_readers() and not self.stopped.is_set():
+            self.outbox.start()
+            while (self.start_readers() or self.stays) and not self.stopped.is_set():
                 with self.changed:
                     brought = self.brought()
                     if not brought:
@@ -69,6 +76,8 @@ class Watch(Keeping):
                 if brought:
                     self.turn(brought)
                 self.tell_drops(self.watched.values(), DROPS_TOLD_EVERY)
+                self.tell_sinks()
+                self.take_up(self.edited)
         finally:
             torch.set_num_threads(n_threads)
             with SIGNALS.delayed():
@@ -92,22 +101,7 @@ class Watch(Keeping):
             for reader in readers:
                 reader.join(max(0.0, patience - time.monotonic()))
             self.raising.writer.shutdown()
-
-    def start_readers(self) -> bool:
-        """Start what may run now; whether anything is left to be watched."""
-        left = [watched for watched in self.watched.values() if not watched.over]
-        room = FILES_AT_ONCE - sum(1 for watched in left if watched.reader and not watched.camera.live)
-        due = [watched for watched in left if not watched.reader and (watched.camera.live or room > 0)]
-        if due:
-            with self.writing():
-                for watched in due:
-                    if (watched.camera.live or room > 0) and self.resume(watched):
-                        shown = self.raising.shown_from(watched, self.how.snippet_seconds)
-                        known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
-                        known["known_time"] = watched.known_time
-                        watched.start(Reader(watched.camera, self.how, self.changed, **known))
-                        room -= not watched.camera.live
-        return any(not watched.over for watched in left)
+            self.left_unsent = self.outbox.close(STOPPING)
 
     def brought(self) -> list[tuple[Watched, list]]:
         """What the readers have brought, the cameras' turns alike. The condition must be held."""
@@ -118,13 +112,17 @@ class Watch(Keeping):
 
     def turn(self, brought: Sequence[tuple[Watched, list]]) -> None:
         """Score what was brought, write what follows, then announce it."""
+        self.spent.n_turns += 1
         brought = [(watched, [] if watched.failed else items) for watched, items in brought]
-        features = encoded(self.encoder, [taken for _, items in brought for taken in items if isinstance(taken, Taken)])
+        with self.spent.on("encoder"):
+            features = encoded(self.encoder, [taken for _, items in brought for taken in items if isinstance(taken, Taken)])
         with self.writing():
             new: dict[str, np.ndarray] = {}
             for watched, items in brought:
                 new |= self.take(watched, items, features)
-            for name, known in self.push(new).items():
+            with self.spent.on("model"):
+                scored = self.push(new)
+            for name, known in scored.items():
                 self.record(self.watched[name], known)
             for watched, _ in brought:
                 if watched.brings_no_more():

@@ -1,0 +1,150 @@
+"""The MQTT broker: a retained topic for each camera, and for each two binary sensors that Home Assistant finds by itself.
+
+    lshma/door = {"camera": "door", "alarm": "ON", "live": "ON", "id": ..., "start": ..., "score": ..., ...}   as known last
+    lshma/status = online, or offline as soon as the watch is gone
+    homeassistant/binary_sensor/lshma_door_alarm/config, ..._live/config   what Home Assistant is told of them
+
+A camera's state changes with its alarms and when it is down or up again; each state is sent at QoS 1 and waited for.
+"""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from video.alarms import Alarm
+from video.extra import needed
+
+TIMEOUT = 10.0  # seconds for an answer
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+STATUS = "lshma/status"
+SENSORS = {"alarm": "safety", "live": "connectivity"}  # of each camera: field of its state, Home Assistant's class
+
+
+class Broker:
+    """A sink: mqtt://[user:password@]host[:port], mqtts:// with TLS, or a bare host."""
+
+    name = "mqtt"
+
+    def __init__(self, address: str, lasting: Iterable[Alarm] = ()):
+        """lasting: alarms that have not ended. Raises ValueError where the address is none."""
+        mqtt = needed("paho.mqtt.client", "serve")
+        parts = urlsplit(address if "://" in address else f"mqtt://{address}")
+        self.shown = f"{parts.scheme}://{parts.hostname}"
+        try:
+            port = parts.port or PORTS.get(parts.scheme)
+        except ValueError:  # no number
+            port = None
+        if not (parts.hostname and port) or parts.path.strip("/") or parts.query:
+            raise ValueError(f"--mqtt {self.shown}: expected a host, mqtt://[user:password@]host[:port], or mqtts:// so")
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        if parts.username:
+            self.client.username_pw_set(unquote(parts.username), parts.password and unquote(parts.password))
+        if parts.scheme == "mqtts":
+            self.client.tls_set()
+        self.client.will_set(STATUS, "offline", qos=1, retain=True)
+        self.client.on_connect, self.client.on_connect_fail = self.connected, self.failed
+        self.client.on_disconnect = self.lost
+        self.client.connect_timeout = TIMEOUT
+        self.client.connect_async(parts.hostname, port, keepalive=30)
+        self.why, self.begun, self.up = "no answer", False, threading.Event()
+        self.introduced: set[str] = set()  # cameras that this broker has been told of
+        self.states = {alarm.camera: {"camera": alarm.camera, "alarm": "ON"} for alarm in lasting}
+
+    def connected(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:
+        """The broker has answered; one that was started anew may know nothing any more."""
+        if answer.is_failure:
+            self.why = f"it refuses: {answer}"
+            return
+        self.introduced.clear()
+        client.publish(STATUS, "online", qos=1, retain=True)
+        for state in list(self.states.values()):
+            self.publish(state)
+        self.up.set()
+
+    def failed(self, *_: Any) -> None:
+        self.why = "nobody answers there"
+
+    def lost(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:
+        if self.up.is_set():
+            self.up.clear()
+            self.why = f"the connection is lost: {answer}"
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """As Sink.send."""
+        if not self.begun:
+            self.begun = True
+            self.client.loop_start()
+        if not self.up.wait(TIMEOUT):
+            raise OSError(f"{self.shown}: {self.why}")
+        camera = message["camera"]
+        state = self.states.get(camera, {"camera": camera}) | changed(message)
+        published = self.forget(camera) if message["kind"] == "gone" else self.publish(state)
+        try:
+            published.wait_for_publish(TIMEOUT)
+        except (RuntimeError, ValueError) as error:  # the connection is gone, or the queue is full
+            raise OSError(f"{self.shown}: {error}") from error
+        if not published.is_published():
+            raise OSError(f"{self.shown}: no answer within {TIMEOUT:.0f} s")
+        if message["kind"] == "gone":
+            self.states.pop(camera, None)
+        else:
+            self.states[camera] = state
+
+    def forget(self, camera: str) -> Any:
+        """A camera that is gone leaves nothing behind: an empty message takes a retained one away."""
+        self.introduced.discard(camera)
+        for topic in introduction(camera):
+            self.client.publish(topic, "", qos=1, retain=True)
+        return self.client.publish(f"lshma/{topic_of(camera)}", "", qos=1, retain=True)
+
+    def publish(self, state: Mapping[str, Any]) -> Any:
+        """A camera's state, and before its first one what Home Assistant is told of it."""
+        camera = state["camera"]
+        if camera not in self.introduced:
+            self.introduced.add(camera)
+            for topic, config in introduction(camera).items():
+                self.client.publish(topic, json.dumps(config, ensure_ascii=False), qos=1, retain=True)
+        return self.client.publish(f"lshma/{topic_of(camera)}", json.dumps(state, ensure_ascii=False), qos=1, retain=True)
+
+    def close(self) -> None:
+        if self.up.is_set():
+            self.client.publish(STATUS, "offline", qos=1, retain=True).wait_for_publish(1.0)
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def changed(message: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message says of a camera's state: of an alarm all that is known of it, else whether the camera is up, and why."""
+    if message["kind"] == "alarm":
+        return {name: value for name, value in message.items() if name not in ("kind", "news")} | {
+            "alarm": "OFF" if message["news"] == "ends" else "ON"
+        }
+    return {"live": "ON" if message["kind"] == "up" else "OFF", "since": message["wall"], "text": message["text"]}
+
+
+def topic_of(camera: str) -> str:
+    """A camera's name in topics and identifiers; where that cannot hold all its letters, with a digest to tell it apart."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", camera)
+    return name if name == camera and camera != "status" else f"{name[:40]}_{hashlib.sha256(camera.encode()).hexdigest()[:8]}"
+
+
+def introduction(camera: str) -> dict[str, dict[str, Any]]:
+    """The retained messages by which Home Assistant finds a camera's sensors, by topic."""
+    topic = topic_of(camera)
+    return {
+        f"homeassistant/binary_sensor/lshma_{topic}_{field}/config": {
+            "name": field,
+            "unique_id": f"lshma_{topic}_{field}",
+            "device_class": kind,
+            "state_topic": f"lshma/{topic}",
+            "value_template": f"{{{{ value_json.{field} }}}}",
+            "json_attributes_topic": f"lshma/{topic}",
+            "availability_topic": STATUS,
+            "device": {"identifiers": [f"lshma_{topic}"], "name": camera, "model": "LSHMA"},
+        }
+        for field, kind in SENSORS.items()
+    }

@@ -1,0 +1,47 @@
+"""The webhook: each message is the JSON body of an HTTP POST to one address.
+
+Taken is what is answered with 2xx. 400, 413 and 422 say that the message itself is not wanted: it is left out. All else, as
+where nobody answers, is tried again.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from video.address import masked
+from video.extra import needed
+
+TIMEOUT = 10.0  # seconds to connect, and to wait for each part of the answer
+NOT_WANTED = (400, 413, 422)
+
+
+class Webhook:
+    """A sink. A name and a password in the address are sent as the header Authorization."""
+
+    name = "webhook"
+
+    def __init__(self, url: str):
+        """Raises ValueError where the address is none of HTTP."""
+        httpx = needed("httpx", "serve")
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"--webhook {masked(url)}: no address ({error}); expected http:// or https://") from None
+        if address.scheme not in ("http", "https") or not address.host:
+            raise ValueError(f"--webhook {masked(url)}: expected an address that begins with http:// or https:// and a host")
+        self.url, self.client, self.problems = url, httpx.Client(timeout=TIMEOUT), (httpx.HTTPError, httpx.StreamError)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """As Sink.send."""
+        try:
+            answer = self.client.post(self.url, json=dict(message))
+        except self.problems as error:
+            raise OSError(f"{masked(self.url)}: {str(error) or type(error).__name__}") from error
+        if answer.is_success:
+            return
+        said = f"{masked(self.url)}: answered {answer.status_code} {answer.reason_phrase}".rstrip()
+        if answer.status_code in NOT_WANTED:
+            raise ValueError(said)
+        raise OSError(said)
+
+    def close(self) -> None:
+        self.client.close()

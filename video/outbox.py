@@ -1,0 +1,157 @@
+"""What others are told of a watch: messages wait in events.db until their receiver has taken them, whatever happens meanwhile.
+
+A message is written in the transaction that writes what it is about, and sent by a thread of its receiver's own, oldest first,
+again and again until it is taken. Killed in between, it is sent twice: its `id` and `news` are the same.
+"""
+
+import hashlib
+import json
+import random
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Protocol
+
+from video.alarms import Alarm
+from video.brought import Happened
+from video.journal import Journal
+from video.tables import PATIENCE
+from video.telling import message_of
+from video.watched import Told
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a message is sent again; it doubles, and is jittered
+AT_ONCE = 100  # messages read from the journal
+UP, DOWN = ("opened", "gap"), ("lost", "failed")  # what happens to a camera that is up, or down, from then on
+
+
+class Sink(Protocol):
+    """A receiver of messages."""
+
+    name: str  # as it is told, and as its messages are kept under
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Raises OSError where it is to be tried again, ValueError where this message will never be taken."""
+
+    def close(self) -> None: ...
+
+
+class Sender(threading.Thread):
+    """The thread of one sink."""
+
+    def __init__(self, sink: Sink, journal: Journal):
+        super().__init__(name=f"sender to {sink.name}", daemon=True)
+        self.sink, self.path = sink, journal.path
+        self.taken = 0  # the number of the last message that it has taken
+        self.last = journal.last_message(sink.name)  # and of the last one that it is to get
+        self.said: deque[Happened] = deque()
+        self.woken, self.stopped = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        query = "SELECT number, body FROM outbox WHERE sink = ? AND number > ? ORDER BY number LIMIT ?"
+        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)) as db:
+            while not self.stopped.is_set():
+                self.woken.clear()
+                waiting = db.execute(query, (self.sink.name, self.taken, AT_ONCE)).fetchall()
+                for number, body in waiting:
+                    if not self.sent(json.loads(body)):
+                        break
+                    self.taken = number
+                if not waiting:
+                    self.woken.wait()
+        self.sink.close()
+
+    def sent(self, message: Mapping[str, Any]) -> bool:
+        """Send until it is taken; False where somebody asked to stop before."""
+        pause = FIRST_PAUSE
+        while not self.stopped.is_set():
+            try:
+                self.sink.send(message)
+            except OSError as error:
+                if pause == FIRST_PAUSE:
+                    self.said.append(Happened("unreachable", f"{error}; what it is to get waits in {self.path.name}"))
+                self.stopped.wait(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            except ValueError as error:
+                self.said.append(Happened("refused", f"{error}; left out: {json.dumps(message, ensure_ascii=False)}"))
+                return True
+            if pause > FIRST_PAUSE:
+                self.said.append(Happened("reached", "what waited is being sent"))
+            return True
+        return False
+
+
+class Outbox:
+    """The messages of a watch to all its sinks."""
+
+    def __init__(self, journal: Journal, sinks: Sequence[Sink]):
+        self.journal = journal
+        self.senders = [Sender(sink, journal) for sink in sinks]
+        self.forgotten = dict.fromkeys(self.senders, 0)
+        self.down: dict[str, bool] = {}  # cameras of which it is known
+
+    def start(self) -> None:
+        for sender in self.senders:
+            sender.start()
+
+    def post(self, told: Sequence[Told]) -> None:
+        """Write what is news to others, in a turn of the journal, and forget what they have taken."""
+        if not self.senders:
+            return
+        bodies = [json.dumps(message, ensure_ascii=False) for one in told if (message := self.news(one))]
+        for sender in self.senders:
+            if bodies:
+                sender.last = self.journal.messages(sender.sink.name, bodies)
+            if sender.taken > self.forgotten[sender]:
+                self.journal.forget_messages(sender.sink.name, sender.taken)
+                self.forgotten[sender] = sender.taken
+
+    def news(self, told: Told) -> dict[str, Any] | None:
+        """The message: an alarm that begins or ends, a camera that is up, down or gone; None of all else."""
+        if isinstance(told.what, Alarm):
+            return message_of(told) if told.news in ("begins", "ends") else None
+        if told.what.kind == "gone":
+            self.down.pop(told.camera, None)
+            return self.told_apart(message_of(told))
+        if told.what.kind not in (*UP, *DOWN):
+            return None
+        down = told.what.kind in DOWN
+        if self.down.get(told.camera) == down:
+            return None
+        self.down[told.camera] = down
+        return self.told_apart(message_of(told) | {"kind": "down" if down else "up"})
+
+    @staticmethod
+    def told_apart(message: Mapping[str, Any]) -> dict[str, Any]:
+        """The message with an identifier of its own."""
+        about = json.dumps([message["camera"], message["wall"], message["kind"]])
+        return {"id": hashlib.sha256(about.encode()).hexdigest()[:16]} | dict(message)
+
+    def wake(self) -> None:
+        """What was posted is written."""
+        for sender in self.senders:
+            sender.woken.set()
+
+    def said(self) -> Iterator[tuple[str, Happened]]:
+        """What is to be said of sinks since the last call, each under its name."""
+        for sender in self.senders:
+            while sender.said:
+                yield sender.sink.name, sender.said.popleft()
+
+    def close(self, patience: float) -> list[str]:
+        """Give the senders so many seconds to send what waits, and end them; returns a line for each that is left with some."""
+        until = time.monotonic() + patience
+        while any(sender.taken < sender.last for sender in self.senders) and time.monotonic() < until:
+            time.sleep(0.05)
+        for sender in self.senders:
+            sender.stopped.set()
+            sender.woken.set()
+        for sender in self.senders:
+            sender.join(max(0.0, until + 1 - time.monotonic()))
+        with self.journal.turn():
+            self.post(())
+        counts = self.journal.n_messages().items()
+        return [f"{n} messages wait for {name}; a watch here that is given it again sends them" for name, n in counts]

@@ -1,0 +1,76 @@
+"""Which cameras are watched: their readers are started, others come, and some go, while the watch goes on."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
+from typing import Any
+
+from video.brought import Happened
+from video.cameras import Camera
+from video.keeping import Keeping
+from video.readers import Reader
+from video.watched import Watched
+
+FILES_AT_ONCE = 8  # that are decoded at a time
+EDITED_EVERY = 2.0  # seconds between two looks at what is to be watched
+
+
+class Roster(Keeping):
+    """The cameras of a watch, by name. Whoever reads it from another thread sees the cameras of one moment."""
+
+    def __init__(self, *what: Any, **how: Any):
+        """As Keeping."""
+        super().__init__(*what, **how)
+        self.watched: dict[str, Watched] = {}
+        self.changed = threading.Condition()  # something has been brought, or taken
+        self.asked_at = 0.0  # on the monotonic clock
+
+    def start_readers(self) -> bool:
+        """Start what may run now; whether anything is left to be watched."""
+        left = [watched for watched in self.watched.values() if not watched.over]
+        room = FILES_AT_ONCE - sum(1 for watched in left if watched.reader and not watched.camera.live)
+        due = [watched for watched in left if not watched.reader and (watched.camera.live or room > 0)]
+        if due:
+            with self.writing():
+                for watched in due:
+                    if (watched.camera.live or room > 0) and self.resume(watched):
+                        shown = self.raising.shown_from(watched, self.how.snippet_seconds)
+                        known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
+                        known["known_time"] = watched.known_time
+                        watched.start(Reader(watched.camera, self.how, self.changed, **known))
+                        room -= not watched.camera.live
+        return any(not watched.over for watched in left)
+
+    def take_up(self, edited: Callable[[], Sequence[Camera] | None]) -> None:
+        """Ask, now and then, which cameras are to be watched: others come, and some go."""
+        now = time.monotonic()
+        if now - self.asked_at < EDITED_EVERY:
+            return
+        self.asked_at = now
+        try:
+            cameras = edited()
+        except (ValueError, OSError) as error:
+            with self.writing():
+                self.note("list", Happened("not read", f"{error}; the cameras of before are watched"))
+            return
+        if cameras is None:
+            return
+        before, named = self.watched, {camera.name: camera for camera in cameras}
+        stay = {name for name, camera in named.items() if name in before and before[name].camera == camera}
+        with self.writing():
+            for name in before.keys() - stay:
+                self.let_go(before[name])
+        self.watched = {name: before[name] if name in stay else Watched(camera) for name, camera in named.items()}
+
+    def let_go(self, watched: Watched) -> None:
+        """It is watched no more; what it needs to go on is kept, should it come again."""
+        if watched.reader:
+            watched.reader.stopped.set()
+            if not (watched.failed or watched.ended):
+                self.told += self.raising.finish(watched)
+            wait([written for written, _ in watched.clips])
+            self.keep(watched, 0.0)
+        if watched.camera.name in self.streams.cameras:
+            self.streams.drop(watched.camera.name)
+        self.happened(watched, Happened("gone", "no longer on the list"))
