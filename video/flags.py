@@ -45,5 +45,12 @@ OF_WATCHING = (
     Flag("report", SWITCH, None, "at the end also write report.html, the page of what was watched; report.py writes it later, "
          "of --out-dir", False),
     Flag("json", SWITCH, None, "print a JSON object a line", False),
+    Flag("serve", str, None, "[HOST:]PORT of a web page, /healthz and /metrics: for this machine, or for whoever shows the "
+         "--token; the watch then goes on when its files have ended"),
+    Flag("token", str, None, "what the page asks for, or @FILE that holds it"),
+    Flag("webhook", str, None, "http(s):// address that gets alarms, and cameras that are down or up again, as JSON; or @FILE "
+         "that holds it"),
+    Flag("mqtt", str, None, "broker that gets each camera's state: HOST, mqtt://USER:PASSWORD@HOST:PORT, mqtts:// so, or "
+         "@FILE that holds it"),
     Flag("dry_run", SWITCH, None, "open every source, say what it is and what would be done, and stop", False),
 )  # fmt: skip

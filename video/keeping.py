@@ -14,7 +14,7 @@ from video.brought import Happened, How
 from video.journal import Journal
 from video.outbox import Outbox, Sink
 from video.raising import Raising
-from video.watched import Told, Watched, file_id, memory_of
+from video.watched import RECENT, Told, Watched, file_id, memory_of
 
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
@@ -108,7 +108,9 @@ class Keeping:
             return True
         watched.go_on(saved)
         if camera.live:  # what came after the saved state is known, and keeps its numbers
-            watched.position = max([watched.position, *(self.journal.scores(name, saved.stream).number + 1)])
+            known = self.journal.scores(name, saved.stream)
+            watched.position = max([watched.position, *(known.number + 1)])
+            watched.recent.extend(zip(known.wall[-RECENT:].tolist(), known.score[-RECENT:].tolist(), strict=True))
         return True
 
     def keep(self, watched: Watched, every: float) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -31,6 +31,9 @@ class Sink(Protocol):
     """A receiver of messages."""
 
     name: str  # as it is told, and as its messages are kept under
+
+    def begin(self, lasting: Iterable[Alarm]) -> None:
+        """Alarms that an earlier watch has seen begin, and nobody end."""
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Raises OSError where it is to be tried again, ValueError where this message will never be taken."""
@@ -90,6 +93,9 @@ class Outbox:
     def __init__(self, journal: Journal, sinks: Sequence[Sink]):
         self.journal = journal
         self.senders = [Sender(sink, journal) for sink in sinks]
+        lasting = [raised.alarm for raised in journal.alarms() if raised.alarm.end is None] if sinks else []
+        for sink in sinks:
+            sink.begin(lasting)
         self.forgotten = dict.fromkeys(self.senders, 0)
         self.down: dict[str, bool] = {}  # cameras of which it is known
 
@@ -142,7 +148,7 @@ class Outbox:
                 yield sender.sink.name, sender.said.popleft()
 
     def close(self, patience: float) -> list[str]:
-        """Give the senders so many seconds to send what waits, and end them; returns a line for each that is left with some."""
+        """Give the senders so many seconds to send what waits, and end them; returns what still waits, in words."""
         until = time.monotonic() + patience
         while any(sender.taken < sender.last for sender in self.senders) and time.monotonic() < until:
             time.sleep(0.05)
@@ -154,4 +160,4 @@ class Outbox:
         with self.journal.turn():
             self.post(())
         counts = self.journal.n_messages().items()
-        return [f"{n} messages wait for {name}; a watch here that is given it again sends them" for name, n in counts]
+        return [f"{n} messages wait for {name}" for name, n in counts]

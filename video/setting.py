@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,6 @@ from video.flags import HOW, OF_EXTRACTION, OF_WATCHING, RATE
 from video.journal import Journal
 from video.readers import OPENING, told
 from video.snippets import places_of
-from video.watched import Told
 from video.watching import Watch
 
 CALIBRATING = ("by", "snippet_seconds", "off_share", "least", "pause", "false_alarms")  # flags of a watch that it heeds
@@ -43,9 +42,10 @@ class Setting(NamedTuple):
     rule: Rule | None
     model: str  # what scores depend on, as a digest
 
-    def watch(self, cameras: Sequence[Camera], journal: Journal, pictures: Path, announce: Callable[[Told], None]) -> Watch:
+    def watch(self, cameras: Sequence[Camera], journal: Journal, pictures: Path, **how: Any) -> Watch:
+        """how: as Watch takes it."""
         what = (self.detector, self.encoder, cameras, self.how, journal, self.rule)
-        watching = Watch(*what, model=self.model, pictures=pictures, announce=announce)
+        watching = Watch(*what, model=self.model, pictures=pictures, **how)
         if watching.before:
             print(f"note: {journal.path} is of a watch with {otherwise(watching.before)}")
         return watching
@@ -199,7 +199,7 @@ def summed_up(watching: Watch) -> str:
     parts = [f"{done} of {len(files)} files are watched"] if files else []
     parts += [report.counted(len(live), "camera")] if live else []
     parts += [f"never opened: {', '.join(lost)}"] if (lost := never_opened(watching)) else []
-    return ", ".join([*parts, report.counted(n, "alarm")])
+    return ", ".join([*parts, report.counted(n, "alarm"), *watching.left_unsent])
 
 
 def never_opened(watching: Watch) -> list[str]:

@@ -25,6 +25,7 @@ from video.pictures import crops_of
 from video.readers import Reader
 from video.snippets import vectors_of
 
+RECENT = 600  # scores: of half a second each, five minutes
 # what a camera is after it has happened; whatever else happens to it, it stays what it was
 STATES = {"opened": "live", "gap": "live", "lost": "down", "failed": "failed", "ended": "ended"}
 
@@ -70,7 +71,9 @@ class Watched:
     since: float | None = None  # wall time of that
     text: str = ""  # what was said of it last
     n_scored: int = 0
-    score: float | None = None  # the last one
+    recent: deque[tuple[float, float]] = field(
+        default_factory=lambda: deque(maxlen=RECENT)
+    )  # the last scores, each after when it was
     delay: float | None = None  # seconds from the end of a live camera's snippet till its score was known
 
     def note(self, what: Taken) -> None:
@@ -98,7 +101,8 @@ class Watched:
         for score, logit, layer, key in zip(known.scores, known.logits, known.exit_layer, known.key, strict=True):
             number, start, end, wall = self.timings.popleft()
             wall = None if math.isnan(wall) else wall
-            self.n_scored, self.score = self.n_scored + 1, float(score)
+            self.n_scored += 1
+            self.recent.append((start if wall is None else wall, float(score)))
             self.delay = None if wall is None else time.time() - (wall + end - start)
             yield (
                 Seen(number, start, end, wall, float(score), int(layer)),

@@ -59,6 +59,7 @@ class Watch(Roster):
         self.watched = {camera.name: Watched(camera) for camera in cameras}
         self.encoder, self.edited, self.stays = encoder, edited, stays
         self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []
+        self.alive_at = time.monotonic()  # when it last went round
 
     def run(self) -> None:
         """Watch until all files have ended, or `stopped` is set. Raises OSError where the journal cannot be written."""
@@ -78,6 +79,7 @@ class Watch(Roster):
                 self.tell_drops(self.watched.values(), DROPS_TOLD_EVERY)
                 self.tell_sinks()
                 self.take_up(self.edited)
+                self.alive_at = time.monotonic()
         finally:
             torch.set_num_threads(n_threads)
             with SIGNALS.delayed():

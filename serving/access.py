@@ -1,0 +1,89 @@
+"""Who may see the page: this machine alone, or whoever shows the token; and what a browser may do with it.
+
+A browser shows the token once, on the login page, and then a cookie; a program shows it as `Authorization: Bearer TOKEN`.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from video.extra import needed
+
+COOKIE, MONTH = "lshma", 30 * 86400
+OPEN = ("/login", "/healthz", "/page/")
+HERE = ("127.0.0.1", "localhost", "[::1]")  # names of this machine: a page of another name must not read this one through it
+WRONG = 0.5  # seconds that a wrong token takes
+HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+class Access:
+    """The door of an application."""
+
+    def __init__(self, token: str | None, login_page: Path):
+        self.token, self.login_page = token, login_page
+        self.cookie = token and hashlib.sha256(f"lshma page {token}".encode()).hexdigest()
+        self.answers = needed("starlette.responses", "serve")
+
+    def around(self, application: Any) -> Any:
+        """The application behind this door: an ASGI application."""
+        requests = needed("starlette.requests", "serve")
+
+        async def guarded(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                return await application(scope, receive, send)
+
+            async def send_with_headers(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    there = {name for name, _ in message["headers"]}
+                    added = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in there]
+                    message = message | {"headers": [*message["headers"], *added]}
+                await send(message)
+
+            request = requests.Request(scope)
+            refusal = None if self.token and scope["path"].startswith(OPEN) else self.refusal(request)
+            await (refusal or application)(scope, receive, send_with_headers)
+
+        return guarded
+
+    def refusal(self, request: Any) -> Any:
+        """The answer to one that may not see this; None = it may."""
+        if self.token is None:
+            host = request.headers.get("host", "")
+            name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+            if name in HERE:
+                return None
+            return self.answers.JSONResponse({"error": "this page answers as 127.0.0.1 or localhost alone"}, 403)
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if same(bearer, self.token) or same(request.cookies.get(COOKIE, ""), self.cookie):
+            return None
+        if request.url.path == "/":
+            return self.answers.RedirectResponse("/login", 303)
+        return self.answers.JSONResponse({"error": "the token is missing, or another one: /login"}, 401)
+
+    async def login(self, request: Any) -> Any:
+        """The login page, and what it sends."""
+        if self.token is None:
+            return self.answers.RedirectResponse("/", 303)
+        if request.method == "GET":
+            return self.answers.FileResponse(self.login_page)
+        given = parse_qs((await request.body())[:10_000].decode(errors="replace")).get("token", [""])[0]
+        if not same(given.strip(), self.token):
+            await asyncio.sleep(WRONG)
+            return self.answers.RedirectResponse("/login?wrong", 303)
+        answer = self.answers.RedirectResponse("/", 303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, self.cookie, max_age=MONTH, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+
+def same(given: str, token: str) -> bool:
+    """Whether both are alike, in a time that does not tell how far."""
+    return hmac.compare_digest(given.encode(), token.encode())

@@ -1,0 +1,198 @@
+"""What the page shows: cameras as they are now, and what events.db knows of their alarms, scores and silences.
+
+Everything here is asked for from the server's threads, while the watch goes on in its own: of the watch only single values are
+read, and the file is read through connections of this module's own. Notes on alarms are the one thing that is written.
+"""
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from video.alarms import Alarm
+from video.outbox import DOWN, UP
+from video.tables import PATIENCE, told
+from video.watched import Watched
+from video.watching import Watch
+
+BEHIND = 30.0  # seconds after a snippet was dropped
+PER_REQUEST = 50  # alarms
+BARS = 1440  # of a stretch of time, at most
+LONGEST_NOTE = 2000  # letters
+OF_ALARM = ", ".join(f'alarms."{name}"' for name in Alarm._fields)
+ALARMS = f"""SELECT {OF_ALARM}, alarms.id, alarms.rowid, raised_at, picture, clip, acknowledged, coalesce(note, '')
+    FROM alarms LEFT JOIN notes ON notes.alarm = alarms.id"""
+NAMES = (*Alarm._fields, "id", "number", "raised_at", "picture", "clip", "acknowledged", "note")
+SHOWN = ("id", "number", "start", "peak", "end", "wall_start", "wall_peak", "wall_end", "score", "exit_layer", "raised_at",
+         "acknowledged", "note")  # fmt: skip
+
+
+def id_of(name: str) -> str:
+    """A camera in addresses: 12 hexadecimal digits."""
+    return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:12]
+
+
+class Board:
+    """A watch, as others see it."""
+
+    def __init__(self, watching: Watch):
+        self.watching, self.path, self.pictures = watching, watching.journal.path, watching.raising.folder
+
+    @contextmanager
+    def reading(self, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+        """events.db. Raises OSError or ValueError where it cannot be read."""
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        with told(self.path), closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db, db:
+            yield db
+
+    def threshold(self) -> float | None:
+        rule = self.watching.raising.rule
+        return rule and rule.on
+
+    def watched(self, id: str) -> Watched | None:
+        """The camera of this id, if it is watched."""
+        return next((watched for name, watched in self.watching.watched.items() if id_of(name) == id), None)
+
+    def cameras(self) -> dict[str, dict[str, Any]]:
+        """All cameras by their ids, without their scores."""
+        now = time.time()
+        return {id_of(name): camera_of(watched, now) for name, watched in self.watching.watched.items()}
+
+    def recent(self, id: str, after: int = 0) -> list[list[float]]:
+        """The last scores of a camera: as many as there are after so many."""
+        watched = self.watched(id)
+        n = watched.n_scored - after if after else len(watched.recent)
+        return [list(point) for point in list(watched.recent)[len(watched.recent) - n :]] if n > 0 else []
+
+    def picture(self, id: str) -> bytes | None:
+        """A camera's last picture, a JPEG."""
+        watched = self.watched(id)
+        ring = watched and watched.ring
+        return ring.last[-1].jpeg if ring and ring.last else None
+
+    def alarms(
+        self,
+        *,
+        camera: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        before: int | None = None,
+        open: bool = False,
+        most: int = PER_REQUEST,
+    ) -> list[dict[str, Any]]:
+        """Alarms, newest first, at most so many; as the page's parameters say. An unknown camera has none."""
+        when = "coalesce(wall_start, raised_at)"
+        asked = {
+            "alarms.camera = ?": camera and self.name_of(camera),
+            f"coalesce(wall_end, {when}) >= ?": since,
+            f"{when} <= ?": until,
+            "alarms.rowid < ?": before,
+        }
+        where = [clause for clause, value in asked.items() if value is not None] + ["acknowledged IS NULL"] * open
+        values = [value for value in asked.values() if value is not None]
+        return self.found(f"{' AND '.join(where) or 'true'} ORDER BY alarms.rowid DESC LIMIT ?", *values, most)
+
+    def alarm(self, id: str) -> dict[str, Any] | None:
+        return next(iter(self.found("alarms.id = ?", id)), None)
+
+    def found(self, where: str, *values: Any) -> list[dict[str, Any]]:
+        with self.reading() as db:
+            rows = [dict(zip(NAMES, row, strict=True)) for row in db.execute(f"{ALARMS} WHERE {where}", values)]
+        return [shown(row) for row in rows]
+
+    def file_of(self, id: str, column: str) -> Path | None:
+        """The picture or the clip of an alarm, where there is one."""
+        with self.reading() as db:
+            found = db.execute(f"SELECT {column} FROM alarms WHERE id = ?", (id,)).fetchone()
+        path = found and found[0] and self.pictures / Path(found[0]).name
+        return path if path and path.is_file() else None
+
+    def note(self, id: str, *, acknowledged: bool | None, note: str | None) -> dict[str, Any] | None:
+        """Acknowledge an alarm, or not, and note something on it; None = as before. Returns it as it is then, if it exists."""
+        if (before := self.alarm(id)) is None:
+            return None
+        since = None if acknowledged is False else before["acknowledged"]
+        since = since or (time.time() if acknowledged else None)
+        with self.reading("rw") as db:
+            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (id, since, before["note"] if note is None else note))
+        return self.alarm(id)
+
+    def name_of(self, id: str) -> str:
+        """The name of a camera that is, or was, watched; of no other one."""
+        with self.reading() as db:
+            return next((name for (name,) in db.execute("SELECT name FROM cameras") if id_of(name) == id), "")
+
+    def span(self, id: str, begin: float | None, until: float | None) -> dict[str, Any] | None:
+        """A stretch of a camera: of a live one by wall time, of a file by its own; None = no such camera."""
+        watched = self.watched(id)
+        if watched is None:
+            return None
+        name, live = watched.camera.name, watched.camera.live
+        place, of = ("wall", "camera = ?") if live else ("time", "camera = ? AND stream = ?")
+        key = (name,) if live else (name, watched.stream)
+        with self.reading() as db:
+            first, last = db.execute(f"SELECT min({place}), max({place}) FROM scores WHERE {of}", key).fetchone()
+            begin = (first or 0.0) if begin is None else begin
+            until = (last or 0.0) if until is None else until
+            step = max(1.0, (until - begin) / BARS)
+            query = f"SELECT CAST(({place} - ?) / ? AS INTEGER), max(score) FROM scores WHERE {of} AND {place} BETWEEN ? AND ?"
+            bars = db.execute(f"{query} GROUP BY 1 ORDER BY 1", (begin, step, *key, begin, until)).fetchall()
+            down = silences(db, name, begin, until) if live else []
+        where = "alarms.camera = ? AND alarms.wall_start <= ? AND coalesce(alarms.wall_end, ?) >= ? ORDER BY alarms.rowid"
+        alarms = self.found(where, name, until, until, begin) if live else self.found("alarms.stream = ?", watched.stream)
+        scores = [[begin + step * bar, score] for bar, score in bars]
+        return {"from": begin, "until": until, "step": step, "scores": scores, "alarms": alarms, "down": down}
+
+
+def camera_of(watched: Watched, now: float) -> dict[str, Any]:
+    """A camera as it is now."""
+    reader, ring, recent, alarm = watched.reader, watched.ring, list(watched.recent), watched.alarm
+    last = ring.last[-1] if ring and ring.last else None
+    behind = watched.state == "live" and reader and now - reader.dropped_at < BEHIND
+    return {
+        "id": id_of(watched.camera.name),
+        "name": watched.camera.name,
+        "source": watched.camera.shown,
+        "live": watched.camera.live,
+        "state": "behind" if behind else watched.state,
+        "since": watched.since,
+        "text": watched.text,
+        "score": recent[-1][1] if recent else None,
+        "at": recent[-1][0] if recent else None,
+        "alarm": alarm.alarm.id if alarm.raised else None,
+        "dropped": reader.n_dropped if reader else 0,
+        "delay": watched.delay,
+        "picture": round(1000 * last.time) + 1 if last else 0,
+    }
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An alarm as the page has it."""
+    of_camera = {"camera": id_of(row["camera"]), "name": row["camera"], "live": row["wall_start"] is not None}
+    files = {name: row[name] is not None for name in ("picture", "clip")}
+    return of_camera | {name: row[name] for name in SHOWN} | files
+
+
+def silences(db: sqlite3.Connection, camera: str, begin: float, until: float) -> list[list[float | None]]:
+    """When a camera was down in this stretch of wall time: [from, until], the last without an end where it lasts."""
+    kinds = (*UP, *DOWN)
+    marks = ", ".join("?" * len(kinds))
+    query = f"SELECT wall, kind FROM happenings WHERE camera = ? AND kind IN ({marks})"
+    before = db.execute(f"{query} AND wall < ? ORDER BY wall DESC LIMIT 1", (camera, *kinds, begin)).fetchall()
+    within = db.execute(f"{query} AND wall BETWEEN ? AND ? ORDER BY wall", (camera, *kinds, begin, until)).fetchall()
+    return silent([(begin, kind) for _, kind in before] + within)
+
+
+def silent(happened: Sequence[tuple[float, str]]) -> list[list[float | None]]:
+    """From what happened, in its order, when it was down."""
+    found: list[list[float | None]] = []
+    for wall, kind in happened:
+        lasts = bool(found) and found[-1][1] is None
+        if kind in DOWN and not lasts:
+            found.append([wall, None])
+        elif kind in UP and lasts:
+            found[-1][1] = wall
+    return found

@@ -1,0 +1,105 @@
+"""What has changed on the board, about once a second, to all browsers that listen: server-sent events."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from serving.board import PER_REQUEST, Board
+
+EVERY = 1.0  # seconds
+SILENT = 15.0  # seconds without an event, after which a line says that the connection lives
+MOST = 30  # events that a browser has not taken yet; one that takes none is let go, and comes again
+
+
+class News:
+    """The changes of a board."""
+
+    def __init__(self, board: Board):
+        self.board = board
+        self.listeners: set[asyncio.Queue[str | None]] = set()
+        self.cameras: dict[str, dict[str, Any]] = {}
+        self.counts: dict[str, int] = {}  # scores of each camera that have been told
+        self.alarms: dict[str, dict[str, Any]] = {}
+        self.changed: list[dict[str, Any]] = []  # alarms that were acknowledged, or noted on
+
+    def whole(self) -> dict[str, Any]:
+        """All cameras with their last scores."""
+        cameras = [camera | {"scores": self.board.recent(id)} for id, camera in self.board.cameras().items()]
+        return {"now": time.time(), "threshold": self.board.threshold(), "cameras": cameras}
+
+    def touched(self, alarm: dict[str, Any]) -> None:
+        self.changed.append(alarm)
+
+    async def run(self) -> None:
+        """Look, and tell, for ever."""
+        while True:
+            try:
+                events = await asyncio.to_thread(self.look)
+            except (OSError, ValueError) as error:  # events.db cannot be read now
+                events = [event("trouble", {"error": str(error)})]
+            self.tell(events)
+            await asyncio.sleep(EVERY)
+
+    def tell(self, events: list[str]) -> None:
+        for listener in list(self.listeners):
+            for event in events:
+                if listener.qsize() < MOST:
+                    listener.put_nowait(event)
+                else:
+                    self.listeners.discard(listener)
+                    listener.put_nowait(None)
+                    break
+
+    def look(self) -> list[str]:
+        """What is to be told since the last look."""
+        now, before = self.board.cameras(), self.cameras
+        self.cameras, events = now, []
+        if now.keys() != before.keys():
+            events.append(event("list", {}))
+        changes = [self.change(id, camera, before[id]) for id, camera in now.items() if id in before]
+        if changes := [change for change in changes if len(change) > 1]:
+            events.append(event("cameras", changes))
+        self.counts = {id: watched.n_scored for id in now if (watched := self.board.watched(id))}
+        alarms = {alarm["id"]: alarm for alarm in self.board.alarms(most=PER_REQUEST)}
+        touched, self.changed = self.changed, []
+        new = {id: alarm for id, alarm in alarms.items() if self.alarms.get(id) != alarm}
+        new |= {alarm["id"]: alarm for alarm in touched if alarm["id"] not in alarms}
+        self.alarms = alarms
+        return [*events, event("alarms", [*new.values()])] if new else events
+
+    def change(self, id: str, camera: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+        """What of a camera has changed, and its new scores."""
+        change = {name: value for name, value in camera.items() if before[name] != value}
+        scores = self.board.recent(id, self.counts[id]) if self.counts.get(id) else self.board.recent(id)
+        return {"id": id} | change | ({"scores": scores} if scores and "at" in change else {})
+
+    async def to_one(self) -> AsyncIterator[str]:
+        """The events of one browser, until it goes or the watch ends."""
+        listener: asyncio.Queue[str | None] = asyncio.Queue()
+        self.listeners.add(listener)
+        try:
+            yield "retry: 2000\n\n"
+            while True:
+                try:
+                    told = await asyncio.wait_for(listener.get(), SILENT)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                if told is None:
+                    return
+                yield told
+        finally:
+            self.listeners.discard(listener)
+
+    def stop(self) -> None:
+        """The watch ends."""
+        for listener in list(self.listeners):
+            listener.put_nowait(event("stopping", {}))
+            listener.put_nowait(None)
+
+
+def event(kind: str, content: Any) -> str:
+    """A server-sent event; JSON has no line breaks."""
+    return f"event: {kind}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"

@@ -1,0 +1,91 @@
+"""The server of the page: a thread beside the watch, from a socket that was free when the watch began.
+
+with Server(address, token) as server:  # bound: a port that is taken is told before anything is watched
+    server.start(watching)
+"""
+
+import asyncio
+import socket
+import threading
+from typing import Any, NamedTuple
+
+from serving.app import application
+from serving.board import Board
+from serving.news import News
+from video.extra import needed
+from video.watching import Watch
+
+HERE = "127.0.0.1"
+ENDING = 3.0  # seconds that browsers have to hear that the watch ends
+
+
+class Address(NamedTuple):
+    """Where the page is."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, text: str) -> "Address":
+        """`8080`, `0.0.0.0:8080`, `[::]:8080`. Raises ValueError."""
+        host, _, port = text.rpartition(":")
+        if not (port.isdecimal() and int(port) < 2**16 and len(port) < 6):
+            raise ValueError(f"--serve {text}: expected a port, 8080, or an address of this machine and a port, 0.0.0.0:8080")
+        return cls(host.removeprefix("[").removesuffix("]") or HERE, int(port))
+
+    @property
+    def here(self) -> bool:
+        """Whether this machine alone reaches it."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
+class Server:
+    """The server, and its socket."""
+
+    def __init__(self, address: Address, token: str | None):
+        """Raises ValueError where a token is missing, OSError where the port cannot be had."""
+        self.uvicorn = needed("uvicorn", "serve")
+        needed("starlette", "serve")
+        needed("prometheus_client", "serve")
+        if token is None and not address.here:
+            raise ValueError(
+                f"--serve {address.host}:{address.port}: others than this machine could see the cameras; give --token @FILE, "
+                f"a file that holds what they have to show, or serve {HERE} alone: --serve {address.port}"
+            )
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        try:
+            self.socket = socket.create_server((address.host, address.port), family=family)
+        except OSError as error:
+            why = error.strerror or error
+            raise OSError(f"--serve {address.host}:{address.port}: {why}; choose another port or address") from error
+        self.token = token
+        shown = f"[{address.host}]" if ":" in address.host else address.host
+        self.url = f"http://{shown}:{self.socket.getsockname()[1]}/"
+        self.thread: threading.Thread | None = None
+
+    def start(self, watching: Watch) -> None:
+        """Serve the page of this watch."""
+        board = Board(watching)
+        self.news = News(board)
+        config = self.uvicorn.Config(
+            application(board, self.news, self.token), log_level="critical", lifespan="off", timeout_graceful_shutdown=ENDING
+        )
+        self.server = self.uvicorn.Server(config)
+        self.thread = threading.Thread(target=asyncio.run, args=[self.serve()], name="page", daemon=True)
+        self.thread.start()
+
+    async def serve(self) -> None:
+        telling = asyncio.create_task(self.news.run())
+        self.loop = asyncio.get_running_loop()
+        await self.server.serve(sockets=[self.socket])
+        telling.cancel()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.thread:
+            self.loop.call_soon_threadsafe(self.news.stop)
+            self.server.should_exit = True
+            self.thread.join(ENDING + 1)
+        self.socket.close()
