@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ SHOWN = ("id", "number", "start", "peak", "end", "wall_start", "wall_peak", "wal
          "acknowledged", "note")  # fmt: skip
 
 
+@lru_cache(2**14)
 def id_of(name: str) -> str:
     """A camera in addresses: 12 hexadecimal digits."""
     return hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:12]

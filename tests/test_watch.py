@@ -255,7 +255,16 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
     for name, value in (("opened", breaks), ("WAITING", 99), ("FIRST_PAUSE", 60.0)):
         monkeypatch.setattr(readers, name, value)
     monkeypatch.setattr(clock, "AHEAD", np.inf)
-    done = watch("whatever", "--duration", 1.0)
+    tell, lost = keeping.Keeping.tell, set()
+
+    def stop_when_all_are_lost(self, watched, what):
+        tell(self, watched, what)
+        lost.update([watched.camera.name] if what.kind == "lost" else [])
+        if len(lost) == len(live):
+            self.stopped.set()
+
+    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_all_are_lost)
+    done = watch("whatever", "--duration", 60.0)
     assert "1 of 3 sources failed" in done.err and "odd: never opened" in done.err
     assert "odd: lost: unexpected KeyError; next try in" in done.out, done
     assert "a mistake of ours" not in done.out + done.err, "it may hold a password"
@@ -266,7 +275,8 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
         saved = db.saved("door")
     np.testing.assert_array_equal(rows.number, np.arange(12))  # 14 whole snippets, of which two wait for their clip
     assert not stream.finished and saved.position == 14 and np.isfinite(rows.wall).all()
-    watch("whatever", "--duration", 1.0)
+    lost.clear()
+    watch("whatever", "--duration", 60.0)
     with journal.opened(tmp_path / "out" / "events.db") as db:  # it goes on with its memory and its numbers
         assert [stream.camera for stream in db.streams()].count("door") == 1
         np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))

@@ -57,7 +57,12 @@ class Sender(threading.Thread):
         with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)) as db:
             while not self.stopped.is_set():
                 self.woken.clear()
-                waiting = db.execute(query, (self.sink.name, self.taken, AT_ONCE)).fetchall()
+                try:
+                    waiting = db.execute(query, (self.sink.name, self.taken, AT_ONCE)).fetchall()
+                except sqlite3.Error as error:
+                    self.said.append(Happened("unreachable", f"{self.path}: {error}"))
+                    self.stopped.wait(LONGEST_PAUSE)
+                    continue
                 for number, body in waiting:
                     if not self.sent(json.loads(body)):
                         break
@@ -72,15 +77,16 @@ class Sender(threading.Thread):
         while not self.stopped.is_set():
             try:
                 self.sink.send(message)
-            except OSError as error:
-                if pause == FIRST_PAUSE:
-                    self.said.append(Happened("unreachable", f"{error}; what it is to get waits in {self.path.name}"))
-                self.stopped.wait(pause * random.uniform(0.5, 1))
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
             except ValueError as error:
                 self.said.append(Happened("refused", f"{error}; left out: {json.dumps(message, ensure_ascii=False)}"))
                 return True
+            except Exception as error:  # whatever else it is, nothing is lost; a library's text may hold a password
+                why = str(error) if isinstance(error, OSError) else f"unexpected {type(error).__name__}"
+                if pause == FIRST_PAUSE:
+                    self.said.append(Happened("unreachable", f"{why}; what it is to get waits in {self.path.name}"))
+                self.stopped.wait(pause * random.uniform(0.5, 1))
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
             if pause > FIRST_PAUSE:
                 self.said.append(Happened("reached", "what waited is being sent"))
             return True

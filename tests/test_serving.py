@@ -1,0 +1,340 @@
+"""What a watch gives others: a page that shows only what it may, messages of which none is lost, and figures for programs."""
+
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import call, make_model, refused, write_list
+
+from serving import server
+from serving.board import silent
+from serving.mqtt import Broker, topic_of
+from serving.webhook import Webhook
+from video import journal, outbox, roster, setting
+from video.alarms import Alarm
+from video.brought import Happened
+from video.watched import Told
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("paho.mqtt")
+pytest.importorskip("httpx")
+import httpx
+from test_watch import scenes, tiny, write_video
+
+ALARM = Alarm("door", "s", 3, 1.5, 2.0, None, None, None, None, 0.9, 2)
+
+
+class Listed:
+    """A sink that fails as often as it is told, and then takes."""
+
+    name = "listed"
+
+    def __init__(self, *answers):
+        self.answers, self.taken = list(answers), []
+
+    def begin(self, lasting):
+        self.lasting = list(lasting)
+
+    def send(self, message):
+        if self.answers and (error := self.answers.pop(0)):
+            raise error
+        self.taken.append(message)
+
+    def close(self):
+        pass
+
+
+def post(box, *told):
+    with box.journal.turn():
+        box.post(told)
+    box.wake()
+
+
+def eventually(is_so, seconds=10.0):
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.01)
+
+
+def test_messages_wait_in_order_until_they_are_taken_and_outlive_the_watch(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "FIRST_PAUSE", 0.01)
+    begins, ends = Told("door", ALARM, "begins"), Told("door", ALARM._replace(end=2.0), "ends")
+    down, again = Told("door", Happened("lost", "no route")), Told("door", Happened("lost", "no route; next try"))
+    with journal.opened(tmp_path / "events.db") as db:
+        dead = outbox.Outbox(db, [Listed()])
+        post(dead, begins, Told("door", ALARM, "rises"), down, again)  # killed before anything was sent
+        sink = Listed(OSError("busy"), OSError("busy"), None, ValueError("no such field"))
+        box = outbox.Outbox(db, [sink])
+        box.start()
+        post(box, ends, Told("door", Happened("opened", "")))
+        eventually(lambda: len(sink.taken) == 3)
+        assert [(of["kind"], of.get("news")) for of in sink.taken] == [("alarm", "begins"), ("alarm", "ends"), ("up", None)]
+        said = [what for _, what in box.said()]
+        assert [what.kind for what in said] == ["unreachable", "reached", "refused"]
+        assert "events.db" in said[0].text and "no route" in said[2].text, "what is left out is named"
+        assert box.close(5.0) == [] and db.n_messages() == {}
+        alone = outbox.Outbox(db, [stubborn := Listed(*[OSError("busy")] * 999)])
+        alone.start()
+        post(alone, begins)
+        assert alone.close(0.1) == ["1 messages wait for listed"] and not stubborn.taken
+
+
+@contextmanager
+def answering(answers):
+    """A web server that gives these answers in turn, the last one for ever; what it got."""
+    got = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            got.append((self.headers.get("authorization"), json.loads(body)))
+            self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
+            self.send_header("location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    there = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=there.serve_forever, daemon=True).start()
+    yield there.server_port, got
+    there.shutdown()
+    there.server_close()
+
+
+def test_a_webhook_takes_is_tried_again_or_leaves_out_by_its_answer_and_its_password_is_never_shown():
+    message = {"kind": "up", "camera": "dör", "wall": 1.0}
+    with answering([204, 503, 302, 422]) as (port, got):
+        hook = Webhook(f"http://me:hush@127.0.0.1:{port}/x?token=hush")
+        hook.send(message)
+        for kind, words in ((OSError, "503 Service Unavailable"), (OSError, "302"), (ValueError, "422")):
+            with pytest.raises(kind, match=words) as error:
+                hook.send(message)
+            assert "hush" not in str(error.value)
+        assert got[0][0].startswith("Basic ") and got[0][1] == message and len(got) == 4
+    with pytest.raises(OSError, match="refused"):
+        hook.send(message)
+    hook.close()
+    for address in ("ftp://h/x", "no address", "http://"):
+        with pytest.raises(ValueError, match=r"--webhook .*expected"):
+            Webhook(address)
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def mosquitto(port):
+    broker = subprocess.Popen(["mosquitto", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield broker
+    finally:
+        broker.kill()
+        broker.wait()
+
+
+def retained(port):
+    """The broker's retained messages, by topic."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", "#", "-v", "-W", "1"]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypatch):
+    if not (shutil.which("mosquitto") and shutil.which("mosquitto_sub")):
+        pytest.skip("mosquitto is not installed")
+    monkeypatch.setattr("serving.mqtt.TIMEOUT", 0.3)
+    port, odd = free_port(), "d/oor + # <b>"
+    sink = Broker(f"mqtt://127.0.0.1:{port}")
+    sink.begin([ALARM._replace(camera=odd)])
+    up = {"kind": "up", "camera": odd, "wall": 5.0, "text": "h264"}
+    with pytest.raises(OSError, match="nobody answers there"):
+        sink.send(up)
+
+    def sent(message: Mapping) -> bool:
+        try:
+            return sink.send(message) is None
+        except OSError:
+            return False
+
+    with mosquitto(port):
+        eventually(lambda: sent(up))
+        sink.send({"kind": "up", "camera": "yard", "wall": 6.0, "text": ""})
+    with mosquitto(port):  # killed, and it knows nothing any more
+        eventually(lambda: sink.up.is_set() and sink.client.is_connected())
+        sink.send({"kind": "gone", "camera": "yard", "wall": 7.0, "text": ""})
+        there = retained(port)
+        assert json.loads(there[f"lshma/{topic_of(odd)}"])["alarm"] == "ON", "an alarm of an earlier watch lasts"
+        assert there["lshma/status"] == "online" and not any("yard" in topic for topic in there)
+        config = json.loads(there[f"homeassistant/binary_sensor/lshma_{topic_of(odd)}_alarm/config"])
+        assert config["device"]["name"] == odd and config["state_topic"] == f"lshma/{topic_of(odd)}"
+        sink.send({"kind": "alarm", "news": "ends", "id": "x", "camera": odd, "score": 0.9})
+        sink.close()
+        there = retained(port)
+        assert json.loads(there[f"lshma/{topic_of(odd)}"])["alarm"] == "OFF" and there["lshma/status"] == "offline"
+    for address in ("mqtt://", "http://h", "h:port", "mqtt://h/topic"):
+        with pytest.raises(ValueError, match=r"--mqtt .*expected a host"):
+            Broker(address)
+
+
+def test_times_when_a_camera_was_down_begin_with_the_first_loss_and_end_with_an_opening():
+    happened = [(1.0, "opened"), (2.0, "lost"), (3.0, "lost"), (4.0, "opened"), (5.0, "gap"), (6.0, "failed")]
+    assert silent(happened) == [[2.0, 4.0], [6.0, None]]
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    """watch(sources, *flags, visit=f) -> what watch.py did while f(url, watching) visited its page."""
+    monkeypatch.setitem(setting.as_trained.load_encoder.__globals__["ENCODERS"], "efficientnet-lite0", tiny)
+    monkeypatch.setattr(roster, "EDITED_EVERY", 0.1)
+    torch.save(make_model(layers=2).state_dict(), tmp_path / "model.pt")
+    flags = ["--model-path", tmp_path / "model.pt", "--device", "cpu", "--out-dir", tmp_path / "out", "--threshold", 0.5]
+    problems = []
+
+    def run(*arguments, visit=None):
+        start = server.Server.start
+
+        def start_and_visit(page, watching):
+            start(page, watching)
+
+            def visiting():
+                try:
+                    visit(page.url, watching)
+                except BaseException as error:
+                    problems.append(error)
+                finally:
+                    watching.stopped.set()
+
+            threading.Thread(target=visiting, daemon=True).start()
+
+        if visit:
+            monkeypatch.setattr(server.Server, "start", start_and_visit)
+        done = call("watch.py", *arguments, *flags)
+        if problems:
+            raise problems[0]
+        return done
+
+    return run
+
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list(watch, tmp_path):
+    video = write_video(tmp_path / "door.mp4", scenes(230, 0))
+    cameras = tmp_path / "cameras.csv"
+    write_list(cameras, [[HOSTILE, video]], ["name", "source"])
+    seen = SimpleNamespace()
+
+    def happened():
+        with closing(sqlite3.connect(tmp_path / "out" / "events.db")) as db:
+            return [kind for (kind,) in db.execute("SELECT kind FROM happenings")]
+
+    def visit(url, watching):
+        page = httpx.Client(base_url=url, timeout=10)
+        eventually(lambda: page.get("/api/cameras").json()["cameras"][0]["state"] == "ended")
+        (camera,) = page.get("/api/cameras").json()["cameras"]
+        assert camera["name"] == HOSTILE and len(camera["scores"]) == 15 and camera["scores"][-1][1] == camera["score"]
+        alarms = page.get("/api/alarms", params={"camera": camera["id"]}).json()["alarms"]
+        assert alarms and page.get("/api/alarms?camera=nobody").json()["alarms"] == []
+        id = alarms[-1]["id"]
+        eventually(lambda: page.get("/api/alarms").json()["alarms"][-1]["clip"])
+        assert page.get(f"/pictures/{id}.jpg").content[:2] == b"\xff\xd8"
+        assert page.get(f"/clips/{id}.mp4", headers={"range": "bytes=4-7"}).content == b"ftyp"
+        with page.stream("GET", "/events") as events:
+            lines = events.iter_lines()
+            assert next(lines) == "retry: 2000"
+            time.sleep(1.2)  # a look at what is there
+            noted = page.post(f"/api/alarms/{id}", json={"acknowledged": True, "note": HOSTILE}).json()
+            told = next(line for line in lines if line.startswith("data: ") and HOSTILE[1:9] in line)
+            assert noted in json.loads(told.removeprefix("data: ")) or noted["note"] == HOSTILE
+        assert page.get("/api/alarms?open=1").json()["alarms"] == alarms[:-1]
+        assert page.post(f"/api/alarms/{id}", json={"note": ""}).json()["acknowledged"] == noted["acknowledged"]
+        span = page.get("/api/span", params={"camera": camera["id"]}).json()
+        assert max(score for _, score in span["scores"]) == pytest.approx(alarms[-1]["score"]) and span["alarms"]
+        figures = page.get("/metrics").text
+        assert 'lshma_camera_snippets_total{camera="<img' in figures and "lshma_batches_total" in figures
+        assert page.get("/healthz").json() == {"status": "ok", "cameras": 1, "down": 0}
+        for answer, words in (
+            (
+                page.post(f"/api/alarms/{id}", content=b'{"note": "x"}', headers={"content-type": "text/plain"}),
+                "application/json",
+            ),
+            (page.post(f"/api/alarms/{id}", json={"note": "x" * 2001}), "at most 2000"),
+            (page.post(f"/api/alarms/{id}", json={"delete": True}), "acknowledged, note"),
+            (page.get("/api/alarms?since=now"), "since: expected a number"),
+            (page.get("/api/alarms?sinse=1"), "unknown parameter sinse"),
+            (page.get("/api/span?camera=..%2F..%2Fevents.db"), "no such camera"),
+            (page.get("/pictures/..events.db.jpg"), "no such picture"),
+            (page.get("/", headers={"host": "elsewhere.example"}), "127.0.0.1 or localhost"),
+        ):
+            assert answer.status_code in (400, 403, 404) and words in answer.json()["error"], answer.text
+        write_list(cameras, [["yard", video], ["yard", video]], ["name", "source"])  # a slip: nothing changes
+        eventually(lambda: "not read" in happened())
+        write_list(cameras, [["yard", video]], ["name", "source"])
+        eventually(lambda: [of["name"] for of in page.get("/api/cameras").json()["cameras"]] == ["yard"])
+        eventually(lambda: page.get("/api/cameras").json()["cameras"][0]["state"] == "ended")
+        seen.alarms = page.get("/api/alarms").json()["alarms"]
+
+    done = watch(cameras, "--serve", 0, visit=visit)
+    assert done.code == 0 and "page: http://127.0.0.1:" in done.out, done.err
+    assert "list: not read: " in done.out and "both called yard" in done.out
+    assert f"{HOSTILE}: gone: no longer on the list" in done.out and "yard: opened" in done.out
+    assert {alarm["name"] for alarm in seen.alarms} == {HOSTILE, "yard"}, "alarms outlive their camera"
+
+
+def test_a_page_for_others_asks_for_the_token_and_cookies_hold_it(watch, tmp_path):
+    (tmp_path / "token").write_text("s3cret\n")
+    video = write_video(tmp_path / "door.mp4", scenes(40, 0))
+
+    def visit(url, watching):
+        page = httpx.Client(base_url=url.replace("0.0.0.0", "127.0.0.1"), timeout=10)
+        assert page.get("/").headers["location"] == "/login" and page.get("/api/cameras").status_code == 401
+        assert page.get("/healthz").status_code == 200 and page.get("/metrics").status_code == 401
+        assert page.post("/login", data={"token": "s3cre"}).headers["location"] == "/login?wrong"
+        answer = page.post("/login", data={"token": "s3cret"})
+        assert "samesite=strict" in answer.headers["set-cookie"].lower() and "s3cret" not in answer.headers["set-cookie"]
+        answer = page.get("/api/cameras")
+        assert answer.status_code == 200 and answer.headers["content-security-policy"].startswith("default-src 'self'")
+        bearer = {"authorization": "Bearer s3cret"}
+        assert httpx.get(f"{page.base_url}metrics", headers=bearer).status_code == 200
+
+    done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", visit=visit)
+    assert done.code == 0, done.err
+
+
+def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "door.mp4", scenes(40, 0))
+    monkeypatch.setattr(setting, "prepare", lambda args: pytest.fail("the model was loaded"))
+    taken = socket.create_server(("127.0.0.1", 0))
+    port, two = taken.getsockname()[1], tmp_path / "two"
+    two.write_text("one\ntwo\n")
+    for flags, words in (
+        (["--serve", port], [f"--serve 127.0.0.1:{port}", "in use", "another port"]),
+        (["--serve", "0.0.0.0:0"], ["--token @FILE", "could see the cameras"]),
+        (["--serve", "http"], ["expected a port"]),
+        (["--token", "x"], ["--serve"]),
+        (["--serve", "0", "--token", f"@{tmp_path / 'none'}"], ["none", "not read for --token"]),
+        (["--serve", "0", "--token", f"@{two}"], ["one line", "2 words"]),
+        (["--webhook", "h/x"], ["--webhook", "http://"]),
+        (["--mqtt", "http://h"], ["--mqtt", "mqtt://"]),
+    ):
+        refused(watch(video, *flags), *words)
+    assert not (tmp_path / "out").exists()
+    taken.close()
