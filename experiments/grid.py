@@ -1,21 +1,16 @@
 """A grid of runs: rows of options x varied values x seeds, each cell a process of its own, finished once or gone on with."""
 
 import argparse
-import fcntl
 import itertools
-import json
 import os
 import re
-import shlex
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
@@ -23,9 +18,9 @@ import option
 import own_option
 import ucf_option
 import xd_option
+from experiments import cluster
+from experiments.cell import Cell, Row, run
 from experiments.rows import ROWS
-from files import atomic
-from files.folder import read_json
 
 PARSERS = {
     **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
@@ -33,66 +28,6 @@ PARSERS = {
     **dict.fromkeys(("own_train", "own_test"), own_option.parser),
 }
 OWN = ("seed", "out-dir", "use-checkpoint", "checkpoint-path", "overwrite")  # what a grid gives each run itself
-HERE = Path(__file__).resolve().parents[1]
-
-
-class Row(NamedTuple):
-    """One line of the table: a row of ROWS with each varied option at one of its values."""
-
-    base: str
-    changes: dict[str, str]
-
-
-class Cell(NamedTuple):
-    """One run: a training, or a test."""
-
-    name: str
-    script: str
-    row: Row
-    tuning: dict[str, str]
-    seed: int
-    flags: list[str]
-    folder: Path
-
-    def read(self, name: str) -> dict:
-        """A JSON file of its folder. Raises ValueError where it is missing or damaged."""
-        return read_json(self.folder / name)
-
-    def is_done(self) -> bool:
-        """Whether it has been run to its end. Raises ValueError where its folder holds another run."""
-        if not (self.folder / "cell.json").exists():
-            return False
-        before = self.read("cell.json")
-        if [before["script"], before["flags"]] != [self.script, self.flags]:
-            raise ValueError(
-                f"{self.folder} holds a run of {before['script']}.py with other flags ({before['flags']}), not "
-                f"{self.script}.py {shlex.join(self.flags)}; choose another --out-dir"
-            )
-        return True
-
-    def command(self) -> list[str]:
-        """What runs it, or goes on with it."""
-        last = self.folder / "last.pt"
-        going_on = ["--use-checkpoint", "--checkpoint-path", str(last)] if last.exists() else []
-        return [sys.executable, str(HERE / f"{self.script}.py"), *self.flags, "--out-dir", str(self.folder), *going_on]
-
-    def clear(self) -> None:
-        """Remove what a killed run left that cannot go on, so that the next one can claim the folder."""
-        if (self.folder / "output.txt").exists() and not (self.folder / "last.pt").exists():
-            for path in self.folder.iterdir():
-                if path.is_file() and path.name not in ("lock", "output.txt"):
-                    path.unlink()
-
-    def selected(self) -> float:
-        """The metric that its weights were selected by."""
-        results = self.read("results.json")
-        return results["best"][results["selected_by"]]
-
-    def summary(self) -> str:
-        """`paper, lr 1e-4, seed 1: AUC 71.35, 153 s`, without the time where nobody knows it."""
-        results, seconds = self.read("results.json"), self.read("cell.json")["wall_seconds"]
-        auc = f"{self.name}: AUC {100 * results.get('best', results)['auc']:.2f}"
-        return auc if seconds is None else f"{auc}, {seconds:.0f} s"
 
 
 class Grid:
@@ -128,8 +63,13 @@ class Grid:
     def check(self) -> None:
         """Raise ValueError where something cannot be, before anything is run."""
         args, known = self.args, {action.dest.replace("_", "-") for action in PARSERS[self.args.script]._actions} - {"help"}
-        if args.jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, not {args.jobs}")
+        for name, least in (("jobs", 1), ("cores", 1), ("gpus", 0)):
+            if (value := getattr(args, name)) is not None and value < least:
+                raise ValueError(f"--{name} must be at least {least}, not {value}")
+        if args.ray and args.jobs is not None:
+            raise ValueError("--jobs would be ignored with --ray; say by --cores and --gpus what each run needs")
+        if not args.ray and (args.cores, args.gpus) != (None, None):
+            raise ValueError("--cores and --gpus would be ignored without --ray; leave them out")
         if args.out_dir.exists() and not args.out_dir.is_dir():
             raise ValueError(f"--out-dir {args.out_dir} is a file; name a folder")
         changed = [*args.vary, *args.tune]
@@ -155,64 +95,33 @@ class Grid:
             cell.is_done()
 
     def run(self) -> None:
-        """Run all cells that are not done, in --jobs processes, and print a line for each at its end.
+        """Run all cells that are not done, in --jobs processes or on a cluster, and print a line for each at its end.
 
         When one fails, or the user stops them, the others save what they need to go on.
         """
-        jobs, n_done, stopped = self.args.jobs, 0, threading.Event()
-        environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
         cells = [cell for row in self.rows for cell in self.planned(row)]
-        with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(cells), unit="run", disable=None) as bar:
-            try:
-                for future in as_completed([pool.submit(run, cell, environment, stopped) for cell in cells]):
-                    cell = future.result()
-                    n_done += 1
-                    bar.update()
-                    bar.write(f"{n_done} of {len(cells)}: {cell.summary()}")
-                    sys.stdout.flush()
-            finally:
-                stopped.set()
-                pool.shutdown(cancel_futures=True)
+        if self.args.ray:
+            finished = cluster.finished(cells, self.args.ray, cores=self.args.cores or 1, gpus=self.args.gpus or 0)
+        else:
+            finished = finished_here(cells, self.args.jobs or 1)
+        with closing(finished), tqdm(total=len(cells), unit="run", disable=None) as bar:
+            for n_done, cell in enumerate(finished, 1):
+                bar.update()
+                bar.write(f"{n_done} of {len(cells)}: {cell.summary()}")
+                sys.stdout.flush()
 
 
-def run(cell: Cell, environment: Mapping[str, str], stopped: threading.Event) -> Cell:
-    """Run a cell unless it is done; a training that is stopped saves. Raises ValueError with the last line of its output."""
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    with open(cell.folder / "lock", "w") as lock:
-        acquire(lock, stopped)
-        if cell.is_done():
-            return cell
-        cell.clear()
-        command = cell.command()
-        began = time.monotonic()
-        with open(cell.folder / "output.txt", "a") as output:
-            process = subprocess.Popen(
-                command, stdout=output, stderr=output, env=environment, pass_fds=[lock.fileno()], start_new_session=True
-            )
-            while process.poll() is None:
-                if stopped.wait(0.1):
-                    process.terminate()
-                    process.wait()
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        if process.returncode:
-            words = " ".join((cell.folder / "output.txt").read_text().strip().splitlines()[-1:])
-            raise ValueError(f"{shlex.join(command)}\nended with {process.returncode}: {words} (all in {output.name})")
-        seconds = None if "--use-checkpoint" in command else time.monotonic() - began  # gone on with, nobody knows in all
-        done = {"script": cell.script, "flags": cell.flags, "wall_seconds": seconds}
-        atomic.write_text(cell.folder / "cell.json", json.dumps(done, indent=2) + "\n")
-        (cell.folder / "last.pt").unlink(missing_ok=True)  # only needed to go on; the selected weights stay
-    return cell
-
-
-def acquire(lock: TextIO, stopped: threading.Event) -> None:
-    """Wait for a process that outlived a killed experiment: it holds the cell's lock until it ends."""
-    while not stopped.is_set():
+def finished_here(cells: Sequence[Cell], jobs: int) -> Iterator[Cell]:
+    """Run all on this machine, so many at a time, and yield each at its end."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    stopped = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
         try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stopped.wait(0.5)
-    raise KeyboardInterrupt
+            for future in as_completed([pool.submit(run, cell, environment, stopped) for cell in cells]):
+                yield future.result()
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def combinations(options: list[tuple[str, list[str]]], flags: str = "") -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from video.extra import needed
+from files.extra import needed
 
 COOKIE, MONTH = "lshma", 30 * 86400
 OPEN = ("/login", "/healthz", "/page/")

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from files.extra import needed
 from serving.access import Access
 from serving.board import LONGEST_NOTE, PER_REQUEST, Board
 from serving.health import health, metrics
 from serving.news import News
-from video.extra import needed
 
 PAGE = Path(__file__).with_name("page")
 PARAMETERS: dict[str, Callable[[str], Any]] = {

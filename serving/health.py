@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from files.extra import needed
 from serving.board import Board
-from video.extra import needed
 from video.watched import Watched
 
 STUCK = 60.0  # seconds without a turn

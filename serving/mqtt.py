@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from files.extra import needed
 from video.alarms import Alarm
-from video.extra import needed
 
 TIMEOUT = 10.0  # seconds for an answer
 PORTS = {"mqtt": 1883, "mqtts": 8883}

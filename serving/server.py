@@ -9,10 +9,10 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
+from files.extra import needed
 from serving.app import application
 from serving.board import Board
 from serving.news import News
-from video.extra import needed
 from video.watching import Watch
 
 HERE = "127.0.0.1"

@@ -7,9 +7,9 @@ where nobody answers, is tried again.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from files.extra import needed
 from video.address import masked
 from video.alarms import Alarm
-from video.extra import needed
 
 TIMEOUT = 10.0  # seconds to connect, and to wait for each part of the answer
 NOT_WANTED = (400, 413, 422)

@@ -10,11 +10,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from files.extra import needed
 from video import decode
 from video.address import masked
 from video.ahead import Ahead
 from video.decode import Frame, by_time, opened
-from video.extra import needed
 from video.readers import told
 
 av = pytest.importorskip("av")

@@ -17,8 +17,8 @@ from pathlib import Path
 from torch import Tensor
 
 from files import checkpoint
+from files.extra import needed
 from video import torchscript
-from video.extra import needed
 
 TOWER = dict(
     hidden_size=768,

@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from files.extra import needed
 from video.address import masked, resolved
 from video.ahead import Ahead
-from video.extra import needed
 from video.frame import NAMES, Frame, readable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from files import atomic
-from video.extra import needed
+from files.extra import needed
 
 WIDTH, HEIGHT, FPS = 320, 240, 30
 BRAWL = (3, 5)  # seconds

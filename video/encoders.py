@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from files.extra import needed
 from video import clip_weights
-from video.extra import needed
 from video.pictures import CROP
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's, of red, green, blue in 0 to 1

@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from files.atomic import replacing
+from files.extra import needed
 from video.alarms import Alarm
-from video.extra import needed
 
 WIDTH, HEIGHT = 640, 1280  # pixels, at most
 MOST = 300  # pictures of an alarm, and of a ring

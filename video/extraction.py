@@ -13,12 +13,12 @@ from itertools import takewhile
 
 import numpy as np
 
+from files.extra import needed
 from files.interrupt import SIGNALS
 from files.lists import several
 from files.progress import bar
 from video.decode import DEFAULT_FPS, Resampled, Video, by_time, opened
 from video.encoders import Encoder
-from video.extra import needed
 from video.feature_folder import Facts, Folder
 from video.finding import Found
 from video.pictures import crops_of

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from files import atomic, folder, npy, origin
+from files.extra import needed
 from files.features import FRAMES_PER_SNIPPET
 from video.encoders import Encoder
-from video.extra import needed
 from video.finding import Found
 from video.pictures import CROP, SIZE
 from video.snippets import places_of

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from video.extra import needed
+from files.extra import needed
 
 if TYPE_CHECKING:
     import av

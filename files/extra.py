@@ -1,4 +1,4 @@
-"""What video/ and serving/ need beyond requirements.txt: extras, imported where they are used, so that all runs without."""
+"""Packages that only a part needs: extras, imported where they are used, so that everything else runs without them."""
 
 import importlib
 from types import ModuleType
