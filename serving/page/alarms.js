@@ -1,0 +1,263 @@
+// The alarms, newest first: filtered, acknowledged and noted here; how many are open, for the title.
+
+import { ask } from "./server.js";
+import * as words from "./words.js";
+
+const list = document.querySelector("#list");
+const form = document.querySelector("#asking");
+const template = document.querySelector("#alarm");
+const more = document.querySelector("#more");
+const error = document.querySelector("#alarms-error");
+const items = new Map(); // what the list shows, by alarm's id
+const open = new Set(); // ids of those that nobody has acknowledged
+let openMore = false; // there are more of them than the server told of at once
+let seen = 0; // the highest number; what is above it is new
+let asked = 0; // which question is the last one
+const watchers = [];
+
+/** Call `watcher(alarm)` whenever one has come or changed, and `watcher()` where all were fetched anew. */
+export const onChange = (watcher) => watchers.push(watcher);
+export const openCount = () => `${open.size}${openMore ? "+" : ""}`;
+export const alarmOf = (id) => items.get(id)?.alarm;
+
+/** The alarms in the list, newest first. */
+export const shown = () => [...list.children].map(({ alarm }) => alarm);
+
+/** The question that the filter asks, as the server takes it. */
+function question() {
+  const { camera, since, until, open } = form.elements;
+  const query = new URLSearchParams();
+  if (camera.value) query.set("camera", camera.value);
+  for (const { name, value } of [since, until]) if (value) query.set(name, new Date(value).getTime() / 1000);
+  if (open.checked) query.set("open", 1);
+  return query;
+}
+
+function fits(alarm) {
+  const query = question();
+  const wall = alarm.wall_start ?? alarm.raised_at;
+  return (
+    (!query.has("camera") || query.get("camera") === alarm.camera) &&
+    (!query.has("since") || wall >= query.get("since")) &&
+    (!query.has("until") || wall <= query.get("until")) &&
+    !(query.has("open") && alarm.acknowledged)
+  );
+}
+
+/** Fetch the newest that fit the filter, and which are open. Throws what the server answers. */
+export async function fetchAll() {
+  const mine = ++asked;
+  const [answer, unanswered] = await Promise.all([ask(`/api/alarms?${question()}`), ask("/api/alarms?open=1")]);
+  if (mine !== asked) return;
+  open.clear();
+  for (const { id } of unanswered.alarms) open.add(id);
+  openMore = unanswered.more;
+  const kept = new Set(answer.alarms.map(({ id }) => id));
+  for (const [id, item] of items) if (!kept.has(id) && !item.writing) remove(id);
+  answer.alarms.forEach(put);
+  seen = Math.max(seen, ...[...answer.alarms, ...unanswered.alarms].map(({ number }) => number));
+  finish(answer.more);
+  for (const watcher of watchers) watcher();
+}
+
+/** Fetch, and say here what went wrong. */
+async function refetch() {
+  try {
+    error.textContent = "";
+    await fetchAll();
+  } catch (problem) {
+    error.textContent = problem.message;
+  }
+}
+
+async function fetchOlder() {
+  const query = question();
+  query.set("before", shown().at(-1).number);
+  more.disabled = true;
+  try {
+    error.textContent = "";
+    const mine = asked;
+    const answer = await ask(`/api/alarms?${query}`);
+    if (mine !== asked) return; // the filter has changed
+    answer.alarms.forEach(put);
+    finish(answer.more);
+  } catch (problem) {
+    error.textContent = problem.message;
+  } finally {
+    more.disabled = false;
+  }
+}
+
+function finish(isMore) {
+  more.hidden = !isMore;
+  const empty = document.querySelector("#no-alarms");
+  empty.hidden = items.size > 0;
+  empty.textContent = question().size ? "No alarm fits the filter." : "No alarm yet.";
+  const narrowed = question().size > 0;
+  document.querySelector("#asked > summary").textContent = narrowed ? "Filter (on)" : "Filter";
+}
+
+/** Alarms that are new or have changed, as events tell them. */
+export function take(alarms) {
+  const fresh = alarms.filter(({ number, acknowledged }) => number > seen && !acknowledged);
+  for (const alarm of alarms) {
+    if (alarm.acknowledged) open.delete(alarm.id);
+    else open.add(alarm.id);
+    seen = Math.max(seen, alarm.number);
+    const last = list.lastElementChild?.alarm.number ?? -1;
+    if (!fits(alarm)) leave(alarm);
+    else if (items.has(alarm.id) || more.hidden || alarm.number > last) put(alarm);
+    for (const watcher of watchers) watcher(alarm);
+  }
+  finish(!more.hidden);
+  if (openMore && open.size < 50) refetch(); // the server knows those that come after them
+  if (fresh.length) announce(fresh);
+}
+
+function announce(fresh) {
+  const newest = fresh.reduce((a, b) => (a.number > b.number ? a : b));
+  const said = `${newest.name}, ${words.when(newest)}, score ${words.number(newest.score)}`;
+  document.querySelector("#said").textContent = fresh.length > 1 ? `${fresh.length} new alarms; the newest: ${said}` : `Alarm: ${said}`;
+}
+
+/** One that no longer fits goes, with the focus to the next; while a note is written on it, it stays. */
+function leave(alarm) {
+  const item = items.get(alarm.id);
+  if (!item) return;
+  if (item.writing) return put(alarm);
+  const { node } = item;
+  const next = node.contains(document.activeElement) && (node.nextElementSibling ?? node.previousElementSibling);
+  remove(alarm.id);
+  if (next) focus(next.alarm.id);
+}
+
+function remove(id) {
+  items.get(id).node.remove();
+  items.delete(id);
+}
+
+function put(alarm) {
+  const item = items.get(alarm.id) ?? added(alarm);
+  item.alarm = item.node.alarm = alarm;
+  write(item);
+}
+
+function added(alarm) {
+  const node = template.content.cloneNode(true).firstElementChild;
+  const item = { node, alarm, writing: false, began: alarm.note };
+  const find = (part) => node.querySelector(part);
+  item.parts = { name: find(".name"), score: find(".score"), facts: find(".facts"), note: find(".note"), saved: find(".saved") };
+  Object.assign(item.parts, { button: find(".acknowledge"), open: find(".open"), img: find("img"), day: find(".day") });
+  items.set(alarm.id, item);
+  const after = [...list.children].find((other) => other.alarm.number < alarm.number);
+  list.insertBefore(node, after ?? null);
+  item.parts.open.onclick = () => document.dispatchEvent(new CustomEvent("view", { detail: item.alarm }));
+  item.parts.button.onclick = () => attempt(item, acknowledge(item.alarm), "");
+  item.parts.img.onerror = () => (item.parts.open.dataset.none = "no picture");
+  writes(item);
+  return item;
+}
+
+function write(item) {
+  const { node, alarm, parts } = item;
+  node.classList.toggle("done", Boolean(alarm.acknowledged));
+  node.classList.toggle("lasts", alarm.end == null);
+  parts.name.textContent = parts.name.title = alarm.name;
+  parts.score.textContent = words.number(alarm.score);
+  parts.facts.textContent = facts(alarm);
+  parts.button.textContent = alarm.acknowledged ? "Acknowledged ✓" : "Acknowledge";
+  parts.button.title = alarm.acknowledged ? `acknowledged ${words.moment(alarm.acknowledged)}; takes it back (a)` : "(a)";
+  parts.button.setAttribute("aria-pressed", Boolean(alarm.acknowledged));
+  parts.note.setAttribute("aria-label", `Note on the alarm of ${alarm.name}, ${words.when(alarm)}`);
+  parts.open.setAttribute("aria-label", `${alarm.clip ? "Play the clip" : "Show the picture"} of ${alarm.name}, ${facts(alarm)}`);
+  parts.open.classList.toggle("clip", alarm.clip);
+  parts.day.href = dayOf(alarm);
+  const src = `/pictures/${alarm.id}.jpg`;
+  parts.img.hidden = !alarm.picture;
+  if (alarm.picture && parts.img.getAttribute("src") !== src) parts.img.src = src;
+  if (!alarm.picture) parts.open.dataset.none = "no picture";
+  if (!item.writing) parts.note.value = alarm.note;
+  else warn(item);
+}
+
+/** The alarm's day, or its whole file, as the address of that view. */
+export const dayOf = ({ camera, live, wall_start }) => (live ? `#day/${camera}/${words.iso(words.date(wall_start))}` : `#day/${camera}`);
+
+export const facts = (alarm) => `${words.when(alarm)} · ${words.howLong(alarm)}`;
+
+/** Send what has changed of an alarm. Throws what the server answers. */
+export async function save({ id }, sent) {
+  take([await ask(`/api/alarms/${id}`, sent)]);
+}
+
+export const acknowledge = (alarm) => save(alarm, { acknowledged: !alarm.acknowledged });
+
+/** Save, and say beside the buttons that it is, or why not; returns whether it is. */
+async function attempt({ parts: { saved } }, saving, done) {
+  saved.classList.remove("error");
+  saved.textContent = "…";
+  try {
+    await saving;
+    saved.textContent = done;
+    return true;
+  } catch (problem) {
+    saved.classList.add("error");
+    saved.textContent = `not saved: ${problem.message}`;
+    return false;
+  }
+}
+
+/** A note: Enter or leaving saves it, Esc leaves it as it was. What is not saved stays, to be tried again. */
+function writes(item) {
+  const { note, open } = item.parts;
+  note.onfocus = () => {
+    if (!item.writing) item.began = item.alarm.note;
+    item.writing = true;
+  };
+  note.onkeydown = (event) => {
+    if (event.isComposing || !(event.key === "Escape" || (event.key === "Enter" && !event.shiftKey))) return;
+    event.preventDefault();
+    if (event.key === "Escape") note.value = item.alarm.note;
+    open.focus(); // leaving saves
+  };
+  note.onblur = async () => {
+    const text = note.value;
+    const saved = text === item.alarm.note || (await attempt(item, save(item.alarm, { note: text }), "saved"));
+    item.writing = !saved || document.activeElement === note;
+  };
+}
+
+/** Somebody else has written a note while one is being written here: saving would replace it. */
+function warn({ alarm, parts, began }) {
+  if (alarm.note === began || alarm.note === parts.note.value) return;
+  parts.saved.textContent = `meanwhile somebody else noted “${alarm.note}”; yours replaces it`;
+}
+
+/** Acknowledge the alarm of a key press: the same as its button. */
+export const press = (id) => items.get(id)?.parts.button.click();
+
+/** Put the focus on an alarm of the list. */
+export function focus(id) {
+  const { node, parts } = items.get(id);
+  parts.open.focus({ preventScroll: true });
+  node.scrollIntoView({ block: "nearest" });
+}
+
+export const focusNote = (id) => items.get(id)?.parts.note.focus();
+
+/** The alarm in which the focus is. */
+export const focused = () => document.activeElement.closest("#list > li")?.alarm;
+
+/** Let the filter offer these cameras. */
+export function offer(cameras) {
+  const { camera } = form.elements;
+  const { value } = camera;
+  camera.replaceChildren(new Option("all", ""), ...cameras.map(({ name, id }) => new Option(name, id)));
+  camera.value = cameras.some(({ id }) => id === value) ? value : "";
+}
+
+form.addEventListener("change", refetch);
+form.addEventListener("reset", () => setTimeout(refetch)); // after the fields are
+form.addEventListener("submit", (event) => event.preventDefault());
+more.addEventListener("click", fetchOlder);
+addEventListener("beforeunload", (event) => [...items.values()].some(({ alarm, parts }) => parts.note.value !== alarm.note) && event.preventDefault());
