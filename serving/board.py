@@ -72,8 +72,8 @@ class Board:
     def picture(self, id: str) -> bytes | None:
         """A camera's last picture, a JPEG."""
         watched = self.watched(id)
-        ring = watched and watched.ring
-        return ring.last[-1].jpeg if ring and ring.last else None
+        last = watched and watched.last_picture()
+        return last and last.jpeg
 
     def alarms(
         self,
@@ -151,8 +151,7 @@ class Board:
 
 def camera_of(watched: Watched, now: float) -> dict[str, Any]:
     """A camera as it is now."""
-    reader, ring, recent, alarm = watched.reader, watched.ring, list(watched.recent), watched.alarm
-    last = ring.last[-1] if ring and ring.last else None
+    reader, last, recent, alarm = watched.reader, watched.last_picture(), list(watched.recent), watched.alarm
     behind = watched.state == "live" and reader and now - reader.dropped_at < BEHIND
     return {
         "id": id_of(watched.camera.name),

@@ -13,9 +13,9 @@ DOWN = ("down", "failed")
 # of each camera, if it has one: the metric, whether it only grows, its help, its value
 OF_CAMERA: tuple[tuple[str, bool, str, Callable[[Watched], float | None]], ...] = (
     ("up", False, "1 = frames come, or a file has ended", lambda of: of.state not in (*DOWN, "waiting")),
-    ("frames", True, "frames decoded", lambda of: of.reader and of.reader.n_frames),
-    ("dropped_snippets", True, "dropped, since this machine could not keep up", lambda of: of.reader and of.reader.n_dropped),
-    ("opened", True, "times that the source was opened", lambda of: of.reader and of.reader.n_opened),
+    ("frames", True, "frames decoded", lambda of: getattr(of.reader, "n_frames", None)),
+    ("dropped_snippets", True, "dropped, since this machine could not keep up", lambda of: getattr(of.reader, "n_dropped", None)),
+    ("opened", True, "times that the source was opened", lambda of: getattr(of.reader, "n_opened", None)),
     ("frame_age_seconds", False, "since its last frame", lambda of: age_of(of)),
     ("snippets", True, "snippets scored", lambda of: of.n_scored),
     ("delay_seconds", False, "from the end of a live snippet until its score was known", lambda of: of.delay),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lshma import Scored
+from video import evidence
 from video.alarms import Alarm, Seen, State
 from video.brought import Happened, Picture, Taken
 from video.cameras import Camera
@@ -74,6 +75,7 @@ class Watched:
     recent: deque[tuple[float, float]] = field(
         default_factory=lambda: deque(maxlen=RECENT)
     )  # the last scores, each after when it was
+    picture: evidence.Picture | None = None  # the last one of what is over
     delay: float | None = None  # seconds from the end of a live camera's snippet till its score was known
 
     def note(self, what: Taken) -> None:
@@ -88,6 +90,11 @@ class Watched:
     def show(self, pictures: Sequence[Picture]) -> None:
         for picture in pictures if self.ring else ():
             self.ring.keep(picture.time, picture.rgb)
+
+    def last_picture(self) -> evidence.Picture | None:
+        """The last picture of it that was kept, if one was."""
+        ring = self.ring  # whoever asks from another thread may see it go
+        return ring.last[-1] if ring and ring.last else self.picture
 
     def has(self, what: Happened) -> None:
         """What has happened to it, as far as it changes how it is."""
@@ -135,6 +142,7 @@ class Watched:
 
     def close(self) -> None:
         """It is over: what it holds in memory goes."""
+        self.picture = self.last_picture()
         self.over, self.ring, self.reader = True, None, None
         self.timings.clear()
         self.has(Happened("failed" if self.failed else "ended", self.failed))
