@@ -14,7 +14,7 @@ DOWN = ("down", "failed")
 OF_CAMERA: tuple[tuple[str, bool, str, Callable[[Watched], float | None]], ...] = (
     ("up", False, "1 = frames come, or a file has ended", lambda of: of.state not in (*DOWN, "waiting")),
     ("frames", True, "frames decoded", lambda of: getattr(of.reader, "n_frames", None)),
-    ("dropped_snippets", True, "dropped, since this machine could not keep up", lambda of: getattr(of.reader, "n_dropped", None)),
+    ("dropped_snippets", True, "dropped, for lack of time", lambda of: getattr(of.reader, "n_dropped", None)),
     ("opened", True, "times that the source was opened", lambda of: getattr(of.reader, "n_opened", None)),
     ("frame_age_seconds", False, "since its last frame", lambda of: age_of(of)),
     ("snippets", True, "snippets scored", lambda of: of.n_scored),

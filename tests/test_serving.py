@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import call, make_model, refused, write_list
+from test_watch import scenes, tiny, write_video
 
 from serving import server
 from serving.board import silent
@@ -29,9 +30,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("paho.mqtt")
-pytest.importorskip("httpx")
-import httpx
-from test_watch import scenes, tiny, write_video
+httpx = pytest.importorskip("httpx")
 
 ALARM = Alarm("door", "s", 3, 1.5, 2.0, None, None, None, None, 0.9, 2)
 
