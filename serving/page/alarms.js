@@ -18,18 +18,18 @@ const watchers = [];
 /** Call `watcher(alarm)` whenever one has come or changed, and `watcher()` where all were fetched anew. */
 export const onChange = (watcher) => watchers.push(watcher);
 export const openCount = () => `${open.size}${openMore ? "+" : ""}`;
-export const alarmOf = (id) => items.get(id)?.alarm;
+export const has = (id) => items.has(id);
 
 /** The alarms in the list, newest first. */
 export const shown = () => [...list.children].map(({ alarm }) => alarm);
 
 /** The question that the filter asks, as the server takes it. */
 function question() {
-  const { camera, since, until, open } = form.elements;
+  const { camera, since, until, open: openAlone } = form.elements;
   const query = new URLSearchParams();
   if (camera.value) query.set("camera", camera.value);
   for (const { name, value } of [since, until]) if (value) query.set(name, new Date(value).getTime() / 1000);
-  if (open.checked) query.set("open", 1);
+  if (openAlone.checked) query.set("open", 1);
   return query;
 }
 

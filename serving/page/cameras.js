@@ -14,7 +14,8 @@ const template = document.querySelector("#card");
 const cards = new Map(); // by camera's id
 const inView = new Set();
 let threshold = null;
-let painting = false;
+let painting = false; // with the next frame
+let painted = 0; // ms, when that was last
 
 const sight = new IntersectionObserver(
   (entries) => {
@@ -122,7 +123,7 @@ function count() {
     alarming += camera.alarm != null;
   }
   const told = ["live", "behind", "down", "failed", "waiting", "ended"].filter((state) => counts.has(state));
-  const text = [alarming && `${alarming} alarming`, ...told.map((state) => `${counts.get(state)} ${state}`)].filter(Boolean);
+  const text = [alarming && `${alarming} with an alarm`, ...told.map((state) => `${counts.get(state)} ${state}`)].filter(Boolean);
   document.querySelector("#counts").textContent = text.join(" · ");
 }
 
@@ -132,6 +133,7 @@ export function paint() {
   painting = true;
   requestAnimationFrame(() => {
     painting = false;
+    painted = performance.now();
     for (const card of inView) {
       if (card.stale) write(card);
       if (card.stale || card.camera.live) draw(card);
@@ -221,4 +223,4 @@ function pictured(card, said) {
 
 filter.addEventListener("input", arrange);
 document.addEventListener("visibilitychange", paint);
-setInterval(paint, 1000); // lines move on, pictures come due
+setInterval(() => performance.now() - painted > 900 && paint(), 1000); // lines move on, pictures come due

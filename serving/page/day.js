@@ -60,7 +60,8 @@ const say = (text) => (find(".error").textContent = text);
 function writeHead() {
   const { id, day } = shown;
   const name = cameraOf(id)?.name ?? `camera ${id}`;
-  find("#day-title").textContent = day ? `${name}: ${words.fullDate(day)}` : name;
+  find(".name").textContent = name;
+  find(".which").textContent = day ? words.fullDate(day) : "the whole file";
   for (const part of ["input", ".before", ".after"]) find(part).hidden = !day;
   find(".facts").textContent = "…";
   find(".moments").replaceChildren();

@@ -44,7 +44,7 @@ function tell(lost) {
 function count() {
   const open = alarms.openCount();
   document.title = `${open === "0" ? "" : `(${open}) `}LSHMA watch`;
-  const href = open === "0" ? "/page/icon.svg" : `/page/icon.svg#${open}`;
+  const href = `/page/icon${open === "0" ? "" : open.length > 1 ? "-more" : `-${open}`}.svg`; // drawn ones need data: addresses
   if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
   document.querySelector("#open-count").textContent = open === "0" ? "" : `${open} unacknowledged`;
   document.querySelector("nav .open").textContent = open === "0" ? "" : open;
@@ -95,8 +95,8 @@ const keys = {
 addEventListener("keydown", (event) => {
   const action = keys[event.key];
   if (!action || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
-  const dialog = document.querySelector("dialog[open]");
-  if (dialog && !viewer.current()) return; // keys are about what lies below
+  const dialog = event.target.closest("dialog") ?? [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (dialog && dialog.id !== "viewer") return; // keys are about what lies below it
   event.preventDefault();
   action();
 });

@@ -93,5 +93,8 @@ export function follow({ fresh, take, tell }) {
     if (source.readyState === EventSource.CONNECTING && silent > CONNECTING) lost("it does not answer");
     else if (source.readyState === EventSource.OPEN && silent > SILENT) connect();
   }, 2000);
+  // a page that is left may be kept for coming back, and would keep its connection: browsers have six to a server
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", ({ persisted }) => persisted && connect());
   connect();
 }

@@ -79,5 +79,5 @@ alarms.onChange((changed) => {
 dialog.addEventListener("close", () => {
   find(".screen").replaceChildren(); // ends the download, too
   find(".screen").dataset.src = "";
-  if (alarms.alarmOf(alarm.id)) alarms.focus(alarm.id);
+  if (alarms.has(alarm.id) && !document.querySelector("dialog[open]")) alarms.focus(alarm.id); // after j and k another than before
 });
