@@ -17,7 +17,8 @@ export async function ask(path, sent) {
     }
     got = await answer.json();
   } catch (error) {
-    throw new Error(answer ? `${path}: status ${answer.status}, ${error.message}` : `no answer from the watch: ${error.message}`);
+    const what = answer ? `${path}: status ${answer.status}` : "the watch does not answer";
+    throw new Error(`${what}: ${error.message}`);
   }
   if (!answer.ok) throw new Error(got.error ?? `${path}: status ${answer.status}`);
   return got;
