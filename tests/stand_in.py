@@ -206,6 +206,8 @@ class Answers:
 
     def last_picture(self, request):
         key = request.path_params["key"]
+        if key not in self.stand.cameras:
+            return self.bytes(b"no such camera", "text/plain", 404)
         return self.bytes(picture(int(key[1:], 16), self.stand.cameras[key]["picture"]), "image/jpeg")
 
     def picture(self, request):

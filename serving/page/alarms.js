@@ -18,18 +18,18 @@ const watchers = [];
 /** Call `watcher(alarm)` whenever one has come or changed, and `watcher()` where all were fetched anew. */
 export const onChange = (watcher) => watchers.push(watcher);
 export const openCount = () => `${open.size}${openMore ? "+" : ""}`;
-export const alarmOf = (id) => items.get(id)?.alarm;
+export const has = (id) => items.has(id);
 
 /** The alarms in the list, newest first. */
 export const shown = () => [...list.children].map(({ alarm }) => alarm);
 
 /** The question that the filter asks, as the server takes it. */
 function question() {
-  const { camera, since, until, open } = form.elements;
+  const { camera, since, until, open: openAlone } = form.elements;
   const query = new URLSearchParams();
   if (camera.value) query.set("camera", camera.value);
   for (const { name, value } of [since, until]) if (value) query.set(name, new Date(value).getTime() / 1000);
-  if (open.checked) query.set("open", 1);
+  if (openAlone.checked) query.set("open", 1);
   return query;
 }
 
@@ -44,10 +44,23 @@ function fits(alarm) {
   );
 }
 
-/** Fetch the newest that fit the filter, and which are open. Throws what the server answers. */
-export async function fetchAll() {
+/** The newest that fit the filter, so many at least. */
+async function fetchNewest(count) {
+  const query = question();
+  const newest = await ask(`/api/alarms?${query}`);
+  while (newest.more && newest.alarms.length < count) {
+    query.set("before", newest.alarms.at(-1).number);
+    const { alarms, more } = await ask(`/api/alarms?${query}`);
+    newest.alarms.push(...alarms);
+    newest.more = more;
+  }
+  return newest;
+}
+
+/** Fetch the newest that fit the filter, as many as are shown, and which are open. Throws what the server answers. */
+export async function fetchAll(count = items.size) {
   const mine = ++asked;
-  const [answer, unanswered] = await Promise.all([ask(`/api/alarms?${question()}`), ask("/api/alarms?open=1")]);
+  const [answer, unanswered] = await Promise.all([fetchNewest(count), ask("/api/alarms?open=1")]);
   if (mine !== asked) return;
   open.clear();
   for (const { id } of unanswered.alarms) open.add(id);
@@ -60,11 +73,11 @@ export async function fetchAll() {
   for (const watcher of watchers) watcher();
 }
 
-/** Fetch, and say here what went wrong. */
+/** The filter has changed: fetch, and say here what went wrong. */
 async function refetch() {
   try {
     error.textContent = "";
-    await fetchAll();
+    await fetchAll(0);
   } catch (problem) {
     error.textContent = problem.message;
   }
@@ -117,7 +130,8 @@ export function take(alarms) {
 function announce(fresh) {
   const newest = fresh.reduce((a, b) => (a.number > b.number ? a : b));
   const said = `${newest.name}, ${words.when(newest)}, score ${words.number(newest.score)}`;
-  document.querySelector("#said").textContent = fresh.length > 1 ? `${fresh.length} new alarms; the newest: ${said}` : `Alarm: ${said}`;
+  const many = fresh.length > 1 ? `${fresh.length} new alarms; the newest` : "Alarm";
+  document.querySelector("#said").textContent = `${many}: ${said}`;
 }
 
 /** One that no longer fits goes, with the focus to the next; while a note is written on it, it stays. */
@@ -146,8 +160,8 @@ function added(alarm) {
   const node = template.content.cloneNode(true).firstElementChild;
   const item = { node, alarm, writing: false, began: alarm.note };
   const find = (part) => node.querySelector(part);
-  item.parts = { name: find(".name"), score: find(".score"), facts: find(".facts"), note: find(".note"), saved: find(".saved") };
-  Object.assign(item.parts, { button: find(".acknowledge"), open: find(".open"), img: find("img"), day: find(".day") });
+  item.parts = { img: find("img"), button: find(".acknowledge") };
+  for (const part of ["open", "name", "score", "facts", "note", "day", "saved"]) item.parts[part] = find(`.${part}`);
   items.set(alarm.id, item);
   const after = [...list.children].find((other) => other.alarm.number < alarm.number);
   list.insertBefore(node, after ?? null);
@@ -169,7 +183,8 @@ function write(item) {
   parts.button.title = alarm.acknowledged ? `acknowledged ${words.moment(alarm.acknowledged)}; takes it back (a)` : "(a)";
   parts.button.setAttribute("aria-pressed", Boolean(alarm.acknowledged));
   parts.note.setAttribute("aria-label", `Note on the alarm of ${alarm.name}, ${words.when(alarm)}`);
-  parts.open.setAttribute("aria-label", `${alarm.clip ? "Play the clip" : "Show the picture"} of ${alarm.name}, ${facts(alarm)}`);
+  const does = alarm.clip ? "Play the clip" : "Show the picture";
+  parts.open.setAttribute("aria-label", `${does} of ${alarm.name}, ${facts(alarm)}`);
   parts.open.classList.toggle("clip", alarm.clip);
   parts.day.href = dayOf(alarm);
   const src = `/pictures/${alarm.id}.jpg`;
@@ -181,7 +196,8 @@ function write(item) {
 }
 
 /** The alarm's day, or its whole file, as the address of that view. */
-export const dayOf = ({ camera, live, wall_start }) => (live ? `#day/${camera}/${words.iso(words.date(wall_start))}` : `#day/${camera}`);
+export const dayOf = ({ camera, live, wall_start }) =>
+  live ? `#day/${camera}/${words.iso(words.date(wall_start))}` : `#day/${camera}`;
 
 export const facts = (alarm) => `${words.when(alarm)} · ${words.howLong(alarm)}`;
 
@@ -260,4 +276,6 @@ form.addEventListener("change", refetch);
 form.addEventListener("reset", () => setTimeout(refetch)); // after the fields are
 form.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", fetchOlder);
-addEventListener("beforeunload", (event) => [...items.values()].some(({ alarm, parts }) => parts.note.value !== alarm.note) && event.preventDefault());
+addEventListener("beforeunload", (event) => {
+  if ([...items.values()].some(({ alarm, parts }) => parts.note.value !== alarm.note)) event.preventDefault(); // not saved yet
+});

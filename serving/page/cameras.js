@@ -14,7 +14,8 @@ const template = document.querySelector("#card");
 const cards = new Map(); // by camera's id
 const inView = new Set();
 let threshold = null;
-let painting = false;
+let painting = false; // with the next frame
+let painted = 0; // ms, when that was last
 
 const sight = new IntersectionObserver(
   (entries) => {
@@ -63,22 +64,24 @@ export function change(changes) {
 
 /** Add points that are new, and let go of those that the line no longer shows. */
 function extend(points, more) {
+  if (!more.length) return;
+  const newest = more.at(-1)[0];
+  if (points.length && newest < points.at(-1)[0] - GAP) points.length = 0; // the stream has begun anew
   const last = points.at(-1)?.[0] ?? -Infinity;
   points.push(...more.filter(([at]) => at > last));
-  const first = points.at(-1)[0] - SPAN;
-  const gone = points.findIndex(([at]) => at >= first);
+  const gone = points.findIndex(([at]) => at >= newest - SPAN);
   if (gone > 0) points.splice(0, gone);
 }
 
 function added(camera) {
   const item = template.content.cloneNode(true).firstElementChild;
-  const parts = {};
-  for (const name of ["name", "score", "state", "word", "aside", "text", "alarm", "none", "line"]) parts[name] = item.querySelector(`.${name}`);
-  const card = { camera, item, parts, stale: true, img: item.querySelector("img"), use: item.querySelector("use"), asked: 0, picture: 0 };
-  card.path = parts.line.querySelector("path");
+  const find = (part) => item.querySelector(part);
+  const parts = { img: find("img"), use: find("use"), path: find(".line path"), limit: find(".line .threshold") };
+  for (const part of ["name", "score", "word", "aside", "text", "alarm", "none", "line"]) parts[part] = find(`.${part}`);
+  const card = { camera, item, parts, stale: true, asked: 0, picture: 0, loading: false };
   item.card = card;
-  card.img.onload = () => pictured(card, "");
-  card.img.onerror = () => pictured(card, "its picture cannot be loaded");
+  parts.img.onload = () => pictured(card, "");
+  parts.img.onerror = () => pictured(card, "its picture cannot be loaded");
   sight.observe(item);
   return card;
 }
@@ -121,8 +124,9 @@ function count() {
     counts.set(camera.state, (counts.get(camera.state) ?? 0) + 1);
     alarming += camera.alarm != null;
   }
-  const told = ["live", "behind", "down", "failed", "waiting", "ended"].filter((state) => counts.has(state));
-  const text = [alarming && `${alarming} alarming`, ...told.map((state) => `${counts.get(state)} ${state}`)].filter(Boolean);
+  const told = ["down", "failed", "behind", "live", "waiting", "ended"].filter((state) => counts.has(state));
+  const text = told.map((state) => `${counts.get(state)} ${state}`);
+  if (alarming) text.unshift(`${alarming} with an alarm`);
   document.querySelector("#counts").textContent = text.join(" · ");
 }
 
@@ -132,6 +136,7 @@ export function paint() {
   painting = true;
   requestAnimationFrame(() => {
     painting = false;
+    painted = performance.now();
     for (const card of inView) {
       if (card.stale) write(card);
       if (card.stale || card.camera.live) draw(card);
@@ -143,21 +148,20 @@ export function paint() {
 
 const say = (node, text) => node.textContent !== text && (node.textContent = text);
 
-function write({ camera, item, parts, use }) {
+function write({ camera, item, parts }) {
   const alarms = camera.alarm != null;
   item.dataset.state = camera.state;
   item.classList.toggle("alarms", alarms);
   parts.alarm.hidden = !alarms;
   say(parts.name, camera.name);
-  parts.name.title = `${camera.name}\n${camera.source}`;
+  parts.name.title = [camera.name, camera.source, camera.text].filter(Boolean).join("\n");
   parts.name.href = camera.live ? `#day/${camera.id}/${words.iso(words.date(words.now()))}` : `#day/${camera.id}`;
   say(parts.score, words.number(camera.score));
   parts.score.classList.toggle("high", threshold != null && camera.score >= threshold);
-  if (use.getAttribute("href") !== `#${camera.state}`) use.setAttribute("href", `#${camera.state}`);
+  if (parts.use.getAttribute("href") !== `#${camera.state}`) parts.use.setAttribute("href", `#${camera.state}`);
   say(parts.word, words.state(camera));
   say(parts.aside, aside(camera));
   say(parts.text, camera.text);
-  parts.text.title = camera.text;
 }
 
 /** What else is to be known: how late scores are, how much was dropped, how far a file is. */
@@ -170,7 +174,7 @@ function aside({ live, at, delay, dropped }) {
 }
 
 /** The line: steps, of each second the highest score, broken where there are none. */
-function draw({ camera, parts, path }) {
+function draw({ camera, parts }) {
   const { scores, live } = camera;
   const end = live ? words.now() : Math.max(SPAN, scores.at(-1)?.[0] ?? 0);
   const begin = end - SPAN;
@@ -187,10 +191,9 @@ function draw({ camera, parts, path }) {
     d += `H${(until - begin).toFixed(1)}`;
     pen = until;
   }
-  path.setAttribute("d", d);
-  const limit = parts.line.querySelector(".threshold");
-  limit.setAttribute("visibility", threshold == null ? "hidden" : "visible");
-  for (const name of ["y1", "y2"]) limit.setAttribute(name, 100 - 100 * (threshold ?? 0));
+  parts.path.setAttribute("d", d);
+  parts.limit.setAttribute("visibility", threshold == null ? "hidden" : "visible");
+  for (const name of ["y1", "y2"]) parts.limit.setAttribute(name, 100 - 100 * (threshold ?? 0));
   const bound = threshold == null ? "" : `, threshold ${words.number(threshold)}`;
   parts.line.setAttribute("aria-label", `Score of five minutes: now ${words.number(camera.score)}${bound}`);
 }
@@ -203,22 +206,22 @@ function setInk() {
 }
 
 function fetchPicture(card) {
-  const { camera, img } = card;
+  const { camera, parts } = card;
   if (!camera.picture) return pictured(card, "no picture yet");
   const due = card.asked + EVERY <= performance.now();
   if (card.loading || !due || card.picture === camera.picture || document.hidden) return;
   card.loading = true;
   card.asked = performance.now();
   card.picture = camera.picture;
-  img.src = `/cameras/${camera.id}.jpg?${camera.picture}`;
+  parts.img.src = `/cameras/${camera.id}.jpg?${camera.picture}`;
 }
 
 function pictured(card, said) {
   card.loading = false;
-  card.img.hidden = Boolean(said);
+  card.parts.img.hidden = Boolean(said);
   say(card.parts.none, said);
 }
 
 filter.addEventListener("input", arrange);
 document.addEventListener("visibilitychange", paint);
-setInterval(paint, 1000); // lines move on, pictures come due
+setInterval(() => performance.now() - painted > 900 && paint(), 1000); // lines move on, pictures come due

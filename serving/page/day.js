@@ -15,15 +15,16 @@ const dialog = document.querySelector("#day");
 const find = (part) => dialog.querySelector(part);
 const plot = find(".plot");
 const date = find("input");
-let shown = null; // {id, day: Date | null}: what is asked for
+let shown = null; // {hash, id, day: Date | null}: what is asked for
 let span = null; // what the server answered
 let due; // the next question's timer
 
 /** Follow the address: open the day that it names, or close the dialog. */
 export function route() {
-  const [, id, day] = location.hash.match(/^#day\/(\w+)(?:\/(\d{4}-\d\d-\d\d))?$/) ?? [];
+  const [hash, id, day] = location.hash.match(/^#day\/(\w+)(?:\/(\d{4}-\d\d-\d\d))?$/) ?? [];
   if (!id) return dialog.close();
-  shown = { id, day: day ? new Date(`${day}T00:00`) : null };
+  if (dialog.open && shown.hash === hash) return fetchSpan();
+  shown = { hash, id, day: day ? new Date(`${day}T00:00`) : null };
   span = null;
   if (!dialog.open) dialog.showModal();
   writeHead();
@@ -60,7 +61,8 @@ const say = (text) => (find(".error").textContent = text);
 function writeHead() {
   const { id, day } = shown;
   const name = cameraOf(id)?.name ?? `camera ${id}`;
-  find("#day-title").textContent = day ? `${name}: ${words.fullDate(day)}` : name;
+  find(".name").textContent = name;
+  find(".which").textContent = day ? words.fullDate(day) : "the whole file";
   for (const part of ["input", ".before", ".after"]) find(part).hidden = !day;
   find(".facts").textContent = "…";
   find(".moments").replaceChildren();
@@ -172,7 +174,8 @@ function moment(alarm) {
   const item = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = `${isLive() ? words.clock(alarm.wall_start) : words.place(alarm.start)} · ${words.howLong(alarm)} · ${words.number(alarm.score)}`;
+  const start = isLive() ? alarm.wall_start : alarm.start;
+  button.textContent = `${place(start)} · ${words.howLong(alarm)} · ${words.number(alarm.score)}`;
   button.classList.toggle("done", Boolean(alarm.acknowledged));
   button.onclick = () => open(alarm);
   item.append(button);
@@ -196,10 +199,12 @@ function unread() {
   find(".pointer").setAttribute("visibility", "hidden");
 }
 
-/** Something has changed of these cameras: the day that is open is asked for again, soon. */
+/** These cameras have new scores: what is open and goes on is asked for again. */
 export function changed(ids) {
-  if (dialog.open && !due && shown && ids.includes(shown.id)) due = setTimeout(fetchSpan, AGAIN);
+  if (dialog.open && ids.includes(shown.id) && !(isLive() && seconds(end(shown)) < words.now())) again();
 }
+
+const again = () => (due ??= setTimeout(fetchSpan, AGAIN));
 
 plot.addEventListener("pointermove", read);
 plot.addEventListener("pointerleave", unread);
@@ -214,8 +219,4 @@ dialog.addEventListener("keydown", ({ key, target }) => {
   if (link && target !== date && !find(link).hidden) find(link).click();
 });
 new ResizeObserver(() => dialog.open && draw()).observe(plot);
-alarms.onChange((alarm) => {
-  if (!dialog.open) return;
-  if (!alarm) fetchSpan();
-  else changed([alarm.camera]);
-});
+alarms.onChange((alarm) => dialog.open && alarm?.camera === shown.id && again());

@@ -9,6 +9,7 @@ import * as words from "./words.js";
 
 const banner = document.querySelector("#banner");
 const help = document.querySelector("#help");
+const views = document.querySelectorAll("nav button");
 const icon = document.querySelector("link[rel=icon]");
 
 async function fetchAll(everything) {
@@ -35,7 +36,7 @@ function tell(lost) {
   const since = words.minute(lost.since);
   const why = lost.why && ` (${lost.why})`;
   const text = lost.ended
-    ? `The watch has ended, at ${since}. What you see is how it was then; it goes on here when the watch is started again.`
+    ? `The watch has ended, at ${since}. What you see is how it was then; started again, it goes on here.`
     : `No connection since ${since}, trying again${why}. What you see is how it was then.`;
   if (banner.textContent !== text) banner.textContent = text;
 }
@@ -44,7 +45,7 @@ function tell(lost) {
 function count() {
   const open = alarms.openCount();
   document.title = `${open === "0" ? "" : `(${open}) `}LSHMA watch`;
-  const href = open === "0" ? "/page/icon.svg" : `/page/icon.svg#${open}`;
+  const href = `/page/icon${open === "0" ? "" : open.length > 1 ? "-more" : `-${open}`}.svg`; // drawn ones need data: addresses
   if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
   document.querySelector("#open-count").textContent = open === "0" ? "" : `${open} unacknowledged`;
   document.querySelector("nav .open").textContent = open === "0" ? "" : open;
@@ -53,12 +54,9 @@ function count() {
 /** On a narrow screen one of the two is shown. */
 function show(view) {
   document.body.dataset.view = view;
-  for (const button of document.querySelectorAll("nav button")) button.setAttribute("aria-pressed", button.dataset.show === view);
+  for (const button of views) button.setAttribute("aria-pressed", button.dataset.show === view);
   cameras.paint();
 }
-
-/** The alarm that keys are about: the one shown large, in focus, or the newest. */
-const current = () => viewer.current() ?? alarms.focused() ?? alarms.shown()[0];
 
 function stepAlarm(by) {
   if (viewer.current()) return viewer.step(by);
@@ -69,6 +67,13 @@ function stepAlarm(by) {
   if (next) alarms.focus(next.id);
 }
 
+/** Do something with the alarm that is shown large or in focus; where none is, the newest comes into focus, and no more. */
+function onAlarm(action) {
+  const alarm = viewer.current() ?? alarms.focused();
+  if (alarm) action(alarm);
+  else stepAlarm(0);
+}
+
 const keys = {
   "?": () => help.showModal(),
   "/": () => {
@@ -77,35 +82,39 @@ const keys = {
   },
   j: () => stepAlarm(1),
   k: () => stepAlarm(-1),
-  a: () => (viewer.current() ? document.querySelector("#viewer .acknowledge").click() : alarms.press(current()?.id)),
-  n: () => {
-    const alarm = current();
-    if (viewer.current()) document.querySelector("#viewer").close();
-    show("alarms");
-    if (alarm) alarms.focusNote(alarm.id);
-  },
+  a: () => (viewer.current() ? viewer.press() : onAlarm(({ id }) => alarms.press(id))),
+  n: () =>
+    onAlarm(({ id }) => {
+      viewer.close();
+      show("alarms");
+      alarms.focusNote(id);
+    }),
   d: () => {
     const card = document.activeElement.closest(".card");
-    const alarm = current();
     if (card) card.querySelector("a.name").click();
-    else if (alarm) location.hash = alarms.dayOf(alarm);
+    else onAlarm((alarm) => (location.hash = alarms.dayOf(alarm)));
   },
 };
 
 addEventListener("keydown", (event) => {
   const action = keys[event.key];
   if (!action || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
-  const dialog = document.querySelector("dialog[open]");
-  if (dialog && !viewer.current()) return; // keys are about what lies below
+  const dialog = event.target.closest("dialog") ?? [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (dialog && dialog.id !== "viewer") return; // keys are about what lies below it
   event.preventDefault();
   action();
 });
 
 document.querySelector("#keys").addEventListener("click", keys["?"]);
-for (const button of document.querySelectorAll("nav button")) button.addEventListener("click", () => show(button.dataset.show));
-for (const dialog of document.querySelectorAll("dialog")) {
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
+for (const button of views) button.addEventListener("click", () => show(button.dataset.show));
+for (const kind of ["error", "unhandledrejection"]) {
+  addEventListener(kind, ({ message, reason }) => {
+    document.querySelector("#broken").textContent = `This page has failed: ${message ?? reason}`;
+  });
 }
+new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--top", `${target.offsetHeight}px`)).observe(
+  document.querySelector("#top"),
+);
 addEventListener("hashchange", day.route);
 alarms.onChange(count);
 follow({ fresh: fetchAll, take: (name, data) => takers[name](data), tell });

@@ -17,7 +17,8 @@ export async function ask(path, sent) {
     }
     got = await answer.json();
   } catch (error) {
-    throw new Error(answer ? `${path}: status ${answer.status}, ${error.message}` : `no answer from the watch: ${error.message}`);
+    const what = answer ? `${path}: status ${answer.status}` : "the watch does not answer";
+    throw new Error(`${what}: ${error.message}`);
   }
   if (!answer.ok) throw new Error(got.error ?? `${path}: status ${answer.status}`);
   return got;
@@ -93,5 +94,8 @@ export function follow({ fresh, take, tell }) {
     if (source.readyState === EventSource.CONNECTING && silent > CONNECTING) lost("it does not answer");
     else if (source.readyState === EventSource.OPEN && silent > SILENT) connect();
   }, 2000);
+  // a page that is left may be kept for coming back, and would keep its connection: browsers have six to a server
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", ({ persisted }) => persisted && connect());
   connect();
 }

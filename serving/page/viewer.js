@@ -46,7 +46,8 @@ function showScreen() {
   screen.dataset.src = src;
   if (!src) return screen.replaceChildren("There is no picture of this alarm.");
   const media = document.createElement(alarm.clip ? "video" : "img");
-  media.onerror = () => say(alarm.clip ? "This browser cannot play the clip; it can be saved." : "Its picture cannot be loaded.");
+  const failed = alarm.clip ? "This browser cannot play the clip; it can be saved." : "Its picture cannot be loaded.";
+  media.onerror = () => say(failed);
   if (alarm.clip) {
     Object.assign(media, { controls: true, loop: true, muted: true, playsInline: true, autoplay: !calm.matches });
     if (alarm.picture) media.poster = `/pictures/${alarm.id}.jpg`;
@@ -68,6 +69,9 @@ async function acknowledge() {
   }
 }
 
+export const press = () => find(".acknowledge").click();
+export const close = () => dialog.close();
+
 find(".acknowledge").addEventListener("click", acknowledge);
 for (const button of dialog.querySelectorAll(".step")) button.addEventListener("click", () => step(Number(button.dataset.by)));
 document.addEventListener("view", ({ detail }) => view(detail));
@@ -79,5 +83,5 @@ alarms.onChange((changed) => {
 dialog.addEventListener("close", () => {
   find(".screen").replaceChildren(); // ends the download, too
   find(".screen").dataset.src = "";
-  if (alarms.alarmOf(alarm.id)) alarms.focus(alarm.id);
+  if (alarms.has(alarm.id) && !document.querySelector("dialog[open]")) alarms.focus(alarm.id); // j and k have moved on
 });
