@@ -13,7 +13,6 @@ import time
 from argparse import Namespace
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,17 +21,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 import model
-from dataset import Batch, hold_out, load, real_snippets
-from files import checkpoint, folder, origin
+from dataset import Batch, load, real_snippets
+from files import checkpoint
 from files.interrupt import SIGNALS
 from files.progress import SECONDS, bar
-from files.videos import require_both_classes, require_unseen
-from model import LSHMA
-from option import resolve_variant
-from running import record, resume, testing
+from running import record, testing
+from running.beginning import begin, make_optimizer
 from running.forecast import Pace, batches_of, describe, forecast, passes, test_sample, typical_batches
-from running.loading import autocast, choose_device
-from running.record import Data, Progress, Run
+from running.loading import autocast
+from running.record import Progress, Run
 
 PROBE_SECONDS = 2.0  # of training to measure its pace
 
@@ -176,68 +173,6 @@ def summary_of(evaluation: dict) -> str:
     if "val_auc" in evaluation:
         validation = f"; validation, of videos: AUC {100 * evaluation['val_auc']:.2f}, AP {100 * evaluation['val_ap']:.2f}"
     return f"loss {evaluation['loss']:.4f}; test, {testing.figures_of(evaluation)}{validation}"
-
-
-def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
-    """AdamW as the options say."""
-    return torch.optim.AdamW(lshma.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
-
-
-def read_data(options: Namespace) -> Data:
-    """Everything that the options name, checked."""
-    rows = testing.videos_of(options.train_list, options, "file")
-    videos = [crop._replace(others=()) for row in rows for crop in row.crops]
-    require_both_classes(options.train_list, videos)
-    train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
-    test, truth = testing.read_test_set(options)
-    require_unseen(options.train_list, videos, test, options.allow_test_in_training)
-    return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
-
-
-def check_needs(options: Namespace) -> None:
-    """Raise ValueError where an option needs what is not there."""
-    if options.patience and not options.val_share:
-        remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
-        raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")
-    if options.tensorboard:
-        record.summary_writer()
-
-
-def begin(options: Namespace, stack: ExitStack) -> Run:
-    """The run that the options describe, new or gone on with; its folder is its own until the stack ends."""
-    device = choose_device(options.device)
-    loaded = resume.begin(options)
-    content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
-    check_needs(options)
-    replaced = stack.enter_context(folder.reserved(options))
-    resume.check_paths(options, content, replaced)
-    resolve_variant(options)
-    torch.manual_seed(options.seed)
-    lshma = model.build(options)
-    if loaded:
-        checkpoint.load_weights(lshma, loaded, options)
-    data = read_data(options)
-    options.features = origin.origin_of(video.path for video in (*data.train, *data.validation, *data.test))
-    if content:
-        resume.require_same(options, data.digests, content)
-    stack.enter_context(SIGNALS)
-    with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
-        paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options, replaced)
-        if not replaced:
-            stack.enter_context(folder.held(paths.out_dir))
-        if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
-            raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
-        folder.write_options(paths.out_dir, options)
-        optimizer = make_optimizer(lshma.to(device), options)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-        if content:
-            record.restore(run, content, loaded.path)
-        else:
-            record.save(run)
-        if options.tensorboard:
-            run.board = stack.enter_context(record.open_board(run))
-    return run
 
 
 def train(options: Namespace) -> None:
