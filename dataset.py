@@ -141,6 +141,20 @@ def training_batches(videos: Sequence[Video], data_set: str, *, batch_size: int,
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
+def shares(n_clips: Sequence[int], n: int) -> list[list[int]]:
+    """The places of a batch's videos divided over n processes, about as many clips to each; a share may be empty.
+
+    n_clips: of each video. The longest comes first, each to whom has the fewest clips by then.
+    """
+    parts: list[list[int]] = [[] for _ in range(n)]
+    load = [0] * n
+    for place in sorted(range(len(n_clips)), key=lambda i: -n_clips[i]):
+        least = load.index(min(load))
+        parts[least].append(place)
+        load[least] += n_clips[place]
+    return [sorted(part) for part in parts]
+
+
 def test_batches(videos: Sequence[Video], window: int, device: torch.device) -> list[list[int]]:
     """All rows in their order, as many videos to a batch as `CLIPS_PER_TEST_BATCH` has room for, at least one."""
     room = CLIPS_PER_TEST_BATCH[device.type]

@@ -1,7 +1,9 @@
 """How a run begins: all that its options name is read and checked, its folder is taken, and its first checkpoint written."""
 
+import io
 from argparse import Namespace
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +17,9 @@ from model import LSHMA
 from option import resolve_variant
 from running import record, resume, testing
 from running.loading import choose_device
+from running.processes import joined
 from running.record import Data, Run
+from running.resume import Paths
 
 
 def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
@@ -44,8 +48,47 @@ def check_needs(options: Namespace) -> None:
 
 
 def begin(options: Namespace, stack: ExitStack) -> Run:
-    """The run that the options describe, new or gone on with; its folder is its own until the stack ends."""
-    device = choose_device(options.device)
+    """The run that the options describe, in each of its processes; its folder is its own until the stack ends."""
+    processes = stack.enter_context(joined())
+    begun: list[Run] = []
+
+    def of_first() -> tuple:
+        begun.append(open_run(options, device, stack))
+        return told(begun[0]) if processes.n > 1 else ()
+
+    with processes.together():
+        device = choose_device(options.device)
+    known = processes.by_first(of_first)
+    run = begun[0] if begun else join(*known, device)
+    return replace(run, processes=processes)
+
+
+def told(run: Run) -> tuple[Namespace, Data, Paths, bytes]:
+    """All that the other processes need to know of a run that the first has begun; the last, as `last.pt` has it."""
+    content = io.BytesIO()
+    torch.save(record.content_of(run, run.progress), content)
+    return run.options, run.data, run.paths, content.getvalue()
+
+
+def join(options: Namespace, data: Data, paths: Paths, content: bytes, device: torch.device) -> Run:
+    """The run that another process has begun, as it was `told`."""
+    known = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    lshma = model.build(options)
+    lshma.load_state_dict(known["model"])
+    run = assemble(lshma, options, data, paths, device)
+    record.restore(run, known, str(paths.last))
+    return run
+
+
+def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device: torch.device) -> Run:
+    """A run at its beginning, with these weights."""
+    optimizer = make_optimizer(lshma.to(device), options)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+    return Run(lshma, optimizer, scheduler, options, data, paths, device)
+
+
+def open_run(options: Namespace, device: torch.device, stack: ExitStack) -> Run:
+    """The run, new or gone on with, its files opened."""
     loaded = resume.begin(options)
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
     check_needs(options)
@@ -68,9 +111,7 @@ def begin(options: Namespace, stack: ExitStack) -> Run:
         if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
             raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
         folder.write_options(paths.out_dir, options)
-        optimizer = make_optimizer(lshma.to(device), options)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
+        run = assemble(lshma, options, data, paths, device)
         if content:
             record.restore(run, content, loaded.path)
         else:
