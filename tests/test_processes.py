@@ -1,4 +1,4 @@
-"""Training by several processes, as torchrun starts them: the run of one. Most are forked here, which takes no time to start."""
+"""Training by several processes, as torchrun starts them: the run of one. Most are forked here, which starts them at once."""
 
 import json
 import multiprocessing
@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import ROOT, call, refused, walk, write_list
 
+import dataset
 from dataset import shares
 from running import training
 from running.loading import choose_device
@@ -140,17 +141,21 @@ def test_a_killed_process_ends_the_others_and_nothing_is_lost(toy, run, undrawn)
 
 
 def test_what_one_process_finds_wrong_all_end_by_and_the_first_one_says(toy, monkeypatch, undrawn):
-    def broken(logits, batch):
-        if os.environ["RANK"] == "1":
-            raise ValueError(f"the loss of {batch.names[0]} is not finite")
-        return loss_of(logits, batch)
+    def broken(work):
+        def in_second(*arguments, **how):
+            if os.environ["RANK"] == "1":
+                raise ValueError("broken here")
+            return work(*arguments, **how)
 
-    loss_of = training.loss_of
-    monkeypatch.setattr(training, "loss_of", broken)
+        return in_second
+
     flags = [*toy.flags, "--batch-size", 4, "--max-epoch", 1, "--out-dir"]
-    first, second = Forked(2, TRAIN, *flags, toy.out).done()
-    refused(first, "_x264 is not finite\nmend it and go on with")
-    assert first.err.count("error: ") == 1 and (second.code, second.out, second.err) == (0, "", "")
+    for room, name in ((training, "loss_of"), (dataset, "load_features")):  # in a step, and as the next batch is read
+        monkeypatch.setattr(room, name, broken(getattr(room, name)))
+        first, second = Forked(2, TRAIN, *flags, toy.path / name).done()
+        refused(first, "broken here\nmend it and go on with")
+        assert first.err.count("error: ") == 1 and (second.code, second.out, second.err) == (0, "", "")
+        monkeypatch.undo()
     write_list(toy.path / "train.csv", [*toy.rows, ("none.npy", "Normal")])
     first, second = Forked(2, TRAIN, *flags, toy.path / "none").done()
     refused(first, "train.csv, line 18: none.npy")
