@@ -16,8 +16,9 @@ import kcg
 import model
 from option import resolve_variant, run
 from running import testing
+from running.beginning import make_optimizer
 from running.loading import choose_device
-from running.training import loss_of, make_optimizer
+from running.training import loss_of
 from ucf_option import parser
 
 N_VIDEOS = 16

@@ -37,13 +37,14 @@ class Batch(NamedTuple):
 
 
 def pack(features: Sequence[np.ndarray], window: int) -> tuple[Tensor, Tensor]:
-    """(L, D) features of each video -> (N, window, D) float32 clips and (V,) int64 starts."""
+    """(L, D) features of each video -> (N, window, D) float32 clips and (V,) int64 starts; of no video, (0, window, 0)."""
+    width = features[0].shape[1] if features else 0
     n_clips = [-(-len(f) // window) for f in features]
     starts = np.cumsum([0, *n_clips])
-    clips = np.zeros((starts[-1] * window, features[0].shape[1]), np.float32)
+    clips = np.zeros((starts[-1] * window, width), np.float32)
     for start, f in zip(starts, features, strict=False):
         clips[start * window : start * window + len(f)] = f
-    return torch.from_numpy(clips).view(-1, window, clips.shape[1]), torch.from_numpy(starts[:-1])
+    return torch.from_numpy(clips).view(int(starts[-1]), window, width), torch.from_numpy(starts[:-1])
 
 
 def real_snippets(batch: Batch, window: int) -> Tensor:
@@ -63,7 +64,7 @@ def drop_snippets(features: np.ndarray, share: float, seed: int, name: str) -> n
 
 
 class PackedVideos(Dataset):
-    """Maps a list of rows to the `Batch` of those videos, or to the error that reading them raised."""
+    """Maps a list of rows, perhaps of none, to the `Batch` of those videos, or to the error that reading them raised."""
 
     def __init__(self, videos: Sequence[Video], *, window: int, width: int, zero_non_finite: bool, drop: float, seed: int):
         self.videos, self.window, self.width, self.zero_non_finite = videos, window, width, zero_non_finite
@@ -84,7 +85,7 @@ class PackedVideos(Dataset):
         return Batch(
             clips,
             starts,
-            torch.tensor([video.n_snippets for video in videos]),
+            torch.tensor([video.n_snippets for video in videos], dtype=torch.int64),
             torch.tensor([np.nan if video.anomalous is None else float(video.anomalous) for video in videos]),
             [video.name for video in videos],
         )
@@ -139,6 +140,20 @@ def training_batches(videos: Sequence[Video], data_set: str, *, batch_size: int,
     """The rows of each batch of an epoch: a function of the seed and the epoch alone."""
     order = SAMPLERS[data_set]([video.anomalous for video in videos], seed=seed, epoch=epoch)
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def shares(n_clips: Sequence[int], n: int) -> list[list[int]]:
+    """The places of a batch's videos divided over n processes, about as many clips to each; a share may be empty.
+
+    n_clips: of each video. The longest comes first, each to whom has the fewest clips by then.
+    """
+    parts: list[list[int]] = [[] for _ in range(n)]
+    load = [0] * n
+    for place in sorted(range(len(n_clips)), key=lambda i: -n_clips[i]):
+        least = load.index(min(load))
+        parts[least].append(place)
+        load[least] += n_clips[place]
+    return [sorted(part) for part in parts]
 
 
 def test_batches(videos: Sequence[Video], window: int, device: torch.device) -> list[list[int]]:

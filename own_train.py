@@ -8,4 +8,4 @@ from own_option import parser
 from running import training
 
 if __name__ == "__main__":
-    run(training.train, parser)
+    run(training.train, parser, of_many=True)

@@ -8,4 +8,4 @@ from running import training
 from xd_option import parser
 
 if __name__ == "__main__":
-    run(training.train, parser)
+    run(training.train, parser, of_many=True)

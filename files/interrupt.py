@@ -53,6 +53,17 @@ class Signals:
         if self.asked and not self.holding:
             raise KeyboardInterrupt
 
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Inside `delayed`: they stop this block at once, also what was asked before it."""
+        outer, self.holding = self.holding, False
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.holding = outer
+
     def ignore(self) -> None:
         """From here to the end of the block none of them stops anything: the run is being saved."""
         self.asked = True

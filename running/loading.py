@@ -11,7 +11,7 @@ import ucf_option
 import xd_option
 from files import checkpoint, origin
 from files.checkpoint import Checkpoint
-from option import MODEL, adopt, parse, resolve_variant
+from option import MODEL, adopt, launched, parse, resolve_variant
 
 PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 
@@ -52,8 +52,13 @@ def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of --device. Raises ValueError where there is none of that name."""
+    """The device of --device; of several processes each has its own. Raises ValueError where there is none of that name."""
     kind, _, number = name.partition(":")
+    if launched().n > 1 and kind in ("auto", "cuda") and torch.cuda.is_available():
+        if number:
+            raise ValueError(f"--device {name}: torchrun's processes take a device each; use --device cuda")
+        kind, number = "cuda", str(launched().local_rank)
+        name = f"{kind}:{number}"
     if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
         raise ValueError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():

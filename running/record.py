@@ -14,6 +14,7 @@ from evaluation import figures
 from files import atomic, checkpoint, folder
 from files.videos import Video
 from model import LSHMA
+from running.processes import Processes
 from running.resume import Paths
 
 
@@ -62,6 +63,7 @@ class Run:
     device: torch.device
     progress: Progress = field(default_factory=Progress)
     board: Any = None  # TensorBoard's SummaryWriter, with --tensorboard
+    processes: Processes = field(default_factory=Processes)  # which train it together
 
     @property
     def selected_by(self) -> str:

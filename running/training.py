@@ -1,7 +1,8 @@
 """Training: one optimiser step per batch of whole videos, evaluations on the way, and a checkpoint to go on from at any time.
 
 A run that was killed and resumed ends with the same weights, bit for bit, as one that was not (CPU, fp32): the order of the
-videos is a function of seed and epoch, and a checkpoint holds everything else.
+videos is a function of seed and epoch, and a checkpoint holds everything else. Of several processes each trains on its share of
+every batch: they are the run of one but for rounding, and for dropout, whose random numbers each draws for its own share.
 
 Shapes: V videos, N clips (packed over videos), T snippets per clip, L snippets of one video.
 """
@@ -11,9 +12,9 @@ import shlex
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,17 +23,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 import model
-from dataset import Batch, hold_out, load, real_snippets
-from files import checkpoint, folder, origin
+from dataset import Batch, load, real_snippets, shares
+from files import checkpoint
 from files.interrupt import SIGNALS
 from files.progress import SECONDS, bar
-from files.videos import require_both_classes, require_unseen
-from model import LSHMA
-from option import resolve_variant
-from running import record, resume, testing
-from running.forecast import Pace, batches_of, describe, forecast, passes, test_sample, typical_batches
-from running.loading import autocast, choose_device
-from running.record import Data, Progress, Run
+from running import record, testing
+from running.beginning import begin, make_optimizer
+from running.forecast import Pace, batches_of, clips_of, describe, forecast, passes, test_sample, typical_batches
+from running.loading import autocast
+from running.record import Progress, Run
 
 PROBE_SECONDS = 2.0  # of training to measure its pace
 
@@ -56,17 +55,30 @@ def video_scores(logits: Tensor, batch: Batch) -> Tensor:
     return torch.stack([scores.topk(len(scores) // 16 + 1).values.mean() for scores in of_videos])
 
 
+def places_of(run: Run, rows: Sequence[int]) -> list[int]:
+    """The places, in a batch of these rows, of the videos that this process trains on."""
+    n_clips = [clips_of([run.data.train[row]], run.options.attn_window) for row in rows]
+    return shares(n_clips, run.processes.n)[run.processes.rank]
+
+
+def load_shares(run: Run, batches: Sequence[list[int]], workers: int) -> Iterator[Batch]:
+    """This process's share of each batch of rows, read ahead."""
+    own = [[rows[place] for place in places_of(run, rows)] for rows in batches]
+    return load(testing.packed(run.data.train, run.options), own, workers, run.device)
+
+
 def train_epoch(run: Run) -> None:
     """Train until the epoch ends or an evaluation is due; between steps, save and write down the loss from time to time."""
-    options, progress = run.options, run.progress
+    options, progress, first = run.options, run.progress, run.processes.rank == 0
     rows = batches_of(run)
+    left = rows[progress.batch :]
     saved = noted = time.monotonic()
-    loader = load(testing.packed(run.data.train, options), rows[progress.batch :], options.workers, run.device)
-    what = f"epoch {progress.epoch + 1}/{options.max_epoch}"
-    with closing(loader) as data, bar(None, what, len(rows), initial=progress.batch, unit="step") as line:
-        for batch in data:
+    what, how = f"epoch {progress.epoch + 1}/{options.max_epoch}", {"initial": progress.batch, "disable": not first}
+    line = bar(None, what, len(rows), unit="step", **how)
+    with closing(load_shares(run, left, options.workers)) as data, line:
+        for of_batch, batch in zip(left, run.processes.each(data), strict=True):
             with SIGNALS.held():
-                line.set_postfix_str(f"step {progress.step + 1}, loss {train_batch(run, batch):.3f}", refresh=False)
+                line.set_postfix_str(f"step {progress.step + 1}, loss {train_batch(run, batch, of_batch):.3f}", refresh=False)
                 line.update()
                 at_end = progress.batch == len(rows)
                 progress.due = at_end or passes(options.eval_every, progress.batch, size=options.batch_size)
@@ -75,23 +87,31 @@ def train_epoch(run: Run) -> None:
                     run.scheduler.step()
                 if progress.due:
                     break
-                if time.monotonic() - noted > SECONDS:
+                if first and time.monotonic() - noted > SECONDS:
                     record.note_loss(run)
                     noted = time.monotonic()
-                if time.monotonic() - saved > 60 * options.save_minutes:
+                if first and time.monotonic() - saved > 60 * options.save_minutes:
                     record.save(run)
                     saved = time.monotonic()
 
 
-def train_batch(run: Run, batch: Batch) -> float:
-    """One optimiser step; returns its loss. Raises ValueError where a loss is not finite, before the weights change."""
-    began, progress = time.perf_counter(), run.progress
-    with autocast(run.options, run.device):
-        out = run.model(batch.clips, batch.starts, key_clips=run.options.keyclip_train, scales=model.FUSE)
-    losses = loss_of(out.logits, batch)
+def train_batch(run: Run, batch: Batch, rows: Sequence[int]) -> float:
+    """One optimiser step; returns its loss. Raises ValueError where a loss is not finite, before the weights change.
 
+    batch: this process's share of the batch of these rows, perhaps of no video.
+    """
+    began, progress, processes = time.perf_counter(), run.progress, run.processes
+    losses = torch.zeros(len(rows), device=run.device)  # (V,) of all videos
+    processes.reseed(run.options.seed, progress.step)
     run.optimizer.zero_grad()
-    losses.mean().backward()
+    with processes.together():
+        if batch.names:
+            with autocast(run.options, run.device):
+                out = run.model(batch.clips, batch.starts, key_clips=run.options.keyclip_train, scales=model.FUSE)
+            own = loss_of(out.logits, batch)
+            (own.sum() / len(rows)).backward()  # of the mean of the whole batch
+            losses[places_of(run, rows)] = own.detach()
+    losses = processes.add_up([*run.model.parameters()], losses)
 
     progress.lr = run.scheduler.get_last_lr()[0]
     run.optimizer.step()
@@ -99,7 +119,7 @@ def train_batch(run: Run, batch: Batch) -> float:
     progress.batch, progress.step = progress.batch + 1, progress.step + 1
     progress.losses += losses.tolist()
     progress.seconds += time.perf_counter() - began
-    return float(losses.detach().mean())
+    return float(losses.mean())
 
 
 def pace_of(run: Run) -> Pace:
@@ -114,20 +134,22 @@ def pace_of(run: Run) -> Pace:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for rows in typical_batches(run)[:4]:
             twin.progress, began = Progress(), time.perf_counter()
-            (batch,) = load(testing.packed(run.data.train, options), [rows], 0, device)
+            (batch,) = run.processes.each(load_shares(run, [rows], 0))
             loaded = time.perf_counter()
-            train_batch(twin, batch)
-            measured.append((loaded - began, twin.progress.seconds, len(batch.clips)))
-            if sum(loading + training for loading, training, _ in measured) > PROBE_SECONDS:
+            train_batch(twin, batch, rows)
+            n_clips = clips_of([run.data.train[row] for row in rows], options.attn_window)
+            measured.append((loaded - began, twin.progress.seconds, n_clips))
+            spent = sum(loading + training for loading, training, _ in measured)
+            if run.processes.by_first(lambda spent=spent: spent > PROBE_SECONDS):
                 break
     loading, training, n_clips = np.sum(measured[1:] or measured, 0)  # the first one warms up
     step = max(training, loading / run.options.workers) if run.options.workers else training + loading
-    tested = testing.predict(run.model, test_sample(run), options, device)
+    tested = run.processes.by_first(lambda: testing.predict(run.model, test_sample(run), options, device))
     return Pace(step / n_clips, tested.seconds / tested.n_clips)
 
 
-def evaluate(run: Run) -> None:
-    """Score the test set, and the validation videos if there are any; log it, keep the best weights, save.
+def evaluate(run: Run) -> Progress:
+    """Score the test set, and the validation videos if there are any; log it, keep the best weights, save; the progress then.
 
     If writing fails, the progress stays as it was, and the resumed run evaluates again.
     """
@@ -150,20 +172,25 @@ def evaluate(run: Run) -> None:
         checkpoint.save(run.paths.last, record.content_of(run, after))
         run.progress = after
         tqdm.write(f"epoch {entry['epoch']}, step {after.step}: {summary_of(after.last)}{' (best)' * is_best}")
+    return after
 
 
 def go_on(run: Run) -> None:
     """Train to the last epoch, or as --patience says. Stopped by a signal or bad input, save and say how to go on."""
     try:
         if not record.is_over(run):
-            print(forecast(run, pace_of(run)))
+            pace = pace_of(run)
+            run.processes.by_first(lambda: print(forecast(run, pace)))
         while not record.is_over(run):
-            evaluate(run) if run.progress.due else train_epoch(run)
+            if run.progress.due:
+                run.progress = run.processes.by_first(lambda: evaluate(run))
+            else:
+                train_epoch(run)
     except (KeyboardInterrupt, ValueError, OSError) as stop:
         SIGNALS.ignore()
         with suppress(OSError):  # a full disk: the checkpoint from before stands
             record.save(run)
-        command = ["python", sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]
+        command = [*run.processes.launcher, sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]
         remedy = f"go on with\n  {shlex.join(command)}"
         if isinstance(stop, KeyboardInterrupt):
             raise KeyboardInterrupt(f"stopped after {run.progress.step} steps and saved; {remedy}") from None
@@ -178,79 +205,22 @@ def summary_of(evaluation: dict) -> str:
     return f"loss {evaluation['loss']:.4f}; test, {testing.figures_of(evaluation)}{validation}"
 
 
-def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
-    """AdamW as the options say."""
-    return torch.optim.AdamW(lshma.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
-
-
-def read_data(options: Namespace) -> Data:
-    """Everything that the options name, checked."""
-    rows = testing.videos_of(options.train_list, options, "file")
-    videos = [crop._replace(others=()) for row in rows for crop in row.crops]
-    require_both_classes(options.train_list, videos)
-    train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
-    test, truth = testing.read_test_set(options)
-    require_unseen(options.train_list, videos, test, options.allow_test_in_training)
-    return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
-
-
-def check_needs(options: Namespace) -> None:
-    """Raise ValueError where an option needs what is not there."""
-    if options.patience and not options.val_share:
-        remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
-        raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")
-    if options.tensorboard:
-        record.summary_writer()
-
-
-def begin(options: Namespace, stack: ExitStack) -> Run:
-    """The run that the options describe, new or gone on with; its folder is its own until the stack ends."""
-    device = choose_device(options.device)
-    loaded = resume.begin(options)
-    content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
-    check_needs(options)
-    replaced = stack.enter_context(folder.reserved(options))
-    resume.check_paths(options, content, replaced)
-    resolve_variant(options)
-    torch.manual_seed(options.seed)
-    lshma = model.build(options)
-    if loaded:
-        checkpoint.load_weights(lshma, loaded, options)
-    data = read_data(options)
-    options.features = origin.origin_of(video.path for video in (*data.train, *data.validation, *data.test))
-    if content:
-        resume.require_same(options, data.digests, content)
-    stack.enter_context(SIGNALS)
-    with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
-        paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options, replaced)
-        if not replaced:
-            stack.enter_context(folder.held(paths.out_dir))
-        if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
-            raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
-        folder.write_options(paths.out_dir, options)
-        optimizer = make_optimizer(lshma.to(device), options)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-        run = Run(lshma, optimizer, scheduler, options, data, paths, device)
-        if content:
-            record.restore(run, content, loaded.path)
-        else:
-            record.save(run)
-        if options.tensorboard:
-            run.board = stack.enter_context(record.open_board(run))
-    return run
-
-
 def train(options: Namespace) -> None:
     """Train on --train-list, or go on from --checkpoint-path; write checkpoints, results and figures to --out-dir."""
     with ExitStack() as stack:
         run = begin(options, stack)
-        print(f"{describe(run)}; writing to {run.paths.out_dir}")
+        run.processes.by_first(lambda: print(f"{describe(run)}; writing to {run.paths.out_dir}"))
         go_on(run)
-        for name, evaluation in record.choices(run, run.progress).items():
-            print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
-        testing.warn_of_smoothing(run.progress.last)
-        if options.patience:  # another one, or --max-epoch, may be why a run ends here that went on to no evaluation
-            record.write_results(run, run.progress)
-        if early := record.stopped_early(run, run.progress):
-            print(f"stopped early after step {early['step']}: {early['why']}; a larger --patience goes on")
-        print(f"checkpoints, log, results and figures in {run.paths.out_dir}")
+        run.processes.by_first(lambda: tell_end(run))
+
+
+def tell_end(run: Run) -> None:
+    """Say what a run that is over has come to."""
+    for name, evaluation in record.choices(run, run.progress).items():
+        print(f"{name}, step {evaluation['step']}: {summary_of(evaluation)}")
+    testing.warn_of_smoothing(run.progress.last)
+    if run.options.patience:  # another one, or --max-epoch, may be why a run ends here that went on to no evaluation
+        record.write_results(run, run.progress)
+    if early := record.stopped_early(run, run.progress):
+        print(f"stopped early after step {early['step']}: {early['why']}; a larger --patience goes on")
+    print(f"checkpoints, log, results and figures in {run.paths.out_dir}")

@@ -24,7 +24,7 @@ from files.features import checksum
 from files.interrupt import STOPS, Signals
 from files.labels import label_of
 from model import FUSE
-from running import resume, training
+from running import beginning, resume
 from running.loading import load_model
 from running.testing import warn_of_smoothing
 
@@ -283,13 +283,13 @@ def test_two_runs_never_share_a_checkpoint(tmp_path):
 
 def test_a_run_that_others_went_on_with_is_not_rolled_back(trained, monkeypatch, run, undrawn):
     """One process had read the checkpoint, and waited while another went on with the run to its end."""
-    last, read = trained.path / "run/last.pt", training.read_data
+    last, read = trained.path / "run/last.pt", beginning.read_data
 
     def slow(options):
         os.utime(last, ns=(1, 1))
         return read(options)
 
-    monkeypatch.setattr(training, "read_data", slow)
+    monkeypatch.setattr(beginning, "read_data", slow)
     resume = ["--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 2]
     refused(run(TRAIN, *resume), "another process has gone on with this run")
     monkeypatch.undo()

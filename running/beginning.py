@@ -1,0 +1,121 @@
+"""How a run begins: all that its options name is read and checked, its folder is taken, and its first checkpoint written."""
+
+import io
+from argparse import Namespace
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import model
+from dataset import hold_out
+from files import checkpoint, folder, origin
+from files.interrupt import SIGNALS
+from files.videos import require_both_classes, require_unseen
+from model import LSHMA
+from option import resolve_variant
+from running import record, resume, testing
+from running.loading import choose_device
+from running.processes import joined
+from running.record import Data, Run
+from running.resume import Paths
+
+
+def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
+    """AdamW as the options say."""
+    return torch.optim.AdamW(lshma.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
+
+
+def read_data(options: Namespace) -> Data:
+    """Everything that the options name, checked."""
+    rows = testing.videos_of(options.train_list, options, "file")
+    videos = [crop._replace(others=()) for row in rows for crop in row.crops]
+    require_both_classes(options.train_list, videos)
+    train, validation = hold_out(videos, options.val_share, options.seed) if options.val_share else (videos, [])
+    test, truth = testing.read_test_set(options)
+    require_unseen(options.train_list, videos, test, options.allow_test_in_training)
+    return Data(train, validation, len(videos) - len(train) - len(validation), test, truth, resume.digests(videos, test, truth))
+
+
+def check_needs(options: Namespace) -> None:
+    """Raise ValueError where an option needs what is not there."""
+    if options.patience and not options.val_share:
+        remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
+        raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")
+    if options.tensorboard:
+        record.summary_writer()
+
+
+def begin(options: Namespace, stack: ExitStack) -> Run:
+    """The run that the options describe, in each of its processes; its folder is its own until the stack ends."""
+    processes = stack.enter_context(joined())
+    begun: list[Run] = []
+
+    def of_first() -> tuple:
+        begun.append(open_run(options, device, stack))
+        return told(begun[0]) if processes.n > 1 else ()
+
+    with processes.together():
+        device = choose_device(options.device)
+    known = processes.by_first(of_first)
+    run = begun[0] if begun else join(*known, device)
+    return replace(run, processes=processes)
+
+
+def told(run: Run) -> tuple[Namespace, Data, Paths, bytes]:
+    """All that the other processes need to know of a run that the first has begun; the last, as `last.pt` has it."""
+    content = io.BytesIO()
+    torch.save(record.content_of(run, run.progress), content)
+    return run.options, run.data, run.paths, content.getvalue()
+
+
+def join(options: Namespace, data: Data, paths: Paths, content: bytes, device: torch.device) -> Run:
+    """The run that another process has begun, as it was `told`."""
+    known = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    lshma = model.build(options)
+    lshma.load_state_dict(known["model"])
+    run = assemble(lshma, options, data, paths, device)
+    record.restore(run, known, str(paths.last))
+    return run
+
+
+def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device: torch.device) -> Run:
+    """A run at its beginning, with these weights."""
+    optimizer = make_optimizer(lshma.to(device), options)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
+    return Run(lshma, optimizer, scheduler, options, data, paths, device)
+
+
+def open_run(options: Namespace, device: torch.device, stack: ExitStack) -> Run:
+    """The run, new or gone on with, its files opened."""
+    loaded = resume.begin(options)
+    content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
+    check_needs(options)
+    replaced = stack.enter_context(folder.reserved(options))
+    resume.check_paths(options, content, replaced)
+    resolve_variant(options)
+    torch.manual_seed(options.seed)
+    lshma = model.build(options)
+    if loaded:
+        checkpoint.load_weights(lshma, loaded, options)
+    data = read_data(options)
+    options.features = origin.origin_of(video.path for video in (*data.train, *data.validation, *data.test))
+    if content:
+        resume.require_same(options, data.digests, content)
+    stack.enter_context(SIGNALS)
+    with SIGNALS.delayed():  # from the claim of its folder to its first checkpoint nothing stops a run
+        paths = resume.paths_of(options, content, Path(options.out_dir)) if content else resume.claim(options, replaced)
+        if not replaced:
+            stack.enter_context(folder.held(paths.out_dir))
+        if content and loaded.saved_at != Path(loaded.path).stat().st_mtime_ns:
+            raise ValueError(f"{loaded.path}: another process has gone on with this run meanwhile; begin again")
+        folder.write_options(paths.out_dir, options)
+        run = assemble(lshma, options, data, paths, device)
+        if content:
+            record.restore(run, content, loaded.path)
+        else:
+            record.save(run)
+        if options.tensorboard:
+            run.board = stack.enter_context(record.open_board(run))
+    return run
