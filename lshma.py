@@ -156,7 +156,18 @@ class Streams:
     def __init__(self, detector: Detector):
         self.detector = detector
         self.cameras: dict[str, Camera] = {}  # in the order of the rows of memory
-        self.memory: StreamMemory = detector.model.empty_memory(0)
+        self.parts: list[StreamMemory] = [detector.model.empty_memory(0)]
+
+    @property
+    def memory(self) -> StreamMemory:
+        """Of all cameras, a row each: those that have come since it was asked for last are joined at once, not one by one."""
+        if len(self.parts) > 1:
+            self.parts = [self.parts[0].join(*self.parts[1:])]
+        return self.parts[0]
+
+    @memory.setter
+    def memory(self, memory: StreamMemory) -> None:
+        self.parts = [memory]
 
     def add(self, *names: str) -> None:
         """Cameras that have seen nothing. Raises ValueError where one is there already; then none is added."""
@@ -175,7 +186,8 @@ class Streams:
         """Add a camera with its row of memory. Raises ValueError where it is there already."""
         if name in self.cameras:
             raise ValueError(f"{name!r} is there already; reset it, or choose another name")
-        self.cameras[name], self.memory = camera, self.memory.join(memory)
+        self.cameras[name] = camera
+        self.parts.append(memory)
 
     def camera(self, name: str) -> Camera:
         """The camera of this name. Raises KeyError that says which there are."""
