@@ -408,6 +408,7 @@ def test_a_lost_connection_is_told_and_everything_is_fetched_anew_afterwards(pag
     server.start()
     page.until(lambda: page.run("return document.querySelector('#banner').hidden"))
     assert names(page) == ["attic", "yard", "door", "hall"] and page.count("#list li") == 4
+    assert page.text("#said").startswith("Alarm: door, ")
     stand.change("c0", scores=[[time.time(), 0.77]])
     page.until(lambda: "0.77" in page.texts("#cards .score"))
     stand.outbox.append(("stopping", {}))

@@ -11,7 +11,7 @@ const error = document.querySelector("#alarms-error");
 const items = new Map(); // what the list shows, by alarm's id
 const open = new Set(); // ids of those that nobody has acknowledged
 let openMore = false; // there are more of them than the server told of at once
-let seen = 0; // the highest number; what is above it is new
+let seen = null; // the highest number; what is above it is new
 let asked = 0; // which question is the last one
 const watchers = [];
 
@@ -68,16 +68,17 @@ export async function fetchAll(count = items.size) {
   const kept = new Set(answer.alarms.map(({ id }) => id));
   for (const [id, item] of items) if (!kept.has(id) && !item.writing) remove(id);
   answer.alarms.forEach(put);
+  if (seen !== null) announce(unanswered.alarms); // those that came while there was no connection
   seen = Math.max(seen, ...[...answer.alarms, ...unanswered.alarms].map(({ number }) => number));
   finish(answer.more);
   for (const watcher of watchers) watcher();
 }
 
-/** The filter has changed: fetch, and say here what went wrong. */
-async function refetch() {
+/** Fetch so many at least, and say here what went wrong. */
+async function refetch(count) {
   try {
     error.textContent = "";
-    await fetchAll(0);
+    await fetchAll(count);
   } catch (problem) {
     error.textContent = problem.message;
   }
@@ -112,7 +113,7 @@ function finish(isMore) {
 
 /** Alarms that are new or have changed, as events tell them. */
 export function take(alarms) {
-  const fresh = alarms.filter(({ number, acknowledged }) => number > seen && !acknowledged);
+  announce(alarms);
   for (const alarm of alarms) {
     if (alarm.acknowledged) open.delete(alarm.id);
     else open.add(alarm.id);
@@ -123,11 +124,13 @@ export function take(alarms) {
     for (const watcher of watchers) watcher(alarm);
   }
   finish(!more.hidden);
-  if (openMore && open.size < 50) refetch(); // the server knows those that come after them
-  if (fresh.length) announce(fresh);
+  if (openMore && open.size < 50) refetch(items.size); // the server knows those that come after them
 }
 
-function announce(fresh) {
+/** Say, to who listens instead of looking, which of them are new. */
+function announce(alarms) {
+  const fresh = alarms.filter(({ number, acknowledged }) => number > seen && !acknowledged);
+  if (!fresh.length) return;
   const newest = fresh.reduce((a, b) => (a.number > b.number ? a : b));
   const said = `${newest.name}, ${words.when(newest)}, score ${words.number(newest.score)}`;
   const many = fresh.length > 1 ? `${fresh.length} new alarms; the newest` : "Alarm";
@@ -272,8 +275,8 @@ export function offer(cameras) {
   camera.value = cameras.some(({ id }) => id === value) ? value : "";
 }
 
-form.addEventListener("change", refetch);
-form.addEventListener("reset", () => setTimeout(refetch)); // after the fields are
+form.addEventListener("change", () => refetch(0));
+form.addEventListener("reset", () => setTimeout(refetch, 0, 0)); // after the fields are
 form.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", fetchOlder);
 addEventListener("beforeunload", (event) => {
