@@ -254,6 +254,17 @@ def test_older_alarms_come_on_demand(page, stand):
     assert page.run("return [...document.querySelectorAll('#list li')].map(li => li.alarm.number)") == [*range(73, 0, -1)]
 
 
+def test_a_list_that_grows_lets_go_of_the_oldest_until_they_are_asked_for(page, stand):
+    page.open()
+    stand.outbox.append(("alarms", [dict(stand.alarm("c0", tell=False)) for _ in range(230)]))
+    page.until(lambda: page.count("#list li") == 200 and page.text("#said").startswith("230 new alarms; the newest: door"))
+    page.click("#more")
+    page.until(lambda: page.run("return document.querySelector('#list').lastElementChild.alarm.number") == 1)
+    stand.alarm("c0")
+    page.until(lambda: page.run("return document.querySelector('#list').firstElementChild.alarm.number") == 234)
+    assert page.run("return document.querySelector('#list').lastElementChild.alarm.number") == 2
+
+
 def test_a_day_shows_scores_threshold_alarms_and_when_it_was_down(page, stand):
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
     begin, day = midnight.timestamp(), midnight.date()
@@ -299,6 +310,7 @@ def test_the_keyboard_alone_is_enough(page, stand):
     page.keys("d")
     page.until(lambda: page.run("return document.querySelector('#day').open") and page.text("#day .name") == "attic")
     page.keys(Keys.ESCAPE)
+    page.until(lambda: not page.count("dialog[open]"))
     page.keys("a", "j")  # nothing was in focus: the newest is now, and not acknowledged unseen
     assert page.run("return document.activeElement.closest('li').alarm.id") == "a2"
     assert not stand.posted
@@ -309,14 +321,14 @@ def test_the_keyboard_alone_is_enough(page, stand):
     page.keys("j", "a")
     page.until(lambda: stand.alarms["a2"]["acknowledged"])
     page.keys(Keys.ESCAPE)
-    assert page.run("return document.activeElement.closest('li').alarm.id") == "a2"
+    page.until(lambda: page.run("return document.activeElement.closest('li')?.alarm.id") == "a2")
     page.keys("n", "not", Keys.ESCAPE, "n", "mine", Keys.ENTER)
     page.until(lambda: stand.alarms["a2"]["note"] == "mine")
     assert [sent for _, sent in stand.posted] == [{"acknowledged": True}, {"note": "mine"}]
     page.keys("?")
     assert page.run("return document.querySelector('#help').open")
     page.keys("j", Keys.ESCAPE)
-    assert not page.count("dialog[open]")
+    page.until(lambda: not page.count("dialog[open]"))
 
 
 def test_a_clip_plays_and_replaces_the_picture_when_it_comes(page, stand):

@@ -3,6 +3,8 @@
 import { ask } from "./server.js";
 import * as words from "./words.js";
 
+const MOST = 200; // that the list keeps by itself, while ever more come
+
 const list = document.querySelector("#list");
 const form = document.querySelector("#asking");
 const template = document.querySelector("#alarm");
@@ -13,6 +15,7 @@ const open = new Set(); // ids of those that nobody has acknowledged
 let openMore = false; // there are more of them than the server told of at once
 let seen = null; // the highest number; what is above it is new
 let asked = 0; // which question is the last one
+let older = 0; // how many were asked for beyond those that came by themselves
 const watchers = [];
 
 /** Call `watcher(alarm)` whenever one has come or changed, and `watcher()` where all were fetched anew. */
@@ -76,6 +79,7 @@ export async function fetchAll(count = items.size) {
 
 /** Fetch so many at least, and say here what went wrong. */
 async function refetch(count) {
+  if (!count) older = 0;
   try {
     error.textContent = "";
     await fetchAll(count);
@@ -94,6 +98,7 @@ async function fetchOlder() {
     const answer = await ask(`/api/alarms?${query}`);
     if (mine !== asked) return; // the filter has changed
     answer.alarms.forEach(put);
+    older += answer.alarms.length;
     finish(answer.more);
   } catch (problem) {
     error.textContent = problem.message;
@@ -123,8 +128,16 @@ export function take(alarms) {
     else if (items.has(alarm.id) || more.hidden || alarm.number > last) put(alarm);
     for (const watcher of watchers) watcher(alarm);
   }
-  finish(!more.hidden);
+  finish(letGo() || !more.hidden);
   if (openMore && open.size < 50) refetch(items.size); // the server knows those that come after them
+}
+
+/** Of a list that has grown too long, the oldest go; returns whether one did. */
+function letGo() {
+  const gone = [...items.values()].filter(({ writing, node }) => !writing && !node.contains(document.activeElement));
+  gone.sort((a, b) => a.alarm.number - b.alarm.number).length = Math.max(0, Math.min(gone.length, items.size - MOST - older));
+  for (const { alarm } of gone) remove(alarm.id);
+  return gone.length > 0;
 }
 
 /** Say, to who listens instead of looking, which of them are new. */
