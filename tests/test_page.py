@@ -445,7 +445,7 @@ def test_two_hundred_cameras_cost_little_and_fetch_the_pictures_in_view_alone(pa
     page.open()
     page.driver.execute_cdp_cmd("Performance.enable", dict(timeDomain="threadTicks"))  # the processor's time, not the clock's
     page.until(lambda: len({path for _, path in stand.asked if path.startswith("/cameras/")}) > 10)
-    before, n_seconds = page.busy(), 4
+    before, n_seconds = page.busy(), 3
     for _ in range(n_seconds):
         stand.tick()
         time.sleep(1)
