@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -31,10 +32,11 @@ SNIPPET, THRESHOLD = 16 / 30, 0.9
 def score_at(seed: int, at: float) -> float:
     """A made-up score in [0, 1]: low, restless, and high now and then."""
     slow = math.sin(at / 47 + seed) + math.sin(at / 13.7 + 2.3 * seed)
-    noise = random.Random(int(at / SNIPPET) * 7919 + seed).random()
+    noise = (int(at / SNIPPET) * 7919 + seed) * 2654435761 % 2**32 / 2**32
     return round(min(0.995, 0.04 + 0.2 * noise * noise + 0.9 / (1 + math.exp(-9 * (slow - 1.72)))), 4)
 
 
+@lru_cache(maxsize=1000)
 def picture(seed: int, number: int, size: tuple[int, int] = (640, 360)) -> bytes:
     """A drawn yard in which somebody walks, as JPEG."""
     (width, height), (hue, shift) = size, ((seed * 0.17) % 1, number * 9 % 560)

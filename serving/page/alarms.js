@@ -3,6 +3,8 @@
 import { ask } from "./server.js";
 import * as words from "./words.js";
 
+const MOST = 200; // that the list keeps by itself, while ever more come
+
 const list = document.querySelector("#list");
 const form = document.querySelector("#asking");
 const template = document.querySelector("#alarm");
@@ -11,8 +13,9 @@ const error = document.querySelector("#alarms-error");
 const items = new Map(); // what the list shows, by alarm's id
 const open = new Set(); // ids of those that nobody has acknowledged
 let openMore = false; // there are more of them than the server told of at once
-let seen = 0; // the highest number; what is above it is new
+let seen = null; // the highest number; what is above it is new
 let asked = 0; // which question is the last one
+let older = 0; // how many were asked for beyond those that came by themselves
 const watchers = [];
 
 /** Call `watcher(alarm)` whenever one has come or changed, and `watcher()` where all were fetched anew. */
@@ -68,16 +71,18 @@ export async function fetchAll(count = items.size) {
   const kept = new Set(answer.alarms.map(({ id }) => id));
   for (const [id, item] of items) if (!kept.has(id) && !item.writing) remove(id);
   answer.alarms.forEach(put);
+  if (seen !== null) announce(unanswered.alarms); // those that came while there was no connection
   seen = Math.max(seen, ...[...answer.alarms, ...unanswered.alarms].map(({ number }) => number));
   finish(answer.more);
   for (const watcher of watchers) watcher();
 }
 
-/** The filter has changed: fetch, and say here what went wrong. */
-async function refetch() {
+/** Fetch so many at least, and say here what went wrong. */
+async function refetch(count) {
+  if (!count) older = 0;
   try {
     error.textContent = "";
-    await fetchAll(0);
+    await fetchAll(count);
   } catch (problem) {
     error.textContent = problem.message;
   }
@@ -93,6 +98,7 @@ async function fetchOlder() {
     const answer = await ask(`/api/alarms?${query}`);
     if (mine !== asked) return; // the filter has changed
     answer.alarms.forEach(put);
+    older += answer.alarms.length;
     finish(answer.more);
   } catch (problem) {
     error.textContent = problem.message;
@@ -112,7 +118,7 @@ function finish(isMore) {
 
 /** Alarms that are new or have changed, as events tell them. */
 export function take(alarms) {
-  const fresh = alarms.filter(({ number, acknowledged }) => number > seen && !acknowledged);
+  announce(alarms);
   for (const alarm of alarms) {
     if (alarm.acknowledged) open.delete(alarm.id);
     else open.add(alarm.id);
@@ -122,12 +128,22 @@ export function take(alarms) {
     else if (items.has(alarm.id) || more.hidden || alarm.number > last) put(alarm);
     for (const watcher of watchers) watcher(alarm);
   }
-  finish(!more.hidden);
-  if (openMore && open.size < 50) refetch(); // the server knows those that come after them
-  if (fresh.length) announce(fresh);
+  finish(letGo() || !more.hidden);
+  if (openMore && open.size < 50) refetch(items.size); // the server knows those that come after them
 }
 
-function announce(fresh) {
+/** Of a list that has grown too long, the oldest go; returns whether one did. */
+function letGo() {
+  const gone = [...items.values()].filter(({ writing, node }) => !writing && !node.contains(document.activeElement));
+  gone.sort((a, b) => a.alarm.number - b.alarm.number).length = Math.max(0, Math.min(gone.length, items.size - MOST - older));
+  for (const { alarm } of gone) remove(alarm.id);
+  return gone.length > 0;
+}
+
+/** Say, to who listens instead of looking, which of them are new. */
+function announce(alarms) {
+  const fresh = alarms.filter(({ number, acknowledged }) => number > seen && !acknowledged);
+  if (!fresh.length) return;
   const newest = fresh.reduce((a, b) => (a.number > b.number ? a : b));
   const said = `${newest.name}, ${words.when(newest)}, score ${words.number(newest.score)}`;
   const many = fresh.length > 1 ? `${fresh.length} new alarms; the newest` : "Alarm";
@@ -272,8 +288,8 @@ export function offer(cameras) {
   camera.value = cameras.some(({ id }) => id === value) ? value : "";
 }
 
-form.addEventListener("change", refetch);
-form.addEventListener("reset", () => setTimeout(refetch)); // after the fields are
+form.addEventListener("change", () => refetch(0));
+form.addEventListener("reset", () => setTimeout(refetch, 0, 0)); // after the fields are
 form.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", fetchOlder);
 addEventListener("beforeunload", (event) => {

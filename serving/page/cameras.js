@@ -80,6 +80,7 @@ function added(camera) {
   for (const part of ["name", "score", "word", "aside", "text", "alarm", "none", "line"]) parts[part] = find(`.${part}`);
   const card = { camera, item, parts, stale: true, asked: 0, picture: 0, loading: false };
   item.card = card;
+  parts.name.href = `#day/${camera.id}`;
   parts.img.onload = () => pictured(card, "");
   parts.img.onerror = () => pictured(card, "its picture cannot be loaded");
   sight.observe(item);
@@ -155,7 +156,6 @@ function write({ camera, item, parts }) {
   parts.alarm.hidden = !alarms;
   say(parts.name, camera.name);
   parts.name.title = [camera.name, camera.source, camera.text].filter(Boolean).join("\n");
-  parts.name.href = camera.live ? `#day/${camera.id}/${words.iso(words.date(words.now()))}` : `#day/${camera.id}`;
   say(parts.score, words.number(camera.score));
   parts.score.classList.toggle("high", threshold != null && camera.score >= threshold);
   if (parts.use.getAttribute("href") !== `#${camera.state}`) parts.use.setAttribute("href", `#${camera.state}`);

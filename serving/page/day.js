@@ -1,4 +1,4 @@
-// A day of a camera, or a whole file, at #day/ID/2026-11-28 or #day/ID: highest scores, alarms, and when it was down.
+// A day of a camera at #day/ID/2026-11-28 (#day/ID: today), or a whole file: highest scores, alarms, when it was down.
 
 import * as alarms from "./alarms.js";
 import { cameraOf, limit } from "./cameras.js";
@@ -14,17 +14,19 @@ const LABEL = 46; // pixels that a tick's label takes
 const dialog = document.querySelector("#day");
 const find = (part) => dialog.querySelector(part);
 const plot = find(".plot");
-const date = find("input");
+const picker = find("input");
 let shown = null; // {hash, id, day: Date | null}: what is asked for
 let span = null; // what the server answered
 let due; // the next question's timer
 
 /** Follow the address: open the day that it names, or close the dialog. */
 export function route() {
-  const [hash, id, day] = location.hash.match(/^#day\/(\w+)(?:\/(\d{4}-\d\d-\d\d))?$/) ?? [];
-  if (!id) return dialog.close();
+  const [hash, id, named] = location.hash.match(/^#day\/(\w+)(?:\/(\d{4}-\d\d-\d\d))?$/) ?? [];
+  const date = named ?? (cameraOf(id)?.live ? words.iso(words.date(words.now())) : null);
+  const day = date && new Date(`${date}T00:00`);
+  if (!id || Number.isNaN(day?.getTime())) return dialog.close();
   if (dialog.open && shown.hash === hash) return fetchSpan();
-  shown = { hash, id, day: day ? new Date(`${day}T00:00`) : null };
+  shown = { hash, id, day };
   span = null;
   if (!dialog.open) dialog.showModal();
   writeHead();
@@ -68,8 +70,8 @@ function writeHead() {
   find(".moments").replaceChildren();
   say("");
   if (!day) return;
-  date.value = words.iso(day);
-  date.max = words.iso(words.date(words.now()));
+  picker.value = words.iso(day);
+  picker.max = words.iso(words.date(words.now()));
   const other = (by) => `#day/${id}/${words.iso(new Date(day.getFullYear(), day.getMonth(), day.getDate() + by))}`;
   find(".before").href = other(-1);
   find(".after").href = other(1);
@@ -208,7 +210,7 @@ const again = () => (due ??= setTimeout(fetchSpan, AGAIN));
 
 plot.addEventListener("pointermove", read);
 plot.addEventListener("pointerleave", unread);
-date.addEventListener("change", () => date.value && (location.hash = `#day/${shown.id}/${date.value}`));
+picker.addEventListener("change", () => picker.value && (location.hash = `#day/${shown.id}/${picker.value}`));
 dialog.addEventListener("close", () => {
   clearTimeout(due);
   due = null;
@@ -216,7 +218,7 @@ dialog.addEventListener("close", () => {
 });
 dialog.addEventListener("keydown", ({ key, target }) => {
   const link = { ArrowLeft: ".before", ArrowRight: ".after" }[key];
-  if (link && target !== date && !find(link).hidden) find(link).click();
+  if (link && target !== picker && !find(link).hidden) find(link).click();
 });
 new ResizeObserver(() => dialog.open && draw()).observe(plot);
 alarms.onChange((alarm) => dialog.open && alarm?.camera === shown.id && again());

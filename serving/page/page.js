@@ -112,9 +112,9 @@ for (const kind of ["error", "unhandledrejection"]) {
     document.querySelector("#broken").textContent = `This page has failed: ${message ?? reason}`;
   });
 }
-new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--top", `${target.offsetHeight}px`)).observe(
-  document.querySelector("#top"),
-);
+new ResizeObserver(([{ target }]) => {
+  document.documentElement.style.setProperty("--top", `${target.getBoundingClientRect().height}px`);
+}).observe(document.querySelector("#top"));
 addEventListener("hashchange", day.route);
 alarms.onChange(count);
 follow({ fresh: fetchAll, take: (name, data) => takers[name](data), tell });

@@ -8,18 +8,16 @@ const EVENTS = ["cameras", "alarms", "list", "stopping"];
 /** The answer to a question (GET), or to what is sent (POST, as JSON). Throws an Error whose message is for people. */
 export async function ask(path, sent) {
   const post = sent && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(sent) };
-  let answer, got;
-  try {
-    answer = await fetch(path, { ...post, signal: AbortSignal.timeout(20000) });
-    if (answer.status === 401) {
-      location.assign("/login");
-      throw new Error("a token is needed");
-    }
-    got = await answer.json();
-  } catch (error) {
-    const what = answer ? `${path}: status ${answer.status}` : "the watch does not answer";
-    throw new Error(`${what}: ${error.message}`);
+  const answer = await fetch(path, { ...post, signal: AbortSignal.timeout(20000) }).catch(({ name }) => {
+    throw new Error(name === "TimeoutError" ? "the watch has not answered for 20 s" : "the watch does not answer");
+  });
+  if (answer.status === 401) {
+    location.assign("/login");
+    throw new Error("a token is needed");
   }
+  const got = await answer.json().catch(({ message }) => {
+    throw new Error(`${path}: status ${answer.status}, ${message}`);
+  });
   if (!answer.ok) throw new Error(got.error ?? `${path}: status ${answer.status}`);
   return got;
 }
