@@ -32,6 +32,8 @@ from video.pictures import CROP
 N_PICTURES = 2  # a graph is traced with; any number runs
 OVERWRITE = next(flag for flag in FLAGS["running"] if flag.name == "overwrite")
 OVERWRITE = OVERWRITE._replace(help="replace the files that are there")
+# what the file says of its model: no paths, nor how it was trained
+TOLD = (*(flag.name for group in ("model", "testing", "live") for flag in FLAGS[group]), "data_set", "normal_label", "features")
 ASKED = [flag._replace(default=None) for flag in OF_MODEL if flag.name in TESTING]
 OF_ENCODER = [flag._replace(default=None) for flag in HOW if flag.name in ("encoder", "weights")]
 
@@ -73,8 +75,8 @@ def export(args: Namespace) -> None:
 
 def write_model(path: Path, detector: lshma.Detector) -> None:
     """Write the model and say what it does."""
-    options = detector.trained | vars(detector.options) | {"precision": "fp32"}
-    options.pop("given", None)
+    known = detector.trained | vars(detector.options) | {"precision": "fp32"}
+    options = {name: known[name] for name in TOLD if name in known}
     if detector.options.precision != "fp32":
         print(f"note: {path} computes in fp32, not {detector.options.precision}; scores may differ from its tests'")
     path.parent.mkdir(parents=True, exist_ok=True)

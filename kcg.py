@@ -72,8 +72,8 @@ def step(clips: Tensor, gate: Gate) -> tuple[Tensor, Gate]:
     return moved(similarity(clips), gate)
 
 
-def moved(similarity: Tensor, gate: Gate) -> tuple[Tensor, Gate]:
+def moved(s: Tensor, gate: Gate) -> tuple[Tensor, Gate]:
     """`step` of clips whose (B,) similarity is known."""
-    s = similarity.double()
+    s = s.double()
     d = s - gate.similarity
     return is_key(d, gate.difference, gate.n_clips), Gate(s, d, gate.n_clips + 1)

@@ -70,8 +70,10 @@ class Graph(nn.Module):
 def layer_step(layer: HMA, x: Tensor, memory: Memory, odds: Tensor | None) -> tuple[Tensor, Memory]:
     """`HMA.step`: x (B, T, D) -> (B, T, D), and the memory that the next clip meets."""
     k, c, entry = layer.compress(x)
-    known = memory.age >= 0
-    a = where(known.any(1), layer.remembering(k, c, memory.entries, known), layer.alone(k))
+    a = layer.alone(k)
+    if layer.capacity:  # ONNX has no `any` of nothing
+        known = memory.age >= 0
+        a = where(known.any(1), layer.remembering(k, c, memory.entries, known), a)
     return layer.onward(k, a), layer.remember(memory, k, entry, odds)
 
 
