@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import lshma
 from files import folder
-from option import FLAGS, TESTING, Parser, add_flags, exit_codes, flag_of, require
+from files.checkpoint import Checkpoint
+from model import LSHMA
+from option import FLAGS, TESTING, Parser, add_flags, check, exit_codes, flag_of, require
 from outside import exported, onnx_file
-from outside.exported import Exported
+from running.loading import load_model
 from video import as_trained
 from video.encoders import Encoder
 from video.flags import HOW, OF_MODEL
@@ -54,6 +55,8 @@ def export(args: Namespace) -> None:
     require(args, [flag for flag in (*ASKED, *OF_ENCODER) if getattr(args, flag.name) is not None])
     if args.weights and not args.encoder:
         raise ValueError("--weights are an encoder's; name it with --encoder")
+    if Path(args.model_path).suffix == ".onnx":
+        raise ValueError(f"{args.model_path} is exported already; give the checkpoint that it was made of")
     if args.out.suffix != ".onnx":
         raise ValueError(f"--out {args.out}: expected a name that ends in .onnx, by which it is known as such")
     of_encoder = args.out.with_name(f"{args.out.stem}-{args.encoder}.onnx")
@@ -63,26 +66,25 @@ def export(args: Namespace) -> None:
         folder.require_writable([path], "--out")
     for name in ("onnx", "onnxscript"):
         onnx_file.needed(name)
-    changed = {flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None}
-    detector = lshma.load(args.model_path, device="cpu", **changed)
-    if isinstance(detector.model, Exported):
-        raise ValueError(f"{args.model_path} is exported already; give the checkpoint that it was made of")
-    encoder = as_trained.encoder_for(args, "cpu", detector.options.visual_width) if args.encoder else None
-    write_model(args.out, detector)
+    lshma, options, loaded = load_model(args.model_path)
+    vars(options).update({flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None})
+    check(options, ["testing"])
+    encoder = as_trained.encoder_for(args, "cpu", options.visual_width) if args.encoder else None
+    write_model(args.out, lshma, options, loaded)
     if encoder:
         write_encoder(of_encoder, encoder)
 
 
-def write_model(path: Path, detector: lshma.Detector) -> None:
+def write_model(path: Path, lshma: LSHMA, options: Namespace, loaded: Checkpoint) -> None:
     """Write the model and say what it does."""
-    known = detector.trained | vars(detector.options) | {"precision": "fp32"}
-    options = {name: known[name] for name in TOLD if name in known}
-    if detector.options.precision != "fp32":
-        print(f"note: {path} computes in fp32, not {detector.options.precision}; scores may differ from its tests'")
+    if options.precision != "fp32":
+        print(f"note: {path} computes in fp32, not {options.precision}; scores may differ from its tests'")
+    known = (loaded.options or {}) | vars(options) | {"precision": "fp32"}
+    told = {name: known[name] for name in TOLD if name in known}
     path.parent.mkdir(parents=True, exist_ok=True)
-    exported.write(path, detector.model, options, detector.video_threshold)
+    exported.write(path, lshma, told, loaded.video_threshold)
     shown = ("visual_width", "visual_layers", "attn_window", "keyclip_test", "scales", "exit_threshold")
-    print(f"{path}: {', '.join(f'{flag_of(name)[2:]} {options[name]}' for name in shown)}")
+    print(f"{path}: {', '.join(f'{flag_of(name)[2:]} {told[name]}' for name in shown)}")
 
 
 class Pictures(nn.Module):

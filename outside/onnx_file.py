@@ -72,7 +72,8 @@ def read(path: str | Path) -> tuple[Any, dict[str, Any]]:
     options.intra_op_num_threads = 1  # threads that wait for each other would be far slower where decoders share the cores
     options.log_severity_level = 3
     errors = needed("onnxruntime.capi.onnxruntime_pybind11_state")
-    refused = (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented, errors.RuntimeException)
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+    refused = tuple(getattr(errors, name) for name in names)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except refused as error:

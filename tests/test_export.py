@@ -31,9 +31,10 @@ def small(**changed):
     vars(options).update({"exit_threshold": THRESHOLD} | changed)
     sizes = {"layers": options.visual_layers, "cache_keep_max_len": options.cache_keep_max_len, "head": options.head}
     rule = {"forgetting": options.forgetting, "attn_merge": options.attn_merge}
-    made = make_model(**sizes, **rule, change_weights=change.Weights(options.motion, options.novelty))
+    mild = {"shift": 0.3, "sharp": 2.0}  # else what float32 rounds grows to 1e-5 in PyTorch, too
+    made = make_model(**sizes, **rule, **mild, change_weights=change.Weights(options.motion, options.novelty))
     if options.head == "linear":  # which begins from zero
-        torch.nn.init.normal_(made.classifier.weight, std=0.02)
+        torch.nn.init.normal_(made.classifier.weight, std=0.003)
     return made, options
 
 
