@@ -32,7 +32,7 @@ lint: $(READY)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-.venv/installed: requirements.txt tests/requirements.txt requirements-tensorboard.txt requirements-video.txt requirements-serve.txt
+.venv/installed: requirements.txt tests/requirements.txt $(wildcard requirements-*.txt)
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet -r requirements.txt -r tests/requirements.txt
 	touch $@

@@ -1,8 +1,12 @@
-"""How fast the whole-video path is: against `step` in a loop, and against the machine's own matrix products.
+"""How fast the whole-video path is: against `step` in a loop, and against the machine's own matrix products. And how fast
+onnxruntime steps, against PyTorch.
 
     python benchmark.py --feature-root FEATURES --train-list list/ucf_CLIP_rgb.csv
+    python benchmark.py --model-path model.onnx
 
-Takes the UCF-Crime options. Times are of the model alone, on the first videos of the training list, loaded beforehand.
+The first takes the UCF-Crime options. Times are of the model alone, on the first videos of the training list, loaded
+beforehand. The second takes a file of export.py, and a model of its size; both work on one thread, whose own
+time is taken: others that are busy beside it count little.
 """
 
 import time
@@ -17,23 +21,24 @@ import model
 from option import resolve_variant, run
 from running import testing
 from running.beginning import make_optimizer
-from running.loading import choose_device
+from running.loading import choose_device, load_model
 from running.training import loss_of
 from ucf_option import parser
 
 N_VIDEOS = 16
 REPEATS = 3
+STEPS = 20  # timed together
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
+def seconds(work: Callable[[], object], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
     """The least time of a few runs, after one to warm up."""
     times = []
     for _ in range(1 + REPEATS):
         synchronise(device)
-        began = time.perf_counter()
+        began = clock()
         work()
         synchronise(device)
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return min(times[1:])
 
 
@@ -60,7 +65,30 @@ def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how
     return torch.cat(logits)
 
 
+@torch.inference_mode()
+def outside_and_inside(path: str) -> None:
+    """Print what a step takes in onnxruntime, of this file, and in PyTorch."""
+    exported, options, _ = load_model(path)
+    torch.set_num_threads(1)
+    inside, how = model.build(options).eval(), {"key_clips": options.keyclip_test, "scales": model.scales_of(options)}
+
+    def steps(of: torch.nn.Module, clips: torch.Tensor) -> None:
+        memory = of.empty_memory(clips.shape[1])
+        for clip in clips:
+            _, memory = of.step(clip, memory, **how)
+
+    for n in (1, 64):
+        clips = torch.randn(STEPS, n, options.attn_window, options.visual_width)
+        there, here = (
+            seconds(lambda of=of, clips=clips: steps(of, clips), clips.device, time.thread_time) / STEPS * 1000
+            for of in (exported, inside)
+        )
+        print(f"a step of {n} streams: onnxruntime {there:.2f} ms, PyTorch {here:.2f} ms: {here / there:.2f} times as fast")
+
+
 def main(options: Namespace) -> None:
+    if options.model_path:
+        return outside_and_inside(options.model_path)
     resolve_variant(options)
     device = choose_device(options.device)
     videos = testing.videos_of(options.train_list, options, "file")

@@ -176,14 +176,17 @@ class HMA(nn.Module):
     def step(self, x: Tensor, memory: Memory, odds: Tensor | None) -> tuple[Tensor, Memory]:
         """One clip of each of B streams: x (B, T, D) -> (B, T, D) and the memory that the next clip meets."""
         k, c, entry = self.compress(x)
-        y = self.attend(k, c, memory.entries, memory.age >= 0)
+        return self.attend(k, c, memory.entries, memory.age >= 0), self.remember(memory, k, entry, odds)
+
+    def remember(self, memory: Memory, k: Tensor, entry: Tensor, odds: Tensor | None) -> Memory:
+        """The memory that the next clip meets: k (B, T, D) and entry (B, T, D/2) of this one join, and one clip is dropped."""
         if self.capacity == 0:
-            return y, memory
+            return memory
         strength, newest = self.strengths(entry, k, odds)
-        age = torch.cat((memory.age + (memory.age >= 0), memory.age.new_zeros(len(x), 1)), 1)
+        age = F.pad(memory.age + (memory.age >= 0), (0, 1))  # (B, M + 1), the newest's 0
         keep = survivors(self.forgetting, torch.cat((memory.strength, newest.unsqueeze(1)), 1), age)  # (B, M)
-        stream = torch.arange(len(x), device=x.device).unsqueeze(1)
-        return y, Memory(
+        stream = torch.arange(k.shape[0], device=k.device).unsqueeze(1)  # torch.export takes len(k) for a constant
+        return Memory(
             torch.cat((memory.entries, entry.to(memory.entries).unsqueeze(1)), 1)[stream, keep],
             torch.cat((memory.strength, strength.unsqueeze(1)), 1)[stream, keep],
             age[stream, keep],
@@ -208,20 +211,30 @@ class HMA(nn.Module):
 
     def attend(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
         """The layer on clips k (N, T, D), c (N, T, D/2) that remember past (N, M, T, D/2) where known (N, M)."""
-        new = (~known.any(1)).nonzero().squeeze(1)  # clips that remember nothing attend to themselves, at full width
-        own = self.attention(k[new], k[new], None)
-        own = own + self.p * own
-        if len(new) == len(k):
-            a = own
-        else:
-            u = self.compress_current(k)
-            keys = torch.cat((past.to(u.dtype), u.unsqueeze(1)), 1).flatten(1, 2)  # (N, (M+1)T, D/2)
-            seen = F.pad(known, (0, 1), value=True).repeat_interleave(k.shape[1], 1)  # (N, (M+1)T)
-            a = self.attention(c, keys, seen)
-            if self.p:
-                a = a + self.p * self.attention(c, c, None)
-            a = self.up(a)
-            a = a.index_copy(0, new, own.to(a.dtype))
+        new = (~known.any(1)).nonzero().squeeze(1)
+        a = self.alone(k[new])
+        if len(new) < len(k):
+            remembering = self.remembering(k, c, past, known)
+            a = remembering.index_copy(0, new, a.to(remembering.dtype))
+        return self.onward(k, a)
+
+    def alone(self, k: Tensor) -> Tensor:
+        """The attention of clips that remember nothing, to themselves at full width: (N, T, D) -> (N, T, D)."""
+        own = self.attention(k, k, None)
+        return own + self.p * own
+
+    def remembering(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
+        """The attention of the others, as `attend` takes them, to what they remember: -> (N, T, D)."""
+        u = self.compress_current(k)
+        keys = torch.cat((past.to(u.dtype), u.unsqueeze(1)), 1).flatten(1, 2)  # (N, (M+1)T, D/2)
+        seen = F.pad(known, (0, 1), value=True).repeat_interleave(k.shape[1], 1)  # (N, (M+1)T)
+        a = self.attention(c, keys, seen)
+        if self.p:
+            a = a + self.p * self.attention(c, c, None)
+        return self.up(a)
+
+    def onward(self, k: Tensor, a: Tensor) -> Tensor:
+        """From a clip and its attention to the layer's output: (N, T, D) each -> (N, T, D)."""
         y = k + self.drop(a)
         return y + self.drop(self.mlp(self.norm2(y)))
 

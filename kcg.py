@@ -69,6 +69,11 @@ def select(clips: Tensor, starts: Tensor) -> Tensor:
 
 def step(clips: Tensor, gate: Gate) -> tuple[Tensor, Gate]:
     """One clip of each of B streams: (B, T, D) -> (B,) bool, and the gate for the next clip."""
-    s = similarity(clips).double()
+    return moved(similarity(clips), gate)
+
+
+def moved(s: Tensor, gate: Gate) -> tuple[Tensor, Gate]:
+    """`step` of clips whose (B,) similarity is known."""
+    s = s.double()
     d = s - gate.similarity
     return is_key(d, gate.difference, gate.n_clips), Gate(s, d, gate.n_clips + 1)

@@ -59,8 +59,9 @@ with own_modules():
     from files.checkpoint import Checkpoint
     from model import LSHMA, StreamMemory, scales_of
     from option import FLAGS, SWITCH, TESTING, check
+    from outside.exported import Exported
     from running.camera import Camera, arrays_of, from_arrays
-    from running.loading import autocast, choose_device, load_model
+    from running.loading import autocast, choose_device, load_model, require_runnable
 
 
 OF_FILES = ("crops", "drop_snippets")  # options of tests that are about what is read, which is the program's here
@@ -68,7 +69,7 @@ KINDS = {flag.name: {SWITCH: bool, float: Real}.get(flag.type, flag.type) for fl
 
 
 def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detector":
-    """The model of a checkpoint, ours or the authors', as its options say, ready to score.
+    """The model of a checkpoint, ours or the authors', or of export.py's model.onnx, as its options say, ready to score.
 
     changed: other values for options of testing, such as smooth="none" or exit_threshold=0.7. Raises FileNotFoundError, or
     ValueError that names what is wrong with the file, an option or the device.
@@ -84,13 +85,14 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
     model, options, loaded = load_model(str(path))
     vars(options).update(changed)
     check(options, ["testing"])
+    require_runnable(model, options)
     return Detector(model.to(where), options, where, loaded)
 
 
 class Detector:
     """A model that scores. One for all videos and cameras: what they remember lies elsewhere."""
 
-    def __init__(self, model: LSHMA, options: Namespace, device: torch.device, loaded: Checkpoint | None = None):
+    def __init__(self, model: LSHMA | Exported, options: Namespace, device: torch.device, loaded: Checkpoint | None = None):
         self.model, self.options, self.device = model, options, device
         self.trained = (loaded and loaded.options) or {}  # the options of the training, if its file says them
         self.video_threshold = loaded and loaded.video_threshold

@@ -27,7 +27,7 @@ from files.videos import Video, check_videos, require_distinct
 from model import LSHMA
 from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes, flag_of
 from running import testing
-from running.loading import choose_device, load_model
+from running.loading import choose_device, load_model, require_runnable
 from video import as_trained, extraction
 from video.finding import LONGEST, split
 from video.flags import HOW
@@ -59,6 +59,7 @@ def options_of(args: Namespace) -> tuple:
     usual = {flag.name: flag.default for group in ("data", "running") for flag in FLAGS[group]}
     vars(options).update(usual | told | {"data_set": "predict", "given": set(told), "drop_snippets": 0.0})
     check(options)
+    require_runnable(lshma, options)
     return lshma, options, loaded.options
 
 

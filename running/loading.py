@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 
@@ -12,30 +13,45 @@ import xd_option
 from files import checkpoint, origin
 from files.checkpoint import Checkpoint
 from option import MODEL, adopt, launched, parse, resolve_variant
+from outside.exported import Exported
 
 PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 
 
-def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA, Namespace, Checkpoint]:
+def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA | Exported, Namespace, Checkpoint]:
     """The model of a checkpoint, ours or the authors', in evaluation mode on the CPU; the options to run it with; the file.
+    Or that of an ONNX file of export.py, `.onnx`: where options change later, see `require_runnable`.
 
     What a checkpoint of ours says of its model wins, where the command line of `options` does not say otherwise; the authors'
     is of the variant `released`. Without `options` a checkpoint of ours brings its own, and the authors' has those of the data
     set whose clips are as long; those that are given are changed in place. Raises FileNotFoundError, or ValueError that names
     what is wrong.
     """
-    loaded = checkpoint.load(path)
+    exported = Exported(path) if Path(path).suffix == ".onnx" else None
+    if exported:
+        loaded = Checkpoint(path, {}, exported.options, False, exported.video_threshold, None)
+    else:
+        loaded = checkpoint.load(path)
     names = MODEL
     if options is None:
-        sizes = checkpoint.sizes_of(loaded.weights)
+        sizes = {} if exported else checkpoint.sizes_of(loaded.weights)  # else its options say them
         options = parse(next((p for p in PARSERS if p.get_default("attn_window") == sizes.get("attn_window")), PARSERS[0]), [])
         vars(options).update(sizes)
         names = [name for name in loaded.options or () if hasattr(options, name) and name != "given"]
     take_options(options, loaded, names)
     resolve_variant(options)
-    built = model.build(options)
-    checkpoint.load_weights(built, loaded, options)
+    built = exported or model.build(options)
+    if exported:
+        require_runnable(exported, options)
+    else:
+        checkpoint.load_weights(built, loaded, options)
     return built.eval(), options, loaded
+
+
+def require_runnable(built: model.LSHMA | Exported, options: Namespace) -> None:
+    """Raise ValueError where the options ask of an exported model what it was not exported to do."""
+    if isinstance(built, Exported):
+        built.require(options)
 
 
 def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -> None:

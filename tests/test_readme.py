@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT
 
 WIDTH = 128
+ROOMS = ("files", "evaluation", "outside", "running", "experiments", "video")
 
 
 def blocks(language):
@@ -30,7 +31,7 @@ def commands():
 def project(tmp_path_factory):
     """A copy with small defaults, the synthetic set under the real names, and a released checkpoint."""
     path = tmp_path_factory.mktemp("project")
-    for pattern in ("*.py", "list/*.py", *(f"{room}/*" for room in ("files", "evaluation", "running", "experiments", "video"))):
+    for pattern in ("*.py", "list/*.py", *(f"{room}/*" for room in ROOMS)):
         for file in (file for file in ROOT.glob(pattern) if file.is_file()):
             (path / file.relative_to(ROOT)).parent.mkdir(exist_ok=True)
             shutil.copy(file, path / file.relative_to(ROOT))

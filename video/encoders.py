@@ -43,6 +43,7 @@ class Encoder(NamedTuple):
     width: int
     digest: str  # of the weights, whatever file they came from
     encode: Callable[[np.ndarray], np.ndarray]  # (N, 224, 224, 3) uint8 -> (N, D) float32
+    vectors: Callable[[Tensor], Tensor] | None = None  # the network, as `encoder` takes it; None = it cannot be exported
 
 
 def load_encoder(name: str, weights: str | None, device: torch.device) -> Encoder:
@@ -114,7 +115,7 @@ def encoder(
 ) -> Encoder:
     """An Encoder of `vectors`, (N, 3, 224, 224) float32 in 0 to 255, channels last -> (N, D), as `encode_with` calls it."""
     work = partial(encode_with, vectors, device, width=width, at_once=at_once, fill=fill)
-    return Encoder(name, width, digest_of(weights), work)
+    return Encoder(name, width, digest_of(weights), work, vectors)
 
 
 def encode_with(
