@@ -1,5 +1,5 @@
-"""Areas under ROC and precision-recall curves: once, by scikit-learn; and for many weightings of the videos at once, which is
-what a bootstrap over videos asks for.
+"""Areas under ROC and precision-recall curves: for many weightings of the videos at once, which is what a bootstrap over
+videos asks for, of which the frames as they are is one; and the curves themselves, by scikit-learn.
 
 A snippet's frames share its score, so a curve takes (S,) scores and how many anomalous and normal frames each stands for.
 
@@ -9,7 +9,6 @@ Shapes: V videos, S snippets, R resamples, G distinct scores of snippets with an
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 CHUNK = 1024  # distinct scores looked at together, so that the intermediate results stay small
 
@@ -24,17 +23,19 @@ class Areas(NamedTuple):
 
 def areas(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> Areas:
     """The areas of (S,) scores that stand for so many anomalous and normal frames; NaN where there are none of a kind."""
-    if not (anomalous.any() and normal.any()):
-        return Areas(np.nan, np.nan, np.nan)
-    how = weighted(scores, anomalous, normal)
-    precision, recall, _ = precision_recall_curve(**how)
-    return Areas(float(roc_auc_score(**how)), float(average_precision_score(**how)), float(auc(recall, precision)))
+    once = resampled_areas(scores, anomalous, normal, np.zeros(len(scores), int), np.ones((1, 1)))
+    return Areas(*(float(values[0]) for values in once))
 
 
 def curves_of(
     scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], Areas]:
-    """The ROC (false, true positive rate) and precision-recall (recall, precision) curves of `areas`, and the areas."""
+    """The ROC (false, true positive rate) and precision-recall (recall, precision) curves of `areas`, and the areas.
+
+    scikit-learn is imported only here: it takes as long as torch, and only drawings need it.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     fpr, tpr, _ = roc_curve(**weighted(scores, anomalous, normal))
     precision, recall, _ = precision_recall_curve(**weighted(scores, anomalous, normal))
     return (fpr, tpr), (recall, precision), areas(scores, anomalous, normal)
