@@ -156,13 +156,25 @@ class Streams:
     def __init__(self, detector: Detector):
         self.detector = detector
         self.cameras: dict[str, Camera] = {}  # in the order of the rows of memory
-        self.memory: StreamMemory = detector.model.empty_memory(0)
+        self.parts = [detector.model.empty_memory(0)]  # of the memory, one behind the other
+
+    @property
+    def memory(self) -> StreamMemory:
+        """The memory of all cameras. Those that have come since it was last asked for join it together: each copies it all."""
+        self.parts = [self.parts[0].join(*self.parts[1:])] if self.parts[1:] else self.parts
+        return self.parts[0]
+
+    @memory.setter
+    def memory(self, memory: StreamMemory) -> None:
+        self.parts = [memory]
 
     def add(self, *names: str) -> None:
         """Cameras that have seen nothing. Raises ValueError where one is there already; then none is added."""
+        known = set(self.cameras)
         for name in names:
-            if name in self.cameras or names.count(name) > 1:
+            if name in known:
                 raise ValueError(f"{name!r} is there already; reset it, or choose another name")
+            known.add(name)
         for name in names:
             self.join(name, *self.fresh())
 
@@ -175,7 +187,8 @@ class Streams:
         """Add a camera with its row of memory. Raises ValueError where it is there already."""
         if name in self.cameras:
             raise ValueError(f"{name!r} is there already; reset it, or choose another name")
-        self.cameras[name], self.memory = camera, self.memory.join(memory)
+        self.cameras[name] = camera
+        self.parts.append(memory)
 
     def camera(self, name: str) -> Camera:
         """The camera of this name. Raises KeyError that says which there are."""

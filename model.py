@@ -60,9 +60,9 @@ class StreamMemory(NamedTuple):
         """The memory with `other` in these (n,) places."""
         return of_each(lambda field, new: field.index_copy(0, streams, new), self, other)
 
-    def join(self, other: "StreamMemory") -> "StreamMemory":
+    def join(self, *others: "StreamMemory") -> "StreamMemory":
         """The memory of these streams, and of others behind them."""
-        return of_each(lambda *fields: torch.cat(fields), self, other)
+        return of_each(lambda *fields: torch.cat(fields), self, *others)
 
 
 def of_each(work: Callable[..., Tensor], *memories: Any) -> Any:
