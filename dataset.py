@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -193,6 +191,9 @@ def hold_out(videos: Sequence[Video], share: float, seed: int) -> tuple[list[Vid
 
 def alike(videos: Sequence[Video]) -> list[list[Video]]:
     """The videos in groups of one name or the same content. Raises ValueError where crops of a video disagree on the class."""
+    from scipy.sparse import coo_array  # slow to import, and only --val-share needs them
+    from scipy.sparse.csgraph import connected_components
+
     first: dict[str | int, int] = {}  # by name, and by checksum
     pairs = [(i, first.setdefault(key, i)) for i, video in enumerate(videos) for key in (video.name, video.checksum)]
     for video in videos:

@@ -173,9 +173,11 @@ class Streams:
 
     def add(self, *names: str) -> None:
         """Cameras that have seen nothing. Raises ValueError where one is there already; then none is added."""
+        known = set(self.cameras)
         for name in names:
-            if name in self.cameras or names.count(name) > 1:
+            if name in known:
                 raise ValueError(f"{name!r} is there already; reset it, or choose another name")
+            known.add(name)
         for name in names:
             self.join(name, *self.fresh())
 

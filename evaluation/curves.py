@@ -1,5 +1,5 @@
-"""Areas under ROC and precision-recall curves: once, by scikit-learn; and for many weightings of the videos at once, which is
-what a bootstrap over videos asks for.
+"""Areas under ROC and precision-recall curves: for many weightings of the videos at once, which is what a bootstrap over
+videos asks for, of which the frames as they are is one; and the curves themselves, by scikit-learn.
 
 A snippet's frames share its score, so a curve takes (S,) scores and how many anomalous and normal frames each stands for.
 
@@ -9,9 +9,10 @@ Shapes: V videos, S snippets, R resamples, G distinct scores of snippets with an
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from scipy.sparse import csr_array
 
-CHUNK = 1024  # distinct scores looked at together, so that the intermediate results stay small
+CHUNK = 128  # distinct scores looked at together, so that the intermediate results stay in cache
+TINY = 1e-300  # it makes 1 of 0 / 0, and changes nothing that is added to 1 or more
 
 
 class Areas(NamedTuple):
@@ -24,17 +25,19 @@ class Areas(NamedTuple):
 
 def areas(scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray) -> Areas:
     """The areas of (S,) scores that stand for so many anomalous and normal frames; NaN where there are none of a kind."""
-    if not (anomalous.any() and normal.any()):
-        return Areas(np.nan, np.nan, np.nan)
-    how = weighted(scores, anomalous, normal)
-    precision, recall, _ = precision_recall_curve(**how)
-    return Areas(float(roc_auc_score(**how)), float(average_precision_score(**how)), float(auc(recall, precision)))
+    once = resampled_areas(scores, anomalous, normal, np.zeros(len(scores), int), np.ones((1, 1)))
+    return Areas(*(float(values[0]) for values in once))
 
 
 def curves_of(
     scores: np.ndarray, anomalous: np.ndarray, normal: np.ndarray
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], Areas]:
-    """The ROC (false, true positive rate) and precision-recall (recall, precision) curves of `areas`, and the areas."""
+    """The ROC (false, true positive rate) and precision-recall (recall, precision) curves of `areas`, and the areas.
+
+    scikit-learn is imported only here: it takes as long as torch, and only drawings need it.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
     fpr, tpr, _ = roc_curve(**weighted(scores, anomalous, normal))
     precision, recall, _ = precision_recall_curve(**weighted(scores, anomalous, normal))
     return (fpr, tpr), (recall, precision), areas(scores, anomalous, normal)
@@ -54,36 +57,39 @@ def resampled_areas(
     """The areas where video v counts weights[r, v] times: (S,) as in `areas`, video (S,) indices, weights (R, V) -> (R,) each.
 
     All scores are sorted once. A threshold matters only where anomalous frames are at it: for each such score the frames
-    above are summed per video, and one product with the weights gives the counts of every resample.
+    above are summed per video, and one product with the weights gives the counts of every resample. Few videos have frames at
+    one threshold, so those counts are sparse.
     """
     steps = -np.unique(-scores[anomalous > 0])  # (G,) descending
     at = np.searchsorted(-steps, -scores)  # the first step that is not above a score: there its frames are counted
     after = np.searchsorted(-steps, -scores, "right")  # the first step below it: there they count as above
-    n_anomalous, n_normal = (weights @ np.bincount(video, frames, weights.shape[1]) for frames in (anomalous, normal))  # (R,)
-    tp = fp = above = np.zeros((len(weights), 1))  # (R, 1) true and false positives so far, and false ones strictly above
-    sums = np.zeros((3, len(weights)))
+    shape, times = (len(steps) + 1, weights.shape[1]), np.ascontiguousarray(weights.T)  # (V, R)
+    hits_at, tied_at = (counts_of(frames * (at < after), at, video, shape) for frames in (anomalous, normal))
+    above_at = counts_of(normal, after, video, shape)
+    n_anomalous, n_normal = (np.bincount(video, frames, len(times)) @ times for frames in (anomalous, normal))  # (R,)
+    tp, above = np.zeros(len(weights)), np.zeros((1, len(times)))  # true positives so far (R,), false ones above (1, V)
+    below, precision, before = np.zeros((3, len(weights)))  # sums over the hits
     for start in range(0, len(steps), CHUNK):
-        here = range(start, min(start + CHUNK, len(steps)))
-        hits = resampled_counts(anomalous, at, here, video, weights)
-        tps = tp + hits.cumsum(1)
-        fps = fp + resampled_counts(normal, at, here, video, weights).cumsum(1)
-        aboves = above + resampled_counts(normal, after, here, video, weights).cumsum(1)
-        precision, before = precision_of(tps, fps), precision_of(tps - hits, aboves)
-        sums[0] += (hits * (n_normal[:, None] - (fps + aboves) / 2)).sum(1)
-        sums[1] += (hits * precision).sum(1)
-        sums[2] += (hits * (precision + before) / 2).sum(1)
-        tp, fp, above = tps[:, -1:], fps[:, -1:], aboves[:, -1:]
+        here = slice(start, min(start + CHUNK, len(steps)))
+        hits = hits_at[here] @ times  # (G', R), as all below
+        tps = tp + hits.cumsum(0)
+        above = above[-1:] + above_at[here].toarray().cumsum(0)  # (G', V)
+        fps_above = above @ times
+        fps = fps_above + tied_at[here] @ times
+        below += np.einsum("gr,gr->r", hits, n_normal - (fps + fps_above) / 2)
+        precision += np.einsum("gr,gr->r", hits, precision_of(tps, fps))
+        before += np.einsum("gr,gr->r", hits, precision_of(tps - hits, fps_above))
+        tp = tps[-1]
     whole = np.where((n_anomalous > 0) & (n_normal > 0), n_anomalous, np.nan)
-    return Areas(sums[0] / whole / np.maximum(n_normal, 1), sums[1] / whole, sums[2] / whole)
+    return Areas(below / whole / np.maximum(n_normal, 1), precision / whole, (precision + before) / 2 / whole)
 
 
-def resampled_counts(amounts: np.ndarray, at: np.ndarray, steps: range, video: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The sum of the amounts that lie at each step, in each resample: (S,) amounts, at (S,) their steps, -> (R, len(steps))."""
-    here = (at >= steps.start) & (at < steps.stop) & (amounts != 0)
-    cell = video[here] * len(steps) + at[here] - steps.start
-    return weights @ np.bincount(cell, amounts[here], weights.shape[1] * len(steps)).reshape(-1, len(steps))
+def counts_of(amounts: np.ndarray, at: np.ndarray, video: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """The sum of the amounts that lie at each step in each video: (S,) amounts, their steps and videos -> (steps, V)."""
+    some = amounts != 0
+    return csr_array((amounts[some].astype(float), (at[some], video[some])), shape=shape)
 
 
 def precision_of(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Precision of so many true and false positives; of none it is 1."""
-    return np.divide(true, true + false, out=np.ones_like(true), where=true + false > 0)
+    """Precision of so many true and false positives, whole numbers; of none it is 1."""
+    return (true + TINY) / (true + false + TINY)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.curves import CHUNK, resampled_counts
+from evaluation.curves import CHUNK, counts_of
 from files.features import FRAMES_PER_SNIPPET
 
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of the snippets that lie below an interval's threshold
@@ -53,16 +53,17 @@ def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, a
     sign = np.repeat((1, -1), (len(scores), together.sum()))
     of_video = np.concatenate((video, video[1:][together]))
     step = np.searchsorted(-thresholds, -counted, "right")  # the first threshold that is below the score
+    counts = counts_of(sign, step, of_video, (len(thresholds) + 1, weights.shape[1]))
     lowest, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
     allowed = allowed + 1e-9  # a rate times hours may miss a whole number by rounding
     for start in range(0, len(thresholds), CHUNK):
-        here = range(start, min(start + CHUNK, len(thresholds)))
-        raised = alarms[:, None] + resampled_counts(sign, step, here, of_video, weights).cumsum(1)  # (R, here)
-        quiet = np.logical_and.accumulate(raised <= allowed[:, None], 1) & open_[:, None]
-        n_quiet = quiet.sum(1)
-        lowest = np.where(n_quiet > 0, thresholds[start + np.maximum(n_quiet, 1) - 1], lowest)
+        here = thresholds[start : start + CHUNK]
+        raised = alarms + (counts[start : start + len(here)].toarray() @ weights.T).cumsum(0)  # (here, R)
+        quiet = np.logical_and.accumulate(raised <= allowed) & open_
+        n_quiet = quiet.sum(0)
+        lowest = np.where(n_quiet > 0, here[np.maximum(n_quiet, 1) - 1], lowest)
         open_ &= n_quiet == len(here)
-        alarms = raised[:, -1]
+        alarms = raised[-1]
         if not open_.any():
             break
     return lowest

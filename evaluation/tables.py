@@ -1,17 +1,22 @@
-"""Tables: the figures of `evaluate.evaluate` as text, for the terminal, the report and papers; and what each video got."""
+"""Tables: the figures of `evaluate.evaluate` as text, for the terminal, the report and papers; and what each video got.
+
+pandas is imported only where a file is written: a test prints its table without.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from evaluation import curves, events
 from evaluation.evaluate import errors_of, frames_of
 from evaluation.scores import Record, Scores
 from files import atomic, folder
 from files.features import FRAMES_PER_SNIPPET
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENDINGS = (".csv", ".md", ".tex")
 LATEX = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^":
@@ -72,6 +77,8 @@ def output(path: str | Path, endings: Sequence[str], inputs: Iterable[str | Path
 
 def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     """Write a table of text, its first row the head, as its ending says: .csv, .md or .tex. Raises ValueError for another."""
+    import pandas as pd
+
     path.parent.mkdir(parents=True, exist_ok=True)
     head, *body = rows
     ending = path.suffix.lower()
@@ -83,7 +90,7 @@ def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
         raise ValueError(f"{path}: a table ends in {' or '.join(ENDINGS)}")
 
 
-def write_csv(path: Path, frame: pd.DataFrame) -> None:
+def write_csv(path: Path, frame: "pd.DataFrame") -> None:
     """Write a table of numbers."""
     atomic.write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.8g"))
 
@@ -141,12 +148,14 @@ def remark(results: dict[str, Any]) -> str:
     return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"
 
 
-def of_videos(scores: Scores, truth: np.ndarray | None, fps: float, threshold: float | None) -> pd.DataFrame:
+def of_videos(scores: Scores, truth: np.ndarray | None, fps: float, threshold: float | None) -> "pd.DataFrame":
     """A row for each video: what it is, its scores, and where there is a truth, its events above a threshold.
 
     Means are over frames, times in seconds; `auc` is that within the video, none where all its frames are of a kind;
     `first_delay` is of the first event that is detected.
     """
+    import pandas as pd
+
     anomalous, normal = frames_of(scores, np.zeros(scores.n_frames.sum()) if truth is None else truth)
     n_videos, ends = len(scores.videos), np.cumsum(scores.n_snippets)[:-1]
     columns = {
@@ -177,10 +186,12 @@ def of_videos(scores: Scores, truth: np.ndarray | None, fps: float, threshold: f
     })  # fmt: skip
 
 
-def of_snippets(scores: Scores, truth: np.ndarray | None, fps: float | np.ndarray, record: Record | None) -> pd.DataFrame:
+def of_snippets(scores: Scores, truth: np.ndarray | None, fps: float | np.ndarray, record: Record | None) -> "pd.DataFrame":
     """A row for each snippet: its video, where it lies in seconds, its score, the share of its frames that are anomalous where
     there is a truth, and what a test of ours says beside. fps: frames a second, of all, or (V,) of each video.
     """
+    import pandas as pd
+
     n_snippets = scores.n_snippets
     fps = np.broadcast_to(fps, len(scores.videos))[scores.video]
     anomalous, normal = frames_of(scores, np.zeros(scores.n_frames.sum()) if truth is None else truth)

@@ -84,6 +84,11 @@ def test_the_core_needs_no_optional_package():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_a_test_waits_for_no_import_that_only_drawings_and_tables_in_files_need():
+    code = "import sys; import running.training; assert not {'matplotlib', 'pandas', 'sklearn'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_importing_parses_prints_and_writes_nothing_and_needs_no_extra(tmp_path):
     names = [name_of(path) for path in MODULES if path.parent.name not in ("list", "img") and path.stem != "__init__"]
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['x', '--nonsense']; "

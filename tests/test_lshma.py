@@ -12,6 +12,7 @@ from conftest import ROOT, WIDTH, make_model, walk
 import lshma
 from evaluation.scores_file import read_record
 from hma import RULES
+from model import StreamMemory
 from option import parse, resolve_variant
 from ucf_option import parser
 
@@ -143,6 +144,18 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
     assert len(streams.cameras["a"].waiting) == 0 and len(model.score(walk(3)[:0])) == 0
     with pytest.raises(ValueError, match="not finite"):
         model.score(walk(9) * 1e38)
+
+
+def test_cameras_added_one_by_one_copy_the_memory_of_the_others_once(monkeypatch):
+    """Each copied the memory of all before it: 2,000 small ones took 11 s."""
+    streams, joined = detector().stream(), []
+    join = StreamMemory.join
+    monkeypatch.setattr(StreamMemory, "join", lambda self, *others: joined.append(len(others)) or join(self, *others))
+    for i in range(50):
+        streams.add(str(i))
+    streams.push({"7": walk(4)})
+    streams.push({"7": walk(4)})
+    assert joined == [50]
 
 
 @pytest.mark.parametrize(
