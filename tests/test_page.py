@@ -287,7 +287,7 @@ def test_a_day_shows_scores_threshold_alarms_and_when_it_was_down(page, stand):
     page.until(lambda: page.run("return location.hash") == f"#day/c0/{day - timedelta(days=1)}")
     page.until(lambda: f"{day - timedelta(days=1):%A}" in page.text("#day .which"))
     page.click("#day form button")
-    assert page.run("return [document.querySelector('#day').open, location.hash]") == [False, ""]
+    page.until(lambda: page.run("return [document.querySelector('#day').open, location.hash]") == [False, ""])
 
 
 def test_of_a_file_the_whole_is_shown(page, stand):
