@@ -26,7 +26,7 @@ demo: $(READY)
 	$(PYTHON) watch.py demo/street/videos/test --model-path demo/street/train/best.pt --out-dir demo/street/watch --report
 
 test: $(READY)
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q -n auto --dist loadfile
 
 lint: $(READY)
 	$(PYTHON) -m ruff check .

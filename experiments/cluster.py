@@ -6,6 +6,7 @@ python ablate.py ucf_train --ray HEAD:6379 --cores 2 ... --out-dir runs/rules --
 """
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,7 @@ from experiments.cell import Cell, run
 from files.extra import needed
 
 RETRIES = 20  # of a run whose machine is lost: it goes on elsewhere, from what it has saved
+ANSWERING = 10.0  # seconds that a cluster has to answer
 SAVING = 60.0  # seconds that runs have to save, when somebody stops them
 
 
@@ -23,11 +25,11 @@ def finished(cells: Sequence[Cell], address: str, *, cores: int, gpus: float) ->
     """
     ray = needed("ray", "ray")
     try:
+        require_answer(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
-        raise OSError(
-            f"--ray {address}: no cluster ({str(error).splitlines()[0]}); start one with `ray start --head`"
-        ) from error
+        why = str(error).splitlines()[0]
+        raise OSError(f"--ray {address}: no cluster there ({why}); start one with `ray start --head`") from error
     try:
         require_room([node["Resources"] for node in ray.nodes() if node["Alive"]], address, cores=cores, gpus=gpus)
         task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)(run_there)
@@ -43,6 +45,13 @@ def finished(cells: Sequence[Cell], address: str, *, cores: int, gpus: float) ->
                 ray.wait(left, num_returns=len(left), timeout=SAVING)
     finally:
         ray.shutdown()
+
+
+def require_answer(address: str) -> None:
+    """Raise OSError where nobody answers at HOST:PORT, which Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.rpartition("/")[2], int(port)), ANSWERING).close()
 
 
 def run_there(cell: Cell, folder: str, cores: int) -> Cell:
