@@ -102,7 +102,7 @@ def main(options: Namespace) -> None:
         for batch in batches:
             logits = forward(batch.clips, batch.starts, key_clips=options.keyclip_train, scales=model.FUSE)
             optimizer.zero_grad()
-            loss_of(logits, batch).mean().backward()
+            loss_of([logits], batch).mean().backward()
             optimizer.step()
 
     @torch.inference_mode()

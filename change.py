@@ -1,7 +1,8 @@
-"""Change: how far a clip moves, and how far it lies from what its stream has shown before, as log-odds (METHOD, section 6).
+"""Change: how far a clip moves, in which channels, and how far it lies from what its stream has shown (METHOD, section 6).
 
-One label a video teaches which scenes are dangerous; when something happens there, the features say by themselves. No part
-of it learns: `whole` is for any number of videos in one call, `step` for live streams.
+One label a video teaches which scenes are dangerous; when something happens there, the features say by themselves. A model
+with change has two judges, the scene and this, which teach each other in training (`running.training.loss_of`). `whole` is for
+any number of videos in one call, `step` for live streams.
 
 Shapes: B streams, N clips (packed over videos), V videos, T snippets per clip, D width.
 """
@@ -9,19 +10,10 @@ Shapes: B streams, N clips (packed over videos), V videos, T snippets per clip, 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 LEAST, USUAL = 0.01, 0.3  # relative changes: the smallest that counts, and that at which the log-odds are 0
-
-
-class Weights(NamedTuple):
-    """The powers of the two changes in the odds; 0 = without it."""
-
-    motion: float
-    novelty: float
-
-
-NONE = Weights(0.0, 0.0)
 
 
 class Past(NamedTuple):
@@ -37,16 +29,32 @@ def empty_past(n_streams: int, width: int, device: torch.device | str = "cpu") -
     return Past(total, torch.zeros(n_streams, dtype=torch.int64, device=device))
 
 
-def whole(clips: Tensor, starts: Tensor, weights: Weights) -> Tensor:
-    """The log-odds that change gives to whole videos: (N, T, D) clips, (V,) first clip of each video -> (N, T)."""
-    # each video by itself, since one that overflows must not reach the next
-    pasts = [Past(*(of_clip.cumsum(0) - of_clip for of_clip in shown(video))) for video in clips.tensor_split(starts[1:].cpu())]
-    return log_odds(clips, Past(*map(torch.cat, zip(*pasts, strict=True))), weights)
+class Change(nn.Module):
+    """The logits that change alone gives."""
 
+    def __init__(self, width: int, *, motion: float, novelty: float, channels: bool):
+        """motion, novelty: their powers in the odds, 0 = without; channels: whether the movement of each is weighed."""
+        super().__init__()
+        self.motion, self.novelty = motion, novelty
+        self.weight = nn.Parameter(torch.zeros(width)) if channels else None
+        self.bias = nn.Parameter(torch.zeros(1))
 
-def step(clips: Tensor, past: Past, weights: Weights) -> tuple[Tensor, Past]:
-    """Those of the next clip of each of B streams: (B, T, D) -> (B, T), and the past of the clip that follows."""
-    return log_odds(clips, past, weights), Past(*(before + now for before, now in zip(past, shown(clips), strict=True)))
+    def whole(self, clips: Tensor, starts: Tensor) -> Tensor:
+        """Of whole videos: (N, T, D) clips, (V,) first clip of each video -> (N, T)."""
+        # each video by itself, since one that overflows must not reach the next
+        videos = map(shown, clips.tensor_split(starts[1:].cpu()))
+        pasts = [Past(*(of_clip.cumsum(0) - of_clip for of_clip in video)) for video in videos]
+        return self(clips, Past(*map(torch.cat, zip(*pasts, strict=True))))
+
+    def step(self, clips: Tensor, past: Past) -> tuple[Tensor, Past]:
+        """Of the next clip of each of B streams: (B, T, D) -> (B, T), and the past of the clip that follows."""
+        return self(clips, past), Past(*(before + now for before, now in zip(past, shown(clips), strict=True)))
+
+    def forward(self, clips: Tensor, past: Past) -> Tensor:
+        """(N, T, D) clips and what came before each of them -> (N, T)."""
+        scale = clips.shape[-1] ** 0.5  # as the linear head's: so few weights must move faster
+        logits = self.motion * motion(clips).unsqueeze(1) + self.novelty * novelty(clips, past) + scale * self.bias
+        return logits if self.weight is None else logits + scale * channels(clips, self.weight)
 
 
 def shown(clips: Tensor) -> Past:
@@ -56,20 +64,27 @@ def shown(clips: Tensor) -> Past:
 
 def real(clips: Tensor) -> Tensor:
     """Which snippets are not zeros: (N, T, D) -> (N, T)."""
-    return (clips != 0).any(2)
-
-
-def log_odds(clips: Tensor, past: Past, weights: Weights) -> Tensor:
-    """(N, T, D) clips and what came before each of them -> (N, T)."""
-    return weights.motion * motion(clips).unsqueeze(1) + weights.novelty * novelty(clips, past)
+    return torch.linalg.vector_norm(clips, dim=-1) != 0
 
 
 def motion(clips: Tensor) -> Tensor:
     """The least step between snippets of each clip, which no cut can feign: (N, T, D) -> (N,); 0 where no two are real."""
+    return least(relative(clips[:, 1:] - clips[:, :-1], clips[:, 1:]), clips)
+
+
+def channels(clips: Tensor, weight: Tensor) -> Tensor:
+    """The weighed sum of each channel's least step, against the snippet's root mean square: (N, T, D), (D,) -> (N, T)."""
+    moved = least((clips[:, 1:] - clips[:, :-1]).abs(), clips)  # (N, D)
+    size = torch.linalg.vector_norm(clips, dim=-1).masked_fill(~real(clips), torch.inf) / clips.shape[-1] ** 0.5  # (N, T)
+    return (moved * weight).sum(-1, keepdim=True) / size
+
+
+def least(steps: Tensor, clips: Tensor) -> Tensor:
+    """The least of each clip's (N, T - 1, ...) steps between two real snippets: (N, ...); 0 where there is none."""
     known = real(clips)
-    steps = relative(clips[:, 1:] - clips[:, :-1], clips[:, 1:]).masked_fill(~(known[:, 1:] & known[:, :-1]), torch.inf)
-    least = steps.amin(1)
-    return least.masked_fill(least == torch.inf, 0)
+    unknown = ~(known[:, 1:] & known[:, :-1])
+    found = steps.masked_fill(unknown.view(*unknown.shape, *[1] * (steps.dim() - 2)), torch.inf).amin(1)
+    return found.masked_fill(found == torch.inf, 0)
 
 
 def novelty(clips: Tensor, past: Past) -> Tensor:
@@ -83,3 +98,11 @@ def relative(difference: Tensor, x: Tensor) -> Tensor:
     """The log of |difference| / |x| along the last axis, against the usual."""
     share = torch.linalg.vector_norm(difference, dim=-1) / torch.linalg.vector_norm(x, dim=-1)
     return ((share + LEAST) / (USUAL + LEAST)).log()
+
+
+def joined(scene: Tensor, *change: Tensor) -> Tensor:
+    """The logits of all judges: of one its own; of two those of the mean of their scores."""
+    if not change:
+        return scene
+    judges = torch.stack((scene, *change))
+    return logsigmoid(judges).logsumexp(0) - logsigmoid(-judges).logsumexp(0)

@@ -1,5 +1,5 @@
 """LSHMA: key clips -> position -> HMA layers -> head, over whole videos or clip by clip (METHOD, section 5); in the variant
-`ours` the head is asked at once, and how much the clip changes is added (section 6).
+`ours` the head is asked at once, and change judges beside it (section 6).
 
     model = LSHMA(width=512, layers=4, window=4, cache_keep_max_len=4, p=0.0, forgetting="ebbinghaus", attn_merge="token")
     output = model(clips, starts, key_clips=True, scales=FUSE)                   # whole videos, as in training
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-import change
 import kcg
+from change import Change, Past, empty_past, joined
 from hma import HMA, MLP, RULES, Memory
 
 
@@ -41,6 +41,7 @@ class Output(NamedTuple):
     logits: Tensor  # (N, T) one per snippet, before the sigmoid
     exit_layer: Tensor  # (N,) int64, the layer the logits were taken at, 1 = first; without selection, the last
     key: Tensor  # (N,) bool
+    judges: tuple[Tensor, ...] = ()  # of whole videos, what training compares: the scene's (N, T) logits, and change's
 
 
 class StreamMemory(NamedTuple):
@@ -48,7 +49,7 @@ class StreamMemory(NamedTuple):
 
     gate: kcg.Gate
     layers: tuple[Memory, ...]
-    past: change.Past | tuple[()]  # () where change does not count
+    past: Past | tuple[()]  # () where change does not count
     logits: Tensor  # (B, T) of the last key clip, without its change
     exit_layer: Tensor  # (B,) int64
 
@@ -88,11 +89,11 @@ class LSHMA(nn.Module):
         forgetting: str,
         attn_merge: str,
         head: str = "mlp",
-        change_weights: change.Weights = change.NONE,
+        change: Change | None = None,
         **drop_rates: float,
     ):
         super().__init__()
-        self.change_weights = change_weights
+        self.change = change
         self.position = nn.Parameter(torch.randn(window, width) * 0.01)
         self.layers = nn.ModuleList(
             HMA(
@@ -134,10 +135,8 @@ class LSHMA(nn.Module):
 
         logits, exit_layer = self.through_layers(clips[key] + self.position, scales, advance)
         last_key = key.cumsum(0) - 1
-        logits = logits[last_key]
-        if any(self.change_weights):
-            logits = logits + change.whole(clips, starts, self.change_weights)
-        return Output(logits, exit_layer[last_key], key)
+        judges = (logits[last_key],) if self.change is None else (logits[last_key], self.change.whole(clips, starts))
+        return Output(joined(*judges), exit_layer[last_key], key, judges)
 
     def through_layers(self, x: Tensor, scales: Fuse | Select, advance: Advance) -> tuple[Tensor, Tensor]:
         """The clips through all layers, or as far as they go: x (N, T, D) -> logits (N, T), exit layers (N,).
@@ -205,7 +204,7 @@ class LSHMA(nn.Module):
             )
         logits = torch.zeros(n_streams, window, dtype=dtype, device=device)
         exit_layer = torch.zeros(n_streams, dtype=torch.int64, device=device)
-        past = change.empty_past(n_streams, width, device) if any(self.change_weights) else ()
+        past = () if self.change is None else empty_past(n_streams, width, device)
         return StreamMemory(kcg.empty_gate(n_streams, device), tuple(layers), past, logits, exit_layer)
 
     def step(
@@ -234,8 +233,11 @@ class LSHMA(nn.Module):
         of_key, layer_of_key = self.through_layers(clips[key] + self.position, scales, advance)
         logits = memory.logits.index_copy(0, streams, of_key.to(memory.logits.dtype))
         exit_layer = memory.exit_layer.index_copy(0, streams, layer_of_key)
-        changed, past = change.step(clips, memory.past, self.change_weights) if any(self.change_weights) else (0, ())
-        return Output(logits + changed, exit_layer, key), StreamMemory(gate, tuple(layers), past, logits, exit_layer)
+        judged, past = logits, memory.past
+        if self.change is not None:
+            changed, past = self.change.step(clips, past)
+            judged = joined(logits, changed)
+        return Output(judged, exit_layer, key), StreamMemory(gate, tuple(layers), past, logits, exit_layer)
 
 
 def build(options: Namespace) -> LSHMA:
@@ -249,11 +251,17 @@ def build(options: Namespace) -> LSHMA:
         forgetting=options.forgetting,
         attn_merge=options.attn_merge,
         head=options.head,
-        change_weights=change.Weights(options.motion, options.novelty),
+        change=change_of(options),
         drop_rate=options.drop_rate,
         drop_attn_rate=options.drop_attn_rate,
         drop_qkv_rate=options.drop_qkv_rate,
     )
+
+
+def change_of(options: Namespace) -> Change | None:
+    """What judges beside the scene; None where no part of it is asked for."""
+    parts = {name: getattr(options, name) for name in ("motion", "novelty", "channels")}
+    return Change(options.visual_width, **parts) if any(parts.values()) else None
 
 
 def scales_of(options: Namespace) -> Fuse | Select:

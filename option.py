@@ -15,13 +15,14 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 # what --variant stands for; each can also be chosen by its own flag. What only ours sets wins over a data set's file, too
-PAPER = {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge", "head": "mlp", "motion": 0.0, "novelty": 0.0}
+PAPER = {"forgetting": "ebbinghaus", "attn_merge": "token", "smooth_pad": "edge"}
+PAPER |= {"head": "mlp", "motion": 0.0, "novelty": 0.0, "channels": False}
 VARIANTS = {
     "paper": PAPER,
     "released": PAPER | {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
-    "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "visual_layers": 0},
+    "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True, "visual_layers": 0},
 }
-ADDED = {name: PAPER[name] for name in ("head", "motion", "novelty")}  # what checkpoints from before these options had
+ADDED = {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}  # what older checkpoints, without them, had
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
@@ -96,6 +97,8 @@ FLAGS = {
              "it; None = the variant's"),
         Flag("novelty", float, Range(0, 100), "power, in the odds of an anomaly, of a snippet's distance from the mean of all "
              "clips before it; 0 = without it; None = the variant's"),
+        Flag("channels", SWITCH, None, "weigh, in the odds of an anomaly, how far each channel moves within a clip; None = the "
+             "variant's"),
         Flag("drop_rate", float, SHARE, "dropout on the outputs of attention and MLP", 0.0),
         Flag("drop_attn_rate", float, SHARE, "dropout on the attention weights", 0.0),
         Flag("drop_qkv_rate", float, SHARE, "dropout on queries and keys", 0.0),
@@ -108,6 +111,8 @@ FLAGS = {
         Flag("weight_decay", float, COUNT, "weight decay of AdamW"),
         Flag("scheduler_rate", float, Range(0, open="("), "factor on the learning rate at each milestone"),
         Flag("scheduler_milestones", int, Range(1, 10**9), "epochs after which the learning rate drops", many=True),
+        Flag("co_training", SWITCH, None, "in anomalous videos, let the scene learn where change is largest, and change where "
+             "the scene looks worst; else each learns where it is largest itself, as without change", True),
         Flag("keyclip_train", SWITCH, None, "train on key clips only (KCG)"),
         Flag("eval_every", int, COUNT, "videos between evaluations within an epoch; 0 = at each epoch's end only"),
         Flag("val_share", float, SHARE, "share of the training videos held out to select the best weights; 0 = select on the "

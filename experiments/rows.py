@@ -22,6 +22,8 @@ ROWS = {  # the method, its alternatives, and what is left when a part of it is 
     "ours": "--variant ours",
     "ours, no motion": "--variant ours --motion 0",
     "ours, no novelty": "--variant ours --novelty 0",
+    "ours, no channels": "--variant ours --no-channels",
+    "ours, no co-training": "--variant ours --no-co-training",
 }
 TRAINING = tuple(flag.name for flag in option.FLAGS["training"])
 SAID = {*option.MODEL, *TRAINING, *option.TESTING} - {"seed", "variant"}  # a variant is said by what it stands for

@@ -37,7 +37,7 @@ RELEASED_NAMES = (  # the authors' name on the left (METHOD, section 5)
     (r"(linear|classifier)\.", r"\1."),
     (r"frame_position_embeddings\.weight", r"position"),
 )
-OUR_NAMES = re.compile(r"(position|(layers\.\d+|mlp|linear|classifier)\..+)$")
+OUR_NAMES = re.compile(r"(position|(layers\.\d+|mlp|linear|classifier|change)\..+)$")
 RELEASED_UNUSED = re.compile(r"blocks\.\d+\.resblock\.proj\.(weight|bias)")
 # a released file may hold its best metric as a numpy number: plain data, but not on torch's list of safe types
 SAFE = [

@@ -38,7 +38,7 @@ def write(path: Path, lshma: LSHMA, options: dict[str, Any], video_threshold: fl
     memory = lshma.empty_memory(N_STREAMS)
     fields = dict(zip(field_names(IN, memory), (field.clone() for field in to_fields(memory)), strict=True))
     inputs = {"clips": torch.zeros(N_STREAMS, *lshma.position.shape), "reset": torch.zeros(N_STREAMS, 1, dtype=torch.bool)}
-    outputs = [*Output._fields, *field_names(OUT, memory)]
+    outputs = ["logits", "exit_layer", "key", *field_names(OUT, memory)]
     graph = onnx_file.trace(Graph(lshma, **how), inputs | fields, outputs, "streams")
     told = [
         {"input": name, "output": out, "shape": [-1, *field.shape[1:]], "type": str(field.dtype)[6:], "initial": 0}
@@ -98,6 +98,6 @@ class Exported(nn.Module):
             rows.append(starts[going] + t)
             out, now = self.step(clips[rows[-1]], memory.take(going), key_clips=key_clips, scales=scales)
             memory = memory.put(going, now)
-            outs.append(out)
+            outs.append((out.logits, out.exit_layer, out.key))
         order = torch.cat(rows).argsort()
         return Output(*(torch.cat(of)[order] for of in zip(*outs, strict=True)))

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import change
 import kcg
+from change import joined
 from hma import HMA, Memory
 from model import LSHMA, Fuse, Output, Select, StreamMemory, is_sure, of_each
 
@@ -39,13 +39,15 @@ class Graph(nn.Module):
 
     def step(self, clips: Tensor, memory: StreamMemory) -> tuple[Output, StreamMemory]:
         """As `LSHMA.step`."""
-        weights = self.model.change_weights
         key, gate = torch.ones_like(clips[:, 0, 0], dtype=torch.bool), memory.gate
         if self.key_clips:
             key, gate = kcg.moved(kcg.chunk_similarity(clips), gate)
         logits, exit_layer, layers = self.through_layers(clips, key, memory)
-        changed, past = change.step(clips, memory.past, weights) if any(weights) else (0, ())
-        return Output(logits + changed, exit_layer, key), StreamMemory(gate, layers, past, logits, exit_layer)
+        judged, past = logits, memory.past
+        if self.model.change is not None:
+            changed, past = self.model.change.step(clips, past)
+            judged = joined(logits, changed)
+        return Output(judged, exit_layer, key), StreamMemory(gate, layers, past, logits, exit_layer)
 
     def through_layers(self, clips: Tensor, key: Tensor, memory: StreamMemory) -> tuple[Tensor, Tensor, tuple[Memory, ...]]:
         """The key (B,) clips as far as they go: logits (B, T), exit layers (B,), the layers' memory."""

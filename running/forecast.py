@@ -72,7 +72,8 @@ def describe(run: Run) -> str:
     n_weights = sum(parameter.numel() for parameter in run.model.parameters())
     best, last = (f"{4 * n * n_weights / 1e6:,.1f} MB" for n in (1, 3))  # float32; AdamW keeps two numbers for each
     remembered = f"{options.cache_keep_max_len - 1} clips remembered" if options.visual_layers else f"{options.head} head"
-    remembered += f", motion {options.motion:g}, novelty {options.novelty:g}" * bool(options.motion or options.novelty)
+    if run.model.change is not None:
+        remembered += f", motion {options.motion:g}, novelty {options.novelty:g}" + ", channels" * options.channels
     epoch = f"an epoch takes {n_used:,} of the {what}{balanced}, in {len(rows):,} steps, {n_clips:,} clips"
     return (
         f"{trained}{held}; {len(data.test)} test videos\n"

@@ -36,23 +36,33 @@ from running.record import Progress, Run
 PROBE_SECONDS = 2.0  # of training to measure its pace
 
 
-def loss_of(logits: Tensor, batch: Batch) -> Tensor:
-    """Each video's loss: (N, T) logits -> (V,) binary cross entropy of the mean of its k = floor(L / 16) + 1 largest scores.
+def loss_of(judges: Sequence[Tensor], batch: Batch, *, co_training: bool = True) -> Tensor:
+    """Each video's loss: (N, T) logits of each judge -> (V,) binary cross entropies of its scores, summed over the judges.
 
     Raises ValueError that names the video whose loss is not finite.
     """
-    scores = video_scores(logits, batch)
-    for name, finite in zip(batch.names, scores.isfinite().tolist(), strict=True):
+    scores = video_scores(judges, batch, co_training=co_training)
+    for name, finite in zip(batch.names, scores.isfinite().all(1).tolist(), strict=True):
         if not finite:
             raise ValueError(f"the loss of {name} is not finite: lower --lr or look at its features")
-    return F.binary_cross_entropy(scores, batch.anomalous, reduction="none")
+    return F.binary_cross_entropy(scores, batch.anomalous.unsqueeze(1).expand_as(scores), reduction="none").sum(1)
 
 
-def video_scores(logits: Tensor, batch: Batch) -> Tensor:
-    """The mean of each video's k = floor(L / 16) + 1 largest snippet scores: (N, T) logits -> (V,)."""
-    real = logits[real_snippets(batch, logits.shape[1])].float().sigmoid()  # (N, T) -> (sum of L,)
-    of_videos = real.split(batch.n_snippets.tolist())
-    return torch.stack([scores.topk(len(scores) // 16 + 1).values.mean() for scores in of_videos])
+def video_scores(judges: Sequence[Tensor], batch: Batch, *, co_training: bool = True) -> Tensor:
+    """Each video's scores: (N, T) logits of each of J judges -> (V, J) means over k = floor(L / 16) + 1 snippets.
+
+    They are those that score the highest with the judge itself; with co_training, in anomalous videos, with the next judge, the
+    first one after the last (METHOD, section 6): of a single judge the same.
+    """
+    real = real_snippets(batch, judges[0].shape[1])
+    of_judges = [logits[real].float().sigmoid().split(batch.n_snippets.tolist()) for logits in judges]  # (N, T) -> (L,) each
+    means = []
+    for scores, anomalous in zip(zip(*of_judges, strict=True), batch.anomalous.tolist(), strict=True):
+        highest = [of_judge.topk(len(of_judge) // 16 + 1).indices for of_judge in scores]
+        if anomalous and co_training:
+            highest = [*highest[1:], highest[0]]
+        means += [of_judge[places].mean() for of_judge, places in zip(scores, highest, strict=True)]
+    return torch.stack(means).view(-1, len(judges))
 
 
 def places_of(run: Run, rows: Sequence[int]) -> list[int]:
@@ -108,7 +118,7 @@ def train_batch(run: Run, batch: Batch, rows: Sequence[int]) -> float:
         if batch.names:
             with autocast(run.options, run.device):
                 out = run.model(batch.clips, batch.starts, key_clips=run.options.keyclip_train, scales=model.FUSE)
-            own = loss_of(out.logits, batch)
+            own = loss_of(out.judges, batch, co_training=run.options.co_training)
             (own.sum() / len(rows)).backward()  # of the mean of the whole batch
             losses[places_of(run, rows)] = own.detach()
     losses = processes.add_up([*run.model.parameters()], losses)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from change import Change
 from evaluation import figures
 from model import LSHMA
 
@@ -47,6 +48,15 @@ def make_model(**changed):
             elif name == "classifier.weight":
                 parameter.mul_(6.0 if changed.get("forgetting") == "salience" else 0.3)  # odds that differ enough to matter
     return model
+
+
+def make_change(motion=1.0, novelty=1.0, channels=True):
+    """With channels that matter."""
+    made = Change(WIDTH, motion=motion, novelty=novelty, channels=channels)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.1)
+    return made
 
 
 def walk(length, width=WIDTH, seed=0):

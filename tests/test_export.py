@@ -9,7 +9,6 @@ import pytest
 import torch
 from conftest import WIDTH, call, make_model, refused, walk
 
-import change
 import lshma
 import model
 from files import checkpoint
@@ -32,9 +31,10 @@ def small(**changed):
     sizes = {"layers": options.visual_layers, "cache_keep_max_len": options.cache_keep_max_len, "head": options.head}
     rule = {"forgetting": options.forgetting, "attn_merge": options.attn_merge}
     mild = {"shift": 0.3, "sharp": 2.0}  # else what float32 rounds grows to 1e-5 in PyTorch, too
-    made = make_model(**sizes, **rule, **mild, change_weights=change.Weights(options.motion, options.novelty))
-    if options.head == "linear":  # which begins from zero
-        torch.nn.init.normal_(made.classifier.weight, std=0.003)
+    made = make_model(**sizes, **rule, **mild, change=model.change_of(options))
+    for parameter in made.parameters():
+        if not parameter.any():  # the linear head, and the weights of change
+            torch.nn.init.normal_(parameter, std=0.003)
     return made, options
 
 
@@ -61,7 +61,7 @@ def require_alike(of_graph, fields, made, options, n_streams, n_clips):
 @pytest.mark.parametrize("merge", ["token", "interleave"])
 @pytest.mark.parametrize("forgetting", sorted(FORGETTING))
 def test_the_graph_is_the_step_under_every_rule_merge_and_scale(forgetting, merge):
-    ours = {"head": "linear", "motion": 2.0, "novelty": 1.0}
+    ours = {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True}
     for changed in (ours, {"scales": "fuse"}, {"exit_threshold": 1.0, "keyclip_test": False}):
         made, options = small(forgetting=forgetting, attn_merge=merge, **changed)
         graph = Graph(made, key_clips=options.keyclip_test, scales=model.scales_of(options))

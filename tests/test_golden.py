@@ -80,7 +80,7 @@ def test_training_gives_the_released_losses_gradients_and_weights(name):
         close(out.logits[out.key].detach().flatten(), expected["key_logits"], 1e-5)
 
         batch = Batch(clips, starts, torch.tensor([length]), torch.tensor([float(i % 2)]), [video])
-        loss = loss_of(out.logits, batch).mean()
+        loss = loss_of(out.judges, batch).mean()
         close(loss.item(), expected["loss"], 1e-5)
         optimizer.zero_grad()
         loss.backward()

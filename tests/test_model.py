@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import WIDTH, make_model, walk
+from conftest import WIDTH, make_change, make_model, walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import change
 import hma
 from dataset import pack
 from hma import remembered, survivors
@@ -37,7 +36,7 @@ def stepped(model, clips, starts, **how):
         memory = model.empty_memory(1)
         for clip in video.split(1):
             out, memory = model.step(clip, memory, **how)
-            outputs.append(out)
+            outputs.append((out.logits, out.exit_layer, out.key))
     return [torch.cat(field) for field in zip(*outputs, strict=True)]
 
 
@@ -61,13 +60,13 @@ def gradients(model, logits):
     seed=st.integers(0, 10**6),
     shift=st.sampled_from((0.0, 0.5, 2.0)),
     head=st.sampled_from(("mlp", "linear")),
-    weights=st.sampled_from((change.NONE, change.Weights(1.0, 1.0), change.Weights(0.0, 2.0))),
+    change=st.sampled_from(((), (1.0, 1.0, True), (0.0, 2.0, False), (0.0, 0.0, True))),
 )
 def test_whole_videos_equal_steps_in_outputs_and_gradients(
-    rule, merge, layers, window, cache, p, scales, key_clips, lengths, seed, shift, head, weights
+    rule, merge, layers, window, cache, p, scales, key_clips, lengths, seed, shift, head, change
 ):
     sizes = dict(layers=layers, window=window, cache_keep_max_len=cache, p=p, forgetting=rule, attn_merge=merge)
-    sizes |= dict(head=head, change_weights=weights)
+    sizes |= dict(head=head, change=make_change(*change) if change else None)
     model = make_model(seed=seed, shift=shift, **sizes).double()  # so that no rounding decides
     clips, starts = videos(lengths, window, seed)
     clips = clips.double()
@@ -134,9 +133,9 @@ def flat(memory):
     ]
 
 
-@pytest.mark.parametrize("weights", [change.NONE, change.Weights(1.0, 1.0)])
-def test_a_step_leaves_its_memory_as_it_was_and_gives_the_same_again(weights):
-    model = make_model(change_weights=weights)
+@pytest.mark.parametrize("change", [None, make_change()])
+def test_a_step_leaves_its_memory_as_it_was_and_gives_the_same_again(change):
+    model = make_model(change=change)
     clips, _ = videos([40], 4)
     memory = model.empty_memory(1)
     for clip in clips.split(1):

@@ -38,17 +38,17 @@ def same_weights(a, b):
 
 def test_a_videos_score_is_the_mean_of_its_largest_real_snippets():
     logits = torch.randn(20, 4)
-    batch = Batch(None, torch.tensor([0, 12]), torch.tensor([46, 29]), None, ["a", "b"])
+    batch = Batch(None, torch.tensor([0, 12]), torch.tensor([46, 29]), torch.tensor([0.0, 1.0]), ["a", "b"])
     first, second = logits[:12].flatten()[:46].sigmoid(), logits[12:].flatten()[:29].sigmoid()
     expected = [first.sort(descending=True).values[:3].mean(), second.sort(descending=True).values[:2].mean()]
-    torch.testing.assert_close(video_scores(logits, batch), torch.stack(expected))
+    torch.testing.assert_close(video_scores([logits], batch).flatten(), torch.stack(expected))
 
 
 def test_padding_is_in_no_videos_score():
     logits = torch.full((3, 4), -2.0)
     logits[1, 1:] = 9.0  # the first video has 5 snippets: these three are padding
-    batch = Batch(None, torch.tensor([0, 2]), torch.tensor([5, 4]), None, ["a", "b"])
-    torch.testing.assert_close(video_scores(logits, batch), torch.full((2,), -2.0).sigmoid())
+    batch = Batch(None, torch.tensor([0, 2]), torch.tensor([5, 4]), torch.tensor([0.0, 1.0]), ["a", "b"])
+    torch.testing.assert_close(video_scores([logits], batch).flatten(), torch.full((2,), -2.0).sigmoid())
 
 
 def test_ucf_alternates_normal_and_anomalous_videos():
