@@ -212,10 +212,9 @@ class HMA(nn.Module):
     def attend(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
         """The layer on clips k (N, T, D), c (N, T, D/2) that remember past (N, M, T, D/2) where known (N, M)."""
         new = (~known.any(1)).nonzero().squeeze(1)
-        a = self.alone(k[new])
-        if len(new) < len(k):
-            remembering = self.remembering(k, c, past, known)
-            a = remembering.index_copy(0, new, a.to(remembering.dtype))
+        a = self.remembering(k, c, past, known) if len(new) < len(k) else torch.empty_like(k)
+        if len(new):
+            a = a.index_copy(0, new, self.alone(k[new]).to(a.dtype))
         return self.onward(k, a)
 
     def alone(self, k: Tensor) -> Tensor:

@@ -207,9 +207,11 @@ class Streams:
         self.memory = self.memory.take(self.places(stay))
 
     def reset(self, *names: str) -> None:
-        """Let cameras begin anew, as after a cut. Raises KeyError where one is not there."""
-        self.drop(*names)
-        self.add(*dict.fromkeys(names))
+        """Let cameras begin anew, as after a cut. Raises KeyError where one is not there; then none does."""
+        anew = {name: self.camera(name) for name in names}
+        rows = [i for i, name in enumerate(self.cameras) if name in anew]
+        self.cameras = self.cameras | {name: self.fresh()[0] for name in anew}
+        self.memory = self.memory.put(self.places(rows), self.detector.model.empty_memory(len(rows)))
 
     def state(self, name: str) -> dict[str, np.ndarray]:
         """All that a camera needs to go on, to the bit, as `restore` takes it. Raises KeyError where it is not there."""

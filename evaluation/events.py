@@ -53,12 +53,13 @@ def thresholds_for(scores: np.ndarray, video: np.ndarray, weights: np.ndarray, a
     sign = np.repeat((1, -1), (len(scores), together.sum()))
     of_video = np.concatenate((video, video[1:][together]))
     step = np.searchsorted(-thresholds, -counted, "right")  # the first threshold that is below the score
-    counts = counts_of(sign, step, of_video, (len(thresholds) + 1, weights.shape[1]))
+    times = np.ascontiguousarray(weights.T)  # (V, R)
+    counts = counts_of(sign, step, of_video, (len(thresholds) + 1, len(times)))
     lowest, open_, alarms = np.zeros(len(weights)), np.ones(len(weights), bool), np.zeros(len(weights))
     allowed = allowed + 1e-9  # a rate times hours may miss a whole number by rounding
     for start in range(0, len(thresholds), CHUNK):
         here = thresholds[start : start + CHUNK]
-        raised = alarms + (counts[start : start + len(here)].toarray() @ weights.T).cumsum(0)  # (here, R)
+        raised = alarms + (counts[start : start + len(here)] @ times).cumsum(0)  # (here, R)
         quiet = np.logical_and.accumulate(raised <= allowed) & open_
         n_quiet = quiet.sum(0)
         lowest = np.where(n_quiet > 0, here[np.maximum(n_quiet, 1) - 1], lowest)

@@ -124,7 +124,11 @@ def test_areas_and_resampled_areas_against_their_definitions_ties_included(seed)
     counts = [np.ones(5, int), rng.integers(0, 3, 5)]
     frames = evaluate.frames_of(case.method, case.truth)
     video = np.repeat(np.arange(5), case.n_snippets)
-    again = np.array(curves.resampled_areas(case.method.scores, *frames, video, np.array(counts, float)))  # (3, 2)
+    again, often = (  # (3, 2)
+        np.array(curves.resampled_areas(case.method.scores, *frames, video, np.array(counts, float) * times))
+        for times in (1, 1_000_003)  # more frames than float32 counts
+    )
+    np.testing.assert_allclose(often, again, rtol=1e-12)
     for r, times in enumerate(counts):
         scores, truth = case.frames(np.repeat(np.arange(5), times))
         if not 0 < truth.sum() < len(truth):
