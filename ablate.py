@@ -19,6 +19,7 @@ from experiments.grid import PARSERS, Grid
 from experiments.rows import ROWS
 from files import atomic
 from files.interrupt import SIGNALS
+from running.command import exit_codes
 
 
 def assignment(text: str) -> tuple[str, list[str]]:
@@ -52,7 +53,7 @@ def main() -> None:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
     args, flags = parser.parse_args(given[:cut]), given[cut + 1 :]
-    with option.exit_codes(), SIGNALS:
+    with exit_codes(), SIGNALS:
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:

@@ -18,9 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import kcg
 import model
-from option import resolve_variant, run
+from option import resolve_variant
 from running import testing
 from running.beginning import make_optimizer
+from running.command import run
 from running.loading import choose_device, load_model
 from running.training import loss_of
 from ucf_option import parser

@@ -18,7 +18,8 @@ from evaluation.evaluate import Terms
 from evaluation.methods import Given
 from experiments import rows
 from files import folder
-from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes, flag_of
+from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, flag_of
+from running.command import exit_codes
 
 N_VIDEOS = 10  # of those that differ most, shown
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from files import atomic
-from option import Parser, exit_codes
+from option import Parser
+from running.command import exit_codes
 from video import drawing
 
 N_CROPS = 10

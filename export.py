@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from files import folder
 from files.checkpoint import Checkpoint
 from model import LSHMA
-from option import FLAGS, TESTING, Parser, add_flags, check, exit_codes, flag_of, require
+from option import FLAGS, TESTING, Parser, add_flags, check, flag_of, require
 from outside import exported, onnx_file
+from running.command import exit_codes
 from running.loading import load_model
 from video import as_trained
 from video.encoders import Encoder

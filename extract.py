@@ -14,7 +14,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from files.features import FRAMES_PER_SNIPPET
-from option import FLAGS, Parser, add_flags, exit_codes, require
+from option import FLAGS, Parser, add_flags, require
+from running.command import exit_codes
 from running.loading import choose_device
 from video import agreement, extraction, feature_folder
 from video.encoders import load_encoder

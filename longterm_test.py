@@ -6,8 +6,8 @@ python longterm_test.py --feature-root FEATURES --model-path CHECKPOINT
 import copy
 
 import ucf_option
-from option import run
 from running import testing
+from running.command import run
 
 parser = copy.deepcopy(ucf_option.parser)
 parser.description = "LSHMA on long videos."

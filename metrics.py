@@ -17,7 +17,8 @@ from evaluation.scores import Scores
 from evaluation.scores_file import read_scores
 from files import atomic
 from files.truth import read_ground_truth
-from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, exit_codes
+from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check
+from running.command import exit_codes
 
 parser = Parser("What scores are worth: the field's figures and a live system's, each with how sure it is.")
 parser.add_argument("scores", help="scores.npz of a test, or of another method")

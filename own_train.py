@@ -3,9 +3,9 @@
 python own_train.py --feature-root FEATURES --normal-label LABEL
 """
 
-from option import run
 from own_option import parser
 from running import training
+from running.command import run
 
 if __name__ == "__main__":
     run(training.train, parser, of_many=True)

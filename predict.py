@@ -25,8 +25,9 @@ from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
 from model import LSHMA
-from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, exit_codes, flag_of
+from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, flag_of
 from running import testing
+from running.command import exit_codes
 from running.loading import choose_device, load_model, require_runnable
 from video import as_trained, extraction
 from video.finding import LONGEST, split

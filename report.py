@@ -16,7 +16,8 @@ from pathlib import Path
 from evaluation import figures, page, source, tables
 from evaluation.evaluate import evaluate_all
 from files import folder
-from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, exit_codes, flag_of
+from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, flag_of
+from running.command import exit_codes
 
 WIDTHS = Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from files import atomic
 from files.interrupt import SIGNALS
-from option import Parser, add_flags, exit_codes, require
+from option import Parser, add_flags, require
+from running.command import exit_codes
 from serving import giving
 from video import calibration, journal, setting, telling
 from video.cameras import Sources, cameras_of

@@ -3,8 +3,8 @@
 python xd_test.py --feature-root FEATURES --model-path CHECKPOINT
 """
 
-from option import run
 from running import testing
+from running.command import run
 from xd_option import parser
 
 if __name__ == "__main__":

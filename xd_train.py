@@ -3,8 +3,8 @@
 python xd_train.py --feature-root FEATURES
 """
 
-from option import run
 from running import training
+from running.command import run
 from xd_option import parser
 
 if __name__ == "__main__":

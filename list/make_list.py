@@ -29,7 +29,8 @@ from files.layouts import HIDDEN, read_files
 from files.lists import few, refuse, several
 from files.names import N_CROPS, video_name
 from files.progress import bar
-from option import HOLD_LAST, NORMAL_LABEL, SWITCH, Parser, Range, add_flags, exit_codes, flag_of
+from option import HOLD_LAST, NORMAL_LABEL, SWITCH, Parser, Range, add_flags, flag_of
+from running.command import exit_codes
 
 OUTPUTS = {  # training list, test list, ground truth, what is left out
     "ucf": ("ucf_CLIP_rgb.csv", "ucf_CLIP_rgbtest.csv", "gt_ucf.npy", "ucf_left_out.csv"),

@@ -19,7 +19,8 @@ from files.layouts import feature_files
 from files.lists import several
 from files.names import N_CROPS, is_hidden, name_and_crop
 from files.progress import bar
-from option import Parser, exit_codes
+from option import Parser
+from running.command import exit_codes
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -12,8 +12,9 @@ import ucf_option
 import xd_option
 from files import checkpoint, origin
 from files.checkpoint import Checkpoint
-from option import MODEL, adopt, launched, parse, resolve_variant
+from option import MODEL, adopt, parse, resolve_variant
 from outside.exported import Exported
+from running.command import launched
 
 PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 

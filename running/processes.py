@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from files.interrupt import SIGNALS
-from option import launched
+from running.command import launched
 
 LONGEST = timedelta(days=1)  # that others wait for the first: all feature files are checked meanwhile, or a test set scored
 Result = TypeVar("Result")

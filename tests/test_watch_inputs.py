@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import call, make_model, refused
 
-from option import exit_codes
+from running.command import exit_codes
 from video import evidence, journal, keeping, setting
 from video.cameras import cameras_of
 
