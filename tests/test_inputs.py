@@ -400,7 +400,7 @@ def test_a_test_says_where_it_differs_from_the_training(trained, run, undrawn):
         assert f"note: {name} is {here} here, and was {there} in the training" in done.out
 
 
-def test_a_full_disk_leaves_the_earlier_checkpoint(trained):
+def test_a_full_disk_leaves_the_earlier_checkpoint(trained, run, undrawn):
     """The limit on file size stands in for the disk: writing past it fails in the same place."""
     last = trained.path / "run" / "last.pt"
     before = last.read_bytes()
@@ -408,15 +408,15 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(trained):
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
         f"sys.argv = sys.argv[1:]; sys.path.insert(0, {str(ROOT)!r}); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    command = [sys.executable, "-c", script, str(ROOT / TRAIN), "--use-checkpoint", "--checkpoint-path", str(last)]
-    done = subprocess.run([*command, "--max-epoch", "3"], capture_output=True, text=True)
+    flags = ["--use-checkpoint", "--checkpoint-path", str(last), "--max-epoch", "3"]
+    done = subprocess.run([sys.executable, "-c", script, str(ROOT / TRAIN), *flags], capture_output=True, text=True)
     assert done.returncode == 2 and "not written (File too large)" in done.stderr and "Traceback" not in done.stderr, (
         done.stderr
     )
     assert last.read_bytes() == before
     assert not list(last.parent.glob(".*.tmp"))
-    again = subprocess.run([*command[:1], *command[3:], "--max-epoch", "3"], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    again = run(TRAIN, *flags)
+    assert again.code == 0, again.err
     assert [json.loads(line)["epoch"] for line in (last.parent / "log.jsonl").read_text().splitlines()] == [1, 2, 3]
 
 
