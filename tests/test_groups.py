@@ -118,7 +118,7 @@ class Request:
 class Machines:
     """Ray, as far as it is used: a watcher is an object of this process, and a machine is lost when it answers no more."""
 
-    exceptions = SimpleNamespace(RayError=ConnectionError, RayTaskError=Failed)
+    exceptions = SimpleNamespace(RayError=Failed, RayTaskError=Failed)
 
     def __init__(self, n):
         self.names, self.silent, self.placed = [f"machine{i}" for i in range(n)], set(), []
@@ -155,7 +155,7 @@ def machines(monkeypatch):
     """Two machines, which --ray finds."""
     ray = Machines(2)
     monkeypatch.setattr(cluster, "connected", lambda address: nullcontext(ray))
-    monkeypatch.setattr(Spread, "needs", lambda self, machine, reserved: {"machine": machine})
+    monkeypatch.setattr(spread, "needs", lambda args, machine, reserved: {"machine": machine})
     for module, name, value in ((spread, "EVERY", 0.05), (spread, "SILENT", 0.5), (spread, "SETTLING", 2.5)):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(watcher, "UNASKED", 1.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from files.extra import needed
 from running import cluster
 from video.cameras import Camera
 
@@ -36,7 +37,7 @@ class Group:
     n_placed: int = 0  # times, since it was heard
     taken: int = 0  # the number of its last call that is written where all is gathered
     ended: bool = False  # it was asked to stop, and has saved
-    lost_at: float | None = None  # None = nothing is wrong
+    lost_at: float | None = None  # when it was heard last, until it is watched again
     begun: bool = False  # it has been watched once
 
     @property
@@ -71,6 +72,12 @@ def require_shared(cameras: Sequence[Camera] | None) -> Sequence[Camera] | None:
 def room(machine: Mapping[str, Any], args: Namespace) -> int:
     """How many groups a machine of the cluster has room for, by what --cores and --gpus say each needs."""
     return cluster.room(machine["Resources"], cores=args.cores or 1, gpus=args.gpus or 0)
+
+
+def needs(args: Namespace, machine: str, *, reserved: bool) -> dict[str, Any]:
+    """What Ray is asked for; a group whose machine is lost shares the cores of another where none are free."""
+    there = needed("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy(machine, soft=False)
+    return {"num_cpus": (args.cores or 1) if reserved else 0, "num_gpus": args.gpus or 0, "scheduling_strategy": there}
 
 
 def number_of(ray: ModuleType, args: Namespace) -> int:

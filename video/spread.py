@@ -19,16 +19,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from files import atomic
-from files.extra import needed
 from files.interrupt import SIGNALS
 from running import cluster
 from video.brought import Happened
 from video.cameras import Camera
 from video.gathering import AT_ONCE, gathered
-from video.group import Group, assigned, require_shared, room
+from video.group import Group, assigned, needs, require_shared, room
 from video.journal import Journal
 from video.keeping import settings_of
 from video.outbox import Sink
@@ -159,7 +157,7 @@ class Spread(Roster):
     def place(self, group: Group) -> None:
         """Let a group that has no watcher be watched on the machine with most room, if there is one now."""
         now = time.monotonic()
-        if group.watcher or (group.lost_at and now - group.lost_at < SETTLING):
+        if group.watcher or now - self.avoided.get(group.machine, -math.inf) < SETTLING:
             return
         cameras = [watched.camera for watched in self.members(group) if not watched.over]
         there = {machine["NodeID"]: machine for machine in cluster.machines(self.ray) if room(machine, self.args)}
@@ -168,18 +166,12 @@ class Spread(Roster):
         taken = Counter(other.machine for other in self.groups.values() if other.watcher)
         free = {machine: room(there[machine], self.args) - taken[machine] for machine in there}
         machine = max(free, key=lambda one: (now - self.avoided.get(one, -math.inf) > AVOIDED, free[one]))
-        needs = self.needs(machine, reserved=free[machine] > 0 and not group.n_placed)
+        asked = needs(self.args, machine, reserved=free[machine] > 0 and not group.n_placed)
         how = {"here": os.getcwd(), "cores": self.args.cores or 1, "settings": self.settings}
         what = (self.args, cameras, self.folder_of(group.number), self.raising.folder)
-        group.watcher = self.ray.remote(Watcher).options(**needs).remote(*what, **how)
+        group.watcher = self.ray.remote(Watcher).options(**asked).remote(*what, **how)
         group.cameras, group.machine, group.address = cameras, machine, there[machine]["NodeManagerAddress"]
         group.heard_at, group.n_placed = now, group.n_placed + 1
-
-    def needs(self, machine: str, *, reserved: bool) -> dict[str, Any]:
-        """What Ray is asked for; a group whose machine is lost shares the cores of another where none are free."""
-        there = needed("ray.util.scheduling_strategies", "ray").NodeAffinitySchedulingStrategy(machine, soft=False)
-        cores = (self.args.cores or 1) if reserved else 0
-        return {"num_cpus": cores, "num_gpus": self.args.gpus or 0, "scheduling_strategy": there}
 
     def hear_all(self) -> None:
         """Take the news that have come, ask for more, and give up who does not answer."""
@@ -196,15 +188,10 @@ class Spread(Roster):
 
     def hear(self, group: Group) -> None:
         """Write the news of a group, and tell them."""
-        errors = self.ray.exceptions
         try:
             news = self.ray.get(group.request)
-        except errors.RayTaskError as error:
-            if not (group.begun or self.stopped.is_set()):
-                raise ValueError(f"{group.name}, on {group.address}: {error.cause}") from error
-            return self.lose(group, f"{group.address}: {error.cause}")
-        except errors.RayError as error:
-            return self.lose(group, f"{group.address} is lost ({type(error).__name__})")
+        except self.ray.exceptions.RayError as error:
+            return self.fail_group(group, error)
         group.request, group.heard, group.heard_at, group.n_placed = None, True, time.monotonic(), 0
         with self.writing():
             for number, call in news.calls:
@@ -232,13 +219,24 @@ class Spread(Roster):
                 watched.stream, watched.failed = stream, failed
                 watched.close()
 
+    def fail_group(self, group: Group, error: Exception) -> None:
+        """No news but an error of Ray's. Raises ValueError where it is the watcher's own, and the group was never watched."""
+        of_watcher = isinstance(error, self.ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False)
+        why = getattr(error, "cause", None) or str(error).strip().splitlines()[-1]
+        if of_watcher and not (group.begun or self.stopped.is_set()):
+            raise ValueError(f"{group.name}, on {group.address}: {why}") from error
+        self.lose(group, f"{group.address}: {why}" if of_watcher else f"{group.address} is lost ({type(error).__name__})")
+
     def lose(self, group: Group, why: str) -> None:
         """A watcher is given up; its cameras are to be watched elsewhere."""
         self.ray.kill(group.watcher)
         self.avoided[group.machine] = time.monotonic()
         group.drop()
         if not (group.lost_at or self.stopped.is_set()):
-            group.lost_at = time.monotonic()
-            n = sum(1 for watched in self.members(group) if not watched.over)
+            group.lost_at = group.heard_at
+            left = [watched for watched in self.members(group) if not watched.over]
             with self.writing():
-                self.note(group.name, Happened("unwatched", f"{why}; {counted(n, 'camera')} to be watched elsewhere"))
+                self.note(group.name, Happened("unwatched", f"{why}; {counted(len(left), 'camera')} to be watched elsewhere"))
+                for watched in left:
+                    if watched.camera.live:  # as it is told of one that does not answer
+                        self.happened(watched, Happened("lost", f"{group.name} is unwatched"))

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from files.extra import needed
 from files.folder import Busy
 from video import setting
 from video.cameras import Camera
@@ -105,6 +106,7 @@ class Watcher:
             if not os.path.isdir(self.here):
                 raise FileNotFoundError(f"{self.here}: not there; the machines of a cluster share it, under one path")
             os.chdir(self.here)
+            needed("av")
             torch.set_num_threads(self.cores)
             made = setting.prepare(self.args)
             if settings_of(made.model, made.how, made.rule) != self.settings:
