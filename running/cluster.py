@@ -77,8 +77,6 @@ def require_room(there: Sequence[Mapping[str, float]], args: Namespace, n: int =
     found = sum(room(resources, cores=cores, gpus=gpus) for resources in there)
     if found < n:
         told = "; ".join(f"{resources.get('CPU', 0):g} cores, {resources.get('GPU', 0):g} GPUs" for resources in there)
-        what = f"has room for {found} of {n}" if found else "has these"
-        raise ValueError(
-            f"--cores {cores} --gpus {gpus:g}: {'the cluster' if found else 'no machine of the cluster'} at {args.ray} {what}: "
-            f"{told or 'none'}"
-        )
+        who, has = ("the cluster", f"has room for {found} of {n}") if found else ("no machine of the cluster", "has these")
+        asked = f"--cores {cores} --gpus {gpus:g}: {who} at {args.ray} {has}: {told or 'none'}"
+        raise ValueError(f"{asked}; ask for less, or add machines with `ray start --address {args.ray}`")

@@ -108,7 +108,7 @@ class Spread(Roster):
             while self.at_work() and time.monotonic() < patience:
                 self.hear_all()
                 time.sleep(EVERY / 5)
-            unsaved = [group.name for group in self.groups.values() if group.begun and not group.ended]
+            unsaved = [group.name for group in self.groups.values() if group.begun and not group.ended and self.left(group)]
             self.left_unsent = [f"{name} goes on from what it saved before" for name in unsaved]
             if not self.at_work():  # else they may be writing there
                 atomic.sweep(self.raising.folder)
@@ -151,26 +151,29 @@ class Spread(Roster):
     def members(self, group: Group) -> list[Watched]:
         return [watched for name, watched in self.watched.items() if self.numbers[name] == group.number]
 
+    def left(self, group: Group) -> list[Watched]:
+        return [watched for watched in self.members(group) if not watched.over]
+
     def folder_of(self, number: int) -> Path:
         return self.journal.path.parent / "groups" / f"{number:03}"
 
     def place(self, group: Group) -> None:
         """Let a group that has no watcher be watched on the machine with most room, if there is one now."""
         now = time.monotonic()
-        if group.watcher or now - self.avoided.get(group.machine, -math.inf) < SETTLING:
+        if group.watcher or now - self.avoided.get(group.machine, -math.inf) < SETTLING or not (left := self.left(group)):
             return
-        cameras = [watched.camera for watched in self.members(group) if not watched.over]
         there = {machine["NodeID"]: machine for machine in cluster.machines(self.ray) if room(machine, self.args)}
-        if not (cameras and there):
+        if not there:
             return
         taken = Counter(other.machine for other in self.groups.values() if other.watcher)
         free = {machine: room(there[machine], self.args) - taken[machine] for machine in there}
         machine = max(free, key=lambda one: (now - self.avoided.get(one, -math.inf) > AVOIDED, free[one]))
         asked = needs(self.args, machine, reserved=free[machine] > 0 and not group.n_placed)
         how = {"here": os.getcwd(), "cores": self.args.cores or 1, "settings": self.settings}
-        what = (self.args, cameras, self.folder_of(group.number), self.raising.folder)
+        group.cameras = [watched.camera for watched in left]
+        what = (self.args, group.cameras, self.folder_of(group.number), self.raising.folder)
         group.watcher = self.ray.remote(Watcher).options(**asked).remote(*what, **how)
-        group.cameras, group.machine, group.address = cameras, machine, there[machine]["NodeManagerAddress"]
+        group.machine, group.address = machine, there[machine]["NodeManagerAddress"]
         group.heard_at, group.n_placed = now, group.n_placed + 1
 
     def hear_all(self) -> None:
@@ -234,7 +237,7 @@ class Spread(Roster):
         group.drop()
         if not (group.lost_at or self.stopped.is_set()):
             group.lost_at = group.heard_at
-            left = [watched for watched in self.members(group) if not watched.over]
+            left = self.left(group)
             with self.writing():
                 self.note(group.name, Happened("unwatched", f"{why}; {counted(len(left), 'camera')} to be watched elsewhere"))
                 for watched in left:
