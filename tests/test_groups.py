@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import call, refused, write_list
 
 from running import cluster
-from video import gathering, journal, spread, watcher
+from video import cameras, clock, gathering, journal, readers, spread, watcher
 from video.alarms import Alarm
 from video.cameras import Camera
 from video.gathering import Call, Recorded, calls_after, gathered
@@ -195,6 +196,26 @@ def test_cameras_of_a_machine_that_is_silent_are_watched_elsewhere(there, undist
     assert done.code == 0 and "no answer from" in done.out and "watched again: on " in done.out, done
     same(undisturbed, tmp_path / "out")
     assert len(machines.placed) == 3 and machines.placed[2][0] not in machines.silent
+
+
+def test_a_live_camera_goes_on_with_its_memory_in_its_group(there, watch, tmp_path, monkeypatch):
+    monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
+    for module, name, value in ((readers, "WAITING", 99), (readers, "FIRST_PAUSE", 60.0), (clock, "AHEAD", np.inf)):
+        monkeypatch.setattr(module, name, value)
+    happened = Spread.hear
+
+    def stops(self, group):
+        happened(self, group)
+        if self.journal.read("SELECT 1 FROM happenings WHERE kind = 'lost' AND wall > ?", self.began):
+            self.stopped.set()
+
+    monkeypatch.setattr(Spread, "hear", stops)
+    for n_scores in (12, 28):  # of 14 and 28 whole snippets
+        done = watch("whatever", "--duration", 60.0)
+        assert done.code == 0 and "1 camera, " in done.out and "never opened" not in done.out, done
+        with journal.opened(tmp_path / "out" / "events.db") as db:
+            (stream,) = db.streams()
+            np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(n_scores))
 
 
 def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monkeypatch):
