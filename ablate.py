@@ -19,6 +19,7 @@ from experiments.grid import PARSERS, Grid
 from experiments.rows import ROWS
 from files import atomic
 from files.interrupt import SIGNALS
+from running.cluster import OF_CLUSTER
 from running.command import exit_codes
 
 
@@ -40,9 +41,7 @@ add("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B"
      "validates best, in the mean of the seeds")  # fmt: skip
 add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
 add("--jobs", type=int, help="runs at a time, 1 if nothing is said; each has its share of the cores")
-add("--ray", metavar="ADDRESS", help="of a Ray cluster that runs them; its machines share all folders (requirements-ray.txt)")
-add("--cores", type=int, help="--ray: what each run needs, 1 if nothing is said")
-add("--gpus", type=float, help="--ray: what each run needs, none if nothing is said")
+option.add_flags(add, OF_CLUSTER)
 add("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
 add("--metric", choices=tuple(outcome.METRICS), default="auc", help="what the figure shows, and the table first")
 add("--out-dir", required=True, type=Path, help="folder for all runs, and for their table, the differences to its first row, "

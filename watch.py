@@ -1,12 +1,14 @@
 """Watch videos and cameras: scores as they come, and alarms.
 
     python watch.py SOURCE ... --model-path CHECKPOINT
+    python watch.py SOURCE ... --model-path CHECKPOINT --ray HEAD:6379
     python watch.py calibrate NORMAL_VIDEOS ... --model-path CHECKPOINT --false-alarms 1
 
 A SOURCE is a video, a folder of them, a webcam (0, /dev/video0), an address (rtsp://, http://, ...), or a CSV file name,source.
 Alarms are printed, and kept with all scores in events.db in --out-dir, their pictures and clips in alarms/ there. Killed and
-started again, it goes on. The second form finds the threshold that raises so many false alarms an hour of normal footage.
-Needs requirements-video.txt.
+started again, it goes on. With --ray groups of cameras are watched on the machines of a Ray cluster, which share all folders;
+what a lost machine has watched goes on elsewhere. The last form finds the threshold that raises so many false alarms an hour of
+normal footage. Needs requirements-video.txt, and --ray requirements-ray.txt.
 """
 
 import sys
@@ -20,11 +22,13 @@ from pathlib import Path
 from files import atomic
 from files.interrupt import SIGNALS
 from option import Parser, add_flags, require
+from running import cluster
 from running.command import exit_codes
 from serving import giving
-from video import calibration, journal, setting, telling
+from video import calibration, group, journal, report, setting, telling
 from video.cameras import Sources, cameras_of
 from video.flags import HOW, OF_MODEL, OF_WATCHING
+from video.spread import Spread
 
 ASKED = [flag._replace(default=None) for flag in (*OF_MODEL, *HOW)]
 parser = Parser("Watch videos and cameras: scores as they come, and alarms. None = as the checkpoint says, or as usual.")
@@ -45,6 +49,7 @@ def main() -> None:
 
 def watch(args: Namespace) -> None:
     """Watch until files have ended, or somebody stops it. Raises ValueError or OSError before anything is watched."""
+    group.require_used(args)
     with ExitStack() as stack:
         tell = partial(telling.print_json, out=sys.stdout) if args.json else telling.print_words
         if args.json:  # a program reads there
@@ -52,17 +57,24 @@ def watch(args: Namespace) -> None:
         stack.enter_context(SIGNALS)
         sources, out_dir, given = Sources(args.sources), setting.folder_of(args), giving.asked(args)
         page, sinks = stack.enter_context(giving.server(given)), giving.sinks(given)
+        ray = stack.enter_context(cluster.connected(args.ray)) if args.ray else None
+        if ray:
+            n_groups = group.number_of(ray, args)
+            print(f"to be watched in {report.counted(n_groups, 'group')}, on the machines of the cluster at {args.ray}")
         made = setting.prepare(args)
         if args.dry_run:
             for line in setting.described(made, sources.cameras):
                 print(line)
             return
         print(*setting.in_words(made), sep="\n")
-        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / "groups" if ray else out_dir).mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
-        atomic.sweep(out_dir / "alarms")
-        others = {"sinks": sinks, "edited": sources.edited, "stays": page is not None}
-        watching = made.watch(sources.cameras, db, out_dir / "alarms", announce=tell, **others)
+        others = {"announce": tell, "sinks": sinks, "edited": sources.edited}
+        if ray:
+            watching = Spread(ray, args, made, sources.cameras, db, out_dir / "alarms", n_groups=n_groups, **others)
+        else:
+            atomic.sweep(out_dir / "alarms")
+            watching = made.watch(sources.cameras, db, out_dir / "alarms", stays=page is not None, **others)
         if page:
             page.start(watching)
             print(f"page: {page.url}")

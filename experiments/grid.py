@@ -21,6 +21,7 @@ import xd_option
 from experiments import cluster
 from experiments.cell import Cell, Row, run
 from experiments.rows import ROWS
+from running.cluster import require_used
 
 PARSERS = {
     **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
@@ -63,13 +64,11 @@ class Grid:
     def check(self) -> None:
         """Raise ValueError where something cannot be, before anything is run."""
         args, known = self.args, {action.dest.replace("_", "-") for action in PARSERS[self.args.script]._actions} - {"help"}
-        for name, least in (("jobs", 1), ("cores", 1), ("gpus", 0)):
-            if (value := getattr(args, name)) is not None and value < least:
-                raise ValueError(f"--{name} must be at least {least}, not {value}")
+        if args.jobs is not None and args.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, not {args.jobs}")
+        require_used(args)
         if args.ray and args.jobs is not None:
             raise ValueError("--jobs would be ignored with --ray; say by --cores and --gpus what each run needs")
-        if not args.ray and (args.cores, args.gpus) != (None, None):
-            raise ValueError("--cores and --gpus would be ignored without --ray; leave them out")
         if args.out_dir.exists() and not args.out_dir.is_dir():
             raise ValueError(f"--out-dir {args.out_dir} is a file; name a folder")
         changed = [*args.vary, *args.tune]
@@ -100,10 +99,7 @@ class Grid:
         When one fails, or the user stops them, the others save what they need to go on.
         """
         cells = [cell for row in self.rows for cell in self.planned(row)]
-        if self.args.ray:
-            finished = cluster.finished(cells, self.args.ray, cores=self.args.cores or 1, gpus=self.args.gpus or 0)
-        else:
-            finished = finished_here(cells, self.args.jobs or 1)
+        finished = cluster.finished(cells, self.args) if self.args.ray else finished_here(cells, self.args.jobs or 1)
         with closing(finished), tqdm(total=len(cells), unit="run", disable=None) as bar:
             for n_done, cell in enumerate(finished, 1):
                 bar.update()

@@ -165,6 +165,10 @@ def take(out_dir: Path) -> bool:
     return True
 
 
+class Busy(ValueError):
+    """Another process is at work there."""
+
+
 @contextmanager
 def held(out_dir: Path) -> Iterator[None]:
     """Keep other processes from going on with the run while the block lasts.
@@ -181,7 +185,7 @@ def held(out_dir: Path) -> Iterator[None]:
 def locked(path: Path, otherwise: str) -> Iterator[None]:
     """Hold this file, made where it is not there, while the block lasts; a killed process keeps nobody off.
 
-    Raises ValueError, which says `otherwise`, where another process does. Where the system has no such locks, nobody is kept
+    Raises Busy, which says `otherwise`, where another process does. Where the system has no such locks, nobody is kept
     off.
     """
     with open(path, "ab") as file:
@@ -193,7 +197,7 @@ def locked(path: Path, otherwise: str) -> Iterator[None]:
             pass
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise ValueError(f"{otherwise}; wait for its end, or stop it") from None
+                raise Busy(f"{otherwise}; wait for its end, or stop it") from None
         yield
 
 

@@ -1,6 +1,7 @@
 """The flags of extract.py and watch.py: how features are made, how videos are extracted, how cameras are watched."""
 
 from option import FLAGS, SWITCH, Flag, Range
+from running.cluster import OF_CLUSTER
 from video.encoders import ENCODERS
 from video.snippets import RULES
 
@@ -52,5 +53,8 @@ OF_WATCHING = (
          "that holds it"),
     Flag("mqtt", str, None, "broker that gets each camera's state: HOST, mqtt://USER:PASSWORD@HOST:PORT, mqtts:// so, or "
          "@FILE that holds it"),
+    *OF_CLUSTER,
+    Flag("groups", int, Range(1, 999), "--ray: groups of cameras, each watched on one machine, or elsewhere when that is lost; "
+         "None = one for each machine with room"),
     Flag("dry_run", SWITCH, None, "open every source, say what it is and what would be done, and stop", False),
 )  # fmt: skip

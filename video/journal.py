@@ -71,8 +71,8 @@ class Saved(NamedTuple):
 def opened(path: str | Path) -> Iterator["Journal"]:
     """The journal of this file, which is made where it is not there, for this process alone to write.
 
-    Raises ValueError where another process writes to it, or it is damaged or no journal of this version, and OSError where it
-    cannot be written.
+    Raises Busy where another process writes to it, ValueError where it is damaged or no journal of this version, and OSError
+    where it cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():

@@ -80,22 +80,11 @@ class Keeping:
     def resume(self, watched: Watched) -> bool:
         """Go on where an earlier watch was, if there was one; False where nothing is left to be done."""
         camera, name = watched.camera, watched.camera.name
-        self.journal.camera(name, camera.shown)
-        if not camera.live:
-            try:
-                watched.stream = file_id(camera, *self.of_files)
-            except OSError as error:
-                self.fail(watched, f"{camera.shown}: {error.strerror}")
-                watched.close()
-                return False
-            self.journal.watched(watched.stream)
-            if watched.stream in self.finished:
-                self.tell(watched, Happened("known", "has been watched to its end already"))
-                watched.close()
-                return False
-            if not self.before and (name, watched.stream) not in self.files and name in {of for of, _ in self.files}:
-                why = "another file of this name was watched before, by its size, time or first bytes, or with other settings"
-                self.happened(watched, Happened("anew", why))
+        if not self.known(watched):
+            return False
+        if not (camera.live or self.before or (name, watched.stream) in self.files) and name in {of for of, _ in self.files}:
+            why = "another file of this name was watched before, by its size, time or first bytes, or with other settings"
+            self.happened(watched, Happened("anew", why))
         watched.ring, saved = self.raising.ring(), self.journal.saved(name)
         if saved is None or (not camera.live and saved.stream != watched.stream):
             self.streams.add(name)
@@ -111,6 +100,25 @@ class Keeping:
             known = self.journal.scores(name, saved.stream)
             watched.position = max([watched.position, *(known.number + 1)])
             watched.recent.extend(zip(known.wall[-RECENT:].tolist(), known.score[-RECENT:].tolist(), strict=True))
+        return True
+
+    def known(self, watched: Watched) -> bool:
+        """Note a camera, and of a file which stream it is; False where nothing is left to be done."""
+        camera = watched.camera
+        self.journal.camera(camera.name, camera.shown)
+        if camera.live:
+            return True
+        try:
+            watched.stream = file_id(camera, *self.of_files)
+        except OSError as error:
+            self.fail(watched, f"{camera.shown}: {error.strerror}")
+            watched.close()
+            return False
+        self.journal.watched(watched.stream)
+        if watched.stream in self.finished:
+            self.tell(watched, Happened("known", "has been watched to its end already"))
+            watched.close()
+            return False
         return True
 
     def keep(self, watched: Watched, every: float) -> None:

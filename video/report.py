@@ -21,9 +21,9 @@ from evaluation import page, smoothing, timeline
 from evaluation.figures import clock
 from files import atomic
 from video.journal import Journal, Raised, opened, storable
+from video.roster import Roster
 from video.steps import MOST_STEPS, Curves, curves_of
 from video.telling import moment
-from video.watching import Watch
 
 MOST_PICTURES, SMALL = 500, 320  # in the page, and pixels of their longer side
 MOST_TOLD = 500  # happenings
@@ -51,7 +51,7 @@ class Watched(NamedTuple):
         return time.strftime("%H:%M:%S", time.localtime(self.began + seconds)) if self.live else clock(self.began + seconds)
 
 
-def streams_of(watching: Watch) -> dict[str, str | None]:
+def streams_of(watching: Roster) -> dict[str, str | None]:
     """What `write` takes of a watch that has just ended."""
     return {name: None if watched.camera.live else watched.stream for name, watched in watching.watched.items()}
 

@@ -26,7 +26,9 @@ from video.decode import opened
 from video.encoders import Encoder
 from video.flags import HOW, OF_EXTRACTION, OF_WATCHING, RATE
 from video.journal import Journal
+from video.keeping import Keeping
 from video.readers import OPENING, told
+from video.roster import Roster
 from video.snippets import places_of
 from video.watching import Watch
 
@@ -46,9 +48,14 @@ class Setting(NamedTuple):
         """how: as Watch takes it."""
         what = (self.detector, self.encoder, cameras, self.how, journal, self.rule)
         watching = Watch(*what, model=self.model, pictures=pictures, **how)
-        if watching.before:
-            print(f"note: {journal.path} is of a watch with {otherwise(watching.before)}")
+        note_before(watching)
         return watching
+
+
+def note_before(watching: Keeping) -> None:
+    """Say what an earlier watch here was told otherwise, if there was one."""
+    if watching.before:
+        print(f"note: {watching.journal.path} is of a watch with {otherwise(watching.before)}")
 
 
 def otherwise(before: Mapping[str, Any]) -> str:
@@ -154,7 +161,7 @@ def in_words(made: Setting) -> Iterator[str]:
     yield f"encoder {made.encoder.name}; " + (f"alarms on at {rule.on:.4g}, off below {rule.off:.4g}" if rule else "no alarms")
 
 
-def record_of(watching: Watch) -> Record | None:
+def record_of(watching: Roster) -> Record | None:
     """The scores of the files that were watched, as a test writes them; None where there are none."""
     videos, parts, options = [], [], watching.detector.options
     frames = {stream.id: stream.frames for stream in watching.journal.streams()}
@@ -178,7 +185,7 @@ def record_of(watching: Watch) -> Record | None:
     return Record(scored, logit.astype(np.float32), layer, key, None)
 
 
-def write_asked(args: Namespace, watching: Watch) -> None:
+def write_asked(args: Namespace, watching: Roster) -> None:
     """Write the scores and the page, where they are asked for. Raises OSError."""
     out_dir = Path(args.out_dir)
     if args.save_scores and (record := record_of(watching)):
@@ -189,7 +196,7 @@ def write_asked(args: Namespace, watching: Watch) -> None:
         print(f"report in {path}")
 
 
-def summed_up(watching: Watch) -> str:
+def summed_up(watching: Roster) -> str:
     """`9 files are watched, 3 alarms`: of files what there is in all, of live cameras what came in this watch."""
     files, live = ([w for w in watching.watched.values() if w.camera.live == kind] for kind in (False, True))
     streams = {watched.stream for watched in files}
@@ -202,12 +209,12 @@ def summed_up(watching: Watch) -> str:
     return ", ".join([*parts, report.counted(n, "alarm"), *watching.left_unsent])
 
 
-def never_opened(watching: Watch) -> list[str]:
+def never_opened(watching: Roster) -> list[str]:
     """The live cameras of which not one snippet has come, now or before."""
     return [name for name, watched in watching.watched.items() if watched.camera.live and not watched.stream]
 
 
-def require_watched(watching: Watch) -> None:
+def require_watched(watching: Roster) -> None:
     """Raise ValueError that names the sources that failed, or never opened, if there are such."""
     failed = [f"{name}: {watched.failed}" for name, watched in watching.watched.items() if watched.failed]
     failed += [f"{name}: never opened" for name in never_opened(watching)]
@@ -225,6 +232,9 @@ def folder_of(args: Namespace) -> Path:
     asked = {"scores.npz": args.save_scores, "report.html": args.report}
     written = [path / "events.db", *(path / name for name, wanted in asked.items() if wanted)]
     folder.require_new(written, written if (path / "events.db").is_file() else ())
+    if (path / "events.db").is_file() and (path / "groups").is_dir() != bool(args.ray):
+        how = "without --ray" if args.ray else "in groups, by --ray"
+        raise ValueError(f"--out-dir {path} is of a watch {how}, and goes on so alone; choose another one")
     if os.path.lexists(path / "alarms") and not (path / "alarms").is_dir():
         raise OSError(f"{path / 'alarms'} is no folder, and pictures are to be there; choose another --out-dir")
     return path
