@@ -1,8 +1,8 @@
 """Change: how far a clip moves, in which channels, and how far it lies from what its stream has shown (METHOD, section 6).
 
 One label a video teaches which scenes are dangerous; when something happens there, the features say by themselves. A model
-with change has two judges, the scene and this, which teach each other in training (`running.training.loss_of`). `whole` is for
-any number of videos in one call, `step` for live streams.
+with change has two judges, the scene and this, which teach each other in training (`running.training.video_scores`). `whole` is
+for any number of videos in one call, `step` for live streams.
 
 Shapes: B streams, N clips (packed over videos), V videos, T snippets per clip, D width.
 """

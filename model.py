@@ -233,11 +233,15 @@ class LSHMA(nn.Module):
         of_key, layer_of_key = self.through_layers(clips[key] + self.position, scales, advance)
         logits = memory.logits.index_copy(0, streams, of_key.to(memory.logits.dtype))
         exit_layer = memory.exit_layer.index_copy(0, streams, layer_of_key)
-        judged, past = logits, memory.past
-        if self.change is not None:
-            changed, past = self.change.step(clips, past)
-            judged = joined(logits, changed)
+        judged, past = self.judged(clips, logits, memory.past)
         return Output(judged, exit_layer, key), StreamMemory(gate, tuple(layers), past, logits, exit_layer)
+
+    def judged(self, clips: Tensor, scene: Tensor, past: Past | tuple[()]) -> tuple[Tensor, Past | tuple[()]]:
+        """The logits of all judges of the next clips, from the scene's: (B, T, D), (B, T) -> (B, T); and change's new past."""
+        if self.change is None:
+            return scene, past
+        changed, past = self.change.step(clips, past)
+        return joined(scene, changed), past
 
 
 def build(options: Namespace) -> LSHMA:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 import kcg
-from change import joined
 from hma import HMA, Memory
 from model import LSHMA, Fuse, Output, Select, StreamMemory, is_sure, of_each
 
@@ -43,10 +42,7 @@ class Graph(nn.Module):
         if self.key_clips:
             key, gate = kcg.moved(kcg.chunk_similarity(clips), gate)
         logits, exit_layer, layers = self.through_layers(clips, key, memory)
-        judged, past = logits, memory.past
-        if self.model.change is not None:
-            changed, past = self.model.change.step(clips, past)
-            judged = joined(logits, changed)
+        judged, past = self.model.judged(clips, logits, memory.past)
         return Output(judged, exit_layer, key), StreamMemory(gate, layers, past, logits, exit_layer)
 
     def through_layers(self, clips: Tensor, key: Tensor, memory: StreamMemory) -> tuple[Tensor, Tensor, tuple[Memory, ...]]:

@@ -9,7 +9,6 @@ A call that comes twice is written once, and told once: keys say what it is abou
 """
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
@@ -18,8 +17,8 @@ from typing import Any, NamedTuple
 
 from video.alarms import Alarm
 from video.brought import Happened
-from video.journal import Journal, Row, storable
-from video.tables import PATIENCE, told
+from video.journal import Journal, Row, reader, storable, waiting
+from video.tables import told
 from video.watched import Told
 
 GATHERER = "gatherer"  # whom the calls wait for, among the messages of a journal
@@ -66,10 +65,8 @@ class Recorded(Journal):
 
 def calls_after(path: Path, number: int) -> list[tuple[int, Call]]:
     """The oldest calls that wait, with their numbers, of those after this one. Raises OSError or ValueError."""
-    query = "SELECT number, body FROM outbox WHERE sink = ? AND number > ? ORDER BY number LIMIT ?"
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    with told(path), closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db:
-        rows = db.execute(query, (GATHERER, number, AT_ONCE)).fetchall()
+    with told(path), closing(reader(path)) as db:
+        rows = waiting(db, GATHERER, after=number, most=AT_ONCE)
     return [(number, Call(*json.loads(body))) for number, body in rows]
 
 

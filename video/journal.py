@@ -86,6 +86,17 @@ def opened(path: str | Path) -> Iterator["Journal"]:
             yield Journal(db, path)
 
 
+def reader(path: Path) -> sqlite3.Connection:
+    """A connection to a journal's file that only reads, for another thread than its writer's."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
+
+
+def waiting(db: sqlite3.Connection, sink: str, *, after: int, most: int) -> list[tuple[int, str]]:
+    """The oldest messages that wait for a sink, of those after this number: their numbers and bodies."""
+    query = "SELECT number, body FROM outbox WHERE sink = ? AND number > ? ORDER BY number LIMIT ?"
+    return db.execute(query, (sink, after, most)).fetchall()
+
+
 def storable(value: Any) -> Any:
     """A value as SQLite takes it: numpy's numbers are Python's, and of a name what is no text, as of a file's, is escaped."""
     if isinstance(value, str):

@@ -17,8 +17,7 @@ from typing import Any, Protocol
 
 from video.alarms import Alarm
 from video.brought import Happened
-from video.journal import Journal
-from video.tables import PATIENCE
+from video.journal import Journal, reader, waiting
 from video.telling import message_of
 from video.watched import Told
 
@@ -53,21 +52,20 @@ class Sender(threading.Thread):
         self.woken, self.stopped = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        query = "SELECT number, body FROM outbox WHERE sink = ? AND number > ? ORDER BY number LIMIT ?"
-        with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)) as db:
+        with closing(reader(self.path)) as db:
             while not self.stopped.is_set():
                 self.woken.clear()
                 try:
-                    waiting = db.execute(query, (self.sink.name, self.taken, AT_ONCE)).fetchall()
+                    left = waiting(db, self.sink.name, after=self.taken, most=AT_ONCE)
                 except sqlite3.Error as error:
                     self.said.append(Happened("unreachable", f"{self.path}: {error}"))
                     self.stopped.wait(LONGEST_PAUSE)
                     continue
-                for number, body in waiting:
+                for number, body in left:
                     if not self.sent(json.loads(body)):
                         break
                     self.taken = number
-                if not waiting:
+                if not left:
                     self.woken.wait()
         self.sink.close()
 
