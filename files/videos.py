@@ -50,7 +50,9 @@ def read_videos(
     Raises FileNotFoundError or ValueError that counts the bad rows and names the first five.
     """
     rows = read_list(path, data_set, normal_label)
-    return check_videos(path, rows, find_files(rows, feature_root), **how)
+    files = find_files(rows, feature_root)
+    require_once(rows, files)
+    return check_videos(path, rows, files, **how)
 
 
 def find_files(rows: Sequence[Row], feature_root: str | None) -> list[Path]:
@@ -104,6 +106,14 @@ def check_videos(
     bad = [outcome for outcome in checked if isinstance(outcome, str)]
     refuse(bad, f"{len(bad)} of {len(rows)} feature files cannot be used")
     return checked
+
+
+def require_once(rows: Sequence[Row], files: Sequence[Path]) -> None:
+    """Raise ValueError where a list has a file twice: training would see it twice as often, perhaps under two labels."""
+    first: dict[Path, str] = {}
+    for row, file in zip(rows, files, strict=True):
+        if (there := first.setdefault(file, row.where)) != row.where:
+            raise ValueError(f"{row.where}: {file} is listed already, in {there}; name each file once")
 
 
 def require_distinct(path: str | Path, videos: Sequence[Video]) -> None:

@@ -136,8 +136,14 @@ def test_a_training_list_with_one_class_is_refused(toy, run):
     refused(run(TRAIN, *toy.flags, "--train-list", toy.path / "one.csv", "--out-dir", toy.out), "all 8 videos are normal")
 
 
-def test_a_video_twice_in_the_test_list_is_refused(toy, run):
-    write_list(toy.path / "twice.csv", [*toy.rows[:3], toy.rows[1]])
+def test_a_file_twice_in_a_list_and_a_video_twice_in_the_test_list_are_refused(toy, run):
+    """A training took both, each as often as any other."""
+    write_list(toy.path / "twice.csv", [*toy.rows[:3], (toy.rows[1][0], "Normal")])
+    for flag in ("--train-list", "--test-list"):
+        refused(run(TRAIN, *toy.flags, flag, toy.path / "twice.csv"), "twice.csv, line 5", toy.rows[1][0], "twice.csv, line 3")
+    other = toy.rows[1][0].replace("__5", "__6")
+    (toy.path / "features" / other).write_bytes((toy.path / "features" / toy.rows[1][0]).read_bytes())
+    write_list(toy.path / "twice.csv", [*toy.rows[:3], (other, "Abuse")])
     refused(run(TRAIN, *toy.flags, "--test-list", toy.path / "twice.csv"), "video 4", "already video 2")
 
 
