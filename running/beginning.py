@@ -97,6 +97,8 @@ def open_run(options: Namespace, device: torch.device, stack: ExitStack) -> Run:
     resolve_variant(options)
     torch.manual_seed(options.seed)
     lshma = model.build(options)
+    if "co_training" in options.given and lshma.change is None:
+        print(f"note: --co-training is about two judges; the scene judges alone here (variant {options.variant}): no effect")
     if loaded:
         checkpoint.load_weights(lshma, loaded, options)
     data = read_data(options)
