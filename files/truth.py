@@ -8,7 +8,7 @@ import numpy as np
 
 from files import npy
 from files.features import FRAMES_PER_SNIPPET
-from files.lists import several
+from files.lists import few, several
 from files.videos import Video
 
 EXPECTED = "a one-dimensional array of 0 and 1 per frame"
@@ -64,3 +64,14 @@ def warn_of_mismatch(truth: np.ndarray, videos: Sequence[Video], path: str | Pat
         if names:
             ask = "do labels and ground truth belong together, in the same order?"
             print(several(f"warning: {path} {what.format(len(names))}; {ask}", names), file=sys.stderr)
+
+
+def require_normal(truth: np.ndarray, videos: Sequence[Video], list_path: str | Path) -> None:
+    """Raise ValueError where all videos are anomalous by their labels, and not by their (F,) ground truth."""
+    of_videos = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
+    n_without = sum(not frames.any() for frames in of_videos)
+    if n_without and all(video.anomalous for video in videos):
+        what = f"all {len(videos)} videos are anomalous (labels: {few(sorted({video.label for video in videos}))})"
+        raise ValueError(
+            f"{list_path}: {what}, and {n_without} have no anomalous frames; --normal-label says which label is the normal one"
+        )

@@ -19,8 +19,9 @@ from evaluation import curves, evaluate, figures, page, scores, scores_file, smo
 from evaluation.scores import Scores, columns_of
 from files import atomic, folder, origin
 from files.interrupt import SIGNALS
+from files.labels import LABELS
 from files.progress import bar
-from files.truth import read_ground_truth
+from files.truth import read_ground_truth, require_normal
 from files.videos import Video, read_videos, require_distinct
 from model import LSHMA, scales_of
 from option import MODEL, TESTING, flag_of
@@ -223,7 +224,10 @@ def read_test_set(options: Namespace, **why: str) -> tuple[list[Video], np.ndarr
     """The videos of --test-list and the (F,) ground truth of --gt-path, checked against each other."""
     videos = videos_of(options.test_list, options, options.crops, **why)
     require_distinct(options.test_list, videos)
-    return videos, read_ground_truth(options.gt_path, videos, options.test_list)
+    truth = read_ground_truth(options.gt_path, videos, options.test_list)
+    if LABELS[options.data_set].classes is None:  # any label but one is a class
+        require_normal(truth, videos, options.test_list)
+    return videos, truth
 
 
 def test(options: Namespace) -> None:
