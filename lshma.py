@@ -279,7 +279,8 @@ class Streams:
             past = self.memory if everybody else self.memory.take(places)
             out, now = detector.model.step(clips.to(detector.device), past, **detector.how)
             self.memory = now if everybody else self.memory.put(places, now)
-        logits = out.logits.float()
+        # else a clip too large for the KCG to compare is dropped without a word, and the next two with it
+        logits = out.logits.float().where(now.gate.similarity.isfinite().unsqueeze(1), torch.nan)
         return tuple(x.cpu().numpy() for x in (logits, *(x.unsqueeze(1).expand_as(logits) for x in (out.exit_layer, out.key))))
 
     def scored(self, name: str, logits: np.ndarray, exit_layer: np.ndarray, key: np.ndarray) -> Scored:

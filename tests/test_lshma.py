@@ -177,6 +177,8 @@ def test_a_call_that_fails_changes_no_camera(wrong, error):
     streams.push({name: video[:22] for name, video in videos.items()})
     with pytest.raises(error):
         wrong(streams, videos["b"][22:30])
+    with pytest.raises(ValueError, match="logits of a are not finite"):
+        streams.push({"a": np.sign(videos["a"][22:30]) * 1e38})
     after = streams.push({name: video[22:] for name, video in videos.items()})
     assert [*streams.cameras] == [*videos]
     for name, video in videos.items():
