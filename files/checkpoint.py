@@ -160,7 +160,8 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -
                 f"or use the scripts of the data set it was trained on"
             )
     if wrong := misfits(weights, model.state_dict()):
-        raise ValueError(f"{path}: {len(wrong)} weights are not this model's: {', '.join(wrong[:3])}")
+        remedy = "leave flags of the model out; where an earlier version of this program wrote it, train again"
+        raise ValueError(f"{path}: {len(wrong)} weights are not this model's: {', '.join(wrong[:3])}; {remedy}")
     if broken := not_finite(weights):
         raise ValueError(f"{path}: {broken[0]} holds NaN or infinity; use an earlier checkpoint")
     model.load_state_dict(weights)
