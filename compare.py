@@ -18,6 +18,7 @@ from evaluation.evaluate import Terms
 from evaluation.methods import Given
 from experiments import rows
 from files import folder
+from files.interrupt import SIGNALS
 from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check, flag_of
 from running.command import exit_codes
 
@@ -42,6 +43,10 @@ def main() -> None:
             raise ValueError(f"{args.methods[0]} alone is nothing to compare; name two or more")
         folder.require_free(args.out_dir, replaceable=False)
         paths = [args.out_dir / name for name in ("figures.csv", "differences.csv", "videos.csv", f"comparison.{args.format}")]
+        there = [path for path in paths[:3] if path.exists()]
+        if len(there) in (1, 2):
+            what = "is there already, and not of a whole comparison"
+            raise ValueError(f"{there[0]} {what}; move it away, or choose another --out-dir")
         folder.require_writable(paths)
         found = [methods.given_as(text) for text in args.methods]
         options = [[rows.options_of(path) for path in one.folders] for one in found]
@@ -97,14 +102,15 @@ def terms_of(args: Namespace, options: Sequence[dict[str, Any]]) -> Terms:
 
 
 def write(compared: Comparison, paths: Sequence[Path]) -> None:
-    """Print the tables, and write them and the figure."""
+    """Write the tables and the figure, all at the end, and print the tables."""
     *of_figures, of_videos = *comparison.rows_of(compared), comparison.video_rows(compared)
-    for path, table in zip(paths, (*of_figures, of_videos), strict=False):
-        tables.write(path, table)
     headlines = {name: comparison.headlines(results) for name, results in compared.differences.items()}
     labels = [f"{name} ({kind})" for name, kind in compared.videos[:N_VIDEOS]]
     errors = {name: of_videos[:N_VIDEOS] for name, of_videos in compared.errors.items()}
-    figures.comparison(paths[-1], headlines, labels, errors)
+    with SIGNALS, folder.staged(paths[0].parent, name=folder.REPORT) as new:
+        for path, table in zip(paths, (*of_figures, of_videos), strict=False):
+            tables.write(new / path.name, table)
+        figures.comparison(new / paths[-1].name, headlines, labels, errors)
     print("\n\n".join(map(tables.aligned, of_figures)))
     print(tables.remark(next(iter(compared.figures.values()))))
     if seeds := [f"{n} seeds of {name}" for name, n in compared.n_seeds.items() if n > 1]:

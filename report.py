@@ -74,11 +74,12 @@ def out_dir_of(args: Namespace) -> Path:
     """Where the report goes. Raises ValueError or OSError where that is another run's folder, or anybody's files lie there."""
     of_run = args.source.is_dir()
     out_dir = args.out_dir or (args.source if of_run else args.source.with_name(f"{args.source.stem}-report"))
-    if not (of_run and out_dir.resolve() == args.source.resolve()):
+    own = of_run and out_dir.resolve() == args.source.resolve()
+    if not own:
         folder.require_free(out_dir, replaceable=False)
-        there = [out_dir / name for name in page.OUTPUTS if (out_dir / name).exists()]
-        if there and out_dir / "report.html" not in there:
-            raise ValueError(f"{there[0]} is there already, and not of a whole report; delete it, or choose another --out-dir")
+    there = [out_dir / name for name in page.OUTPUTS[: 1 if own else None] if (out_dir / name).exists()]
+    if there and not page.is_ours(out_dir / "report.html"):
+        raise ValueError(f"{there[0]} is there already, and not of a report of ours; move it away, or choose another --out-dir")
     folder.require_writable([out_dir / "report.html", out_dir / "figures" / f"curves.{args.format}"])
     return out_dir
 

@@ -19,17 +19,18 @@ from evaluation.comparison import kind_of
 from evaluation.evaluate import errors_of, frames_of
 from evaluation.figures import clock
 from evaluation.source import NO_TRUTH, Source, read_run
-from files import atomic
+from files import atomic, folder
 from files.features import FRAMES_PER_SNIPPET
+from files.interrupt import SIGNALS
 
 OUTPUTS = ("report.html", "videos.csv", "snippets.csv", "figures")
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE, TITLE = Path(__file__).with_name("report.html"), b"<title>Report: "
 ORDERS = {"highest": "highest score first", "length": "longest first", "text": "by name"}
 
 
-def write(folder: Path, evaluations: Mapping[str, dict]) -> Path:
+def write(out_dir: Path, evaluations: Mapping[str, dict]) -> Path:
     """Write the report of a run that has just been evaluated, by smoothing, to its folder; returns the page's path."""
-    return write_report(folder, read_run(folder), evaluations)
+    return write_report(out_dir, read_run(out_dir), evaluations)
 
 
 def write_report(
@@ -42,7 +43,7 @@ def write_report(
     shown: Sequence[int] = (),
 ) -> Path:
     """Write `report.html`, `videos.csv`, `snippets.csv` and the figures, so many inches wide, of a source and its evaluations,
-    which are none where there is no ground truth.
+    which are none where there is no ground truth; they come into the folder together, at the end.
 
     The figures are in `figures/`: PNG files, which the page holds too, and where another format is asked for, in that one as
     well. shown: the videos of the figure `timelines`, if there are any. Returns the page's path.
@@ -51,20 +52,25 @@ def write_report(
     if first:
         threshold = first["events"]["threshold"] if first["events"] else first["far_threshold"]
     out_dir.mkdir(parents=True, exist_ok=True)
-    if first or shown:
-        (out_dir / "figures").mkdir(exist_ok=True)
-    for ending in dict.fromkeys((format, "png")):
-        pictures = draw(out_dir / "figures", ending, source, first, threshold, width, shown)
     fps, record = source.terms.fps, source.ours and source.ours.record
-    tables.write_csv(out_dir / "videos.csv", tables.of_videos(source.scores, source.truth, fps, threshold))
-    tables.write_csv(out_dir / "snippets.csv", tables.of_snippets(source.scores, source.truth, fps, record))
-    path = out_dir / "report.html"
-    atomic.write_text(path, page(source, evaluations, threshold, pictures))
-    return path
+    with SIGNALS, folder.staged(out_dir, name=folder.REPORT) as new:
+        if first or shown:
+            (new / "figures").mkdir()
+        for ending in dict.fromkeys((format, "png")):
+            pictures = draw(new / "figures", ending, source, first, threshold, width, shown)
+        tables.write_csv(new / "videos.csv", tables.of_videos(source.scores, source.truth, fps, threshold))
+        tables.write_csv(new / "snippets.csv", tables.of_snippets(source.scores, source.truth, fps, record))
+        atomic.write_text(new / "report.html", page(source, evaluations, threshold, pictures))
+    return out_dir / "report.html"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether this is a page of `framed`."""
+    return path.is_file() and TITLE in path.read_bytes()[:1000]
 
 
 def draw(
-    folder: Path,
+    into: Path,
     ending: str,
     source: Source,
     first: dict | None,
@@ -76,8 +82,8 @@ def draw(
     scores, truth, drawn = source.scores, source.truth, {}
 
     def path(name: str, text: str) -> Path:
-        drawn[folder / f"{name}.{ending}"] = text
-        return folder / f"{name}.{ending}"
+        drawn[into / f"{name}.{ending}"] = text
+        return into / f"{name}.{ending}"
 
     if first:
         frames = frames_of(scores, truth)

@@ -19,7 +19,7 @@ from option import FLAGS, check
 FORMAT = "lshma run 1"
 OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/events.out.tfevents.*")
 OF_TESTS = ("model", "testing", "live")  # groups of options that are read from the folder of a run
-LOCK, NEW = ".lock", ".new"  # who is at work in the folder, and what is to replace its files
+LOCK, NEW, REPORT = ".lock", ".new", ".new-report"  # who is at work in the folder; what is to replace its files; or its report
 # all that runs and report.py write into a folder: what --overwrite removes, and nothing else
 OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/*.{ending}" for ending in ("png", "pdf", "svg")))
 OF_PREDICTIONS = tuple(f"videos/*.{ending}" for ending in ("csv", "png", "pdf", "svg"))
@@ -100,7 +100,7 @@ def clear(out_dir: Path) -> None:
     for room in {path.parent for path in files} - {out_dir}:
         with suppress(OSError):  # it holds something else
             room.rmdir()
-    left = sorted(path.name for path in out_dir.iterdir() if path.name not in ("options.json", LOCK, NEW))
+    left = sorted(path.name for path in out_dir.iterdir() if path.name not in ("options.json", LOCK, NEW, REPORT))
     gone = few(str(path.relative_to(out_dir)) for path in files) or "its options.json"
     print(f"replaced in {out_dir}, {len(files)} files: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
 
@@ -130,13 +130,13 @@ def claimed(options: Namespace, replaced: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def staged(out_dir: Path, replaced: bool = False) -> Iterator[Path]:
+def staged(out_dir: Path, replaced: bool = False, name: str = NEW) -> Iterator[Path]:
     """A folder inside this one whose files come into it, all of them, when the block ends without an error, else none.
 
-    replaced: whether the run that is there makes room for them.
+    replaced: whether the run that is there makes room for them. name: of the folder, where a run may be writing there too.
     """
-    new = out_dir / NEW
-    shutil.rmtree(new, ignore_errors=True)  # of a test that was killed
+    new = out_dir / name
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
     new.mkdir()
     try:
         yield new

@@ -147,6 +147,7 @@ def test_a_comparison_of_runs_seeds_and_another_methods_file(tmp_path, run):
 
     done = run("compare.py", f"mine={tmp_path}/x/seed-1/scores.npz", tmp_path / "x/seed-2", "--out-dir", out)
     assert done.code == 0 and read(out / "figures.csv")[0][1:] == ["mine", "paper"], done
+    assert not (out / ".new-report").exists()
 
 
 def tables_cell(one):
@@ -179,6 +180,7 @@ def test_seeds_that_differ_in_more_say_so_and_equal_names_take_their_folders(tmp
         (["x=a", "x=truth"], "of these are called x"),
         (["a", "truth", "--out-dir", "a"], "(its options.json is there); choose another one\n"),
         (["a", "truth", "--gt-path", "gt.npy"], "--gt-path would be ignored"),
+        (["a", "truth", "--out-dir", "empty"], "videos.csv is there already, and not of a whole comparison"),
         (["a", "fast"], "different --fps: 30.0, 24.0; give it"),
         (["a", "truth", "--false-alarms", "-1"], "--false-alarms must be at least 0"),
     ],
@@ -191,6 +193,7 @@ def test_what_cannot_be_compared_is_named(tmp_path, run, monkeypatch, arguments,
     write_run(tmp_path / "truth", one._replace(truth=np.where(np.arange(len(one.truth)) == 3 * 160 + 70, 0, one.truth)))
     write_run(tmp_path / "fast", one, "--fps", "24")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/videos.csv").touch()  # as a report's
     np.save("gt.npy", one.truth)
     write_scores("other.npz", one)
     write_scores("turned.npz", judged(order=range(N)[::-1]))

@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from test_compare import judged, write_run
 
-from evaluation import figures, source, tables
+from evaluation import figures, page, source, tables
 from evaluation.evaluate import Terms, evaluate
 from evaluation.scores import Record, Scores
 from evaluation.scores_file import read_scores, write_record
@@ -285,6 +285,7 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
         (["--videos", "Arson16_x264"], ["Arson16_x264", "19 videos", "Arson011_x264"]),
         (["--out-dir", "run"], ["folder of another run", "choose another one\n"]),
         (["--out-dir", "mine"], ["videos.csv is there already", "--out-dir"]),
+        (["--out-dir", "theirs"], ["report.html is there already, and not of a report of ours", "--out-dir"]),
         (["--out-dir", "gt.npy"], ["gt.npy", "--out-dir"]),
         (["--out-dir", "nowhere"], ["nowhere is a link to what is not there", "--out-dir"]),
         (["--normal-label", " "], ["--normal-label: expected a label, found nothing"]),
@@ -294,13 +295,29 @@ def test_videos_without_labels_are_named_and_in_no_class(other):
 def test_what_cannot_be_is_said_before_anything_is_written(other, run, monkeypatch, flags, words):
     path, truth = other
     monkeypatch.chdir(path.parent)
-    for name in ("run/options.json", "mine/videos.csv"):
+    for name in ("run/options.json", "mine/videos.csv", "theirs/report.html"):
         (path.parent / name).parent.mkdir()
         (path.parent / name).write_text("{}")
     (path.parent / "nowhere").symlink_to("gone")
     before = sorted(path.parent.rglob("*"))
     refused(run("report.py", path, *(["--table", "t.md"] if flags == ["--gt-path"] else [*truth, *flags])), *words)
     assert sorted(path.parent.rglob("*")) == before
+
+
+def test_a_report_that_fails_leaves_the_old_one_whole(reported, monkeypatch):
+    path, _, out = reported
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    (out / ".new-report").mkdir()  # of one that was killed
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tables, "of_snippets", full)
+    given = Namespace(gt_path=None, test_list=None, hold_last=False, normal_label=None, fps=None, false_alarms=None)
+    with pytest.raises(OSError, match="disk full"):
+        page.write_report(out, source.read(path, given), {})
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    assert not (out / ".new-report").exists()
 
 
 def test_a_run_has_its_own_truth_and_other_formats_are_refused(other, run):
