@@ -11,7 +11,8 @@ import torch
 from conftest import WIDTH, call, make_model, refused
 
 from evaluation.scores_file import read_record
-from video import cameras, clock, journal, keeping, readers, roster, watching
+from video import cameras, clock, journal, keeping, readers, roster, telling, watching
+from video.alarms import Alarm, State
 from video.cameras import Camera
 from video.encoders import ENCODERS, encoder
 
@@ -273,10 +274,12 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
         (stream,) = (stream for stream in db.streams() if stream.camera == "door")
         rows = db.scores("door", stream.id)
         saved = db.saved("door")
+        lasting = State(Alarm("door", stream.id, 9, 4.8, 4.8, None, 1e9, 1e9, None, 0.9, 1), raised=True)
+        db.state("door", stream.id, 14, saved.values | {"alarm": lasting.to_json()})  # as killed before it was told
     np.testing.assert_array_equal(rows.number, np.arange(12))  # 14 whole snippets, of which two wait for their clip
     assert not stream.finished and saved.position == 14 and np.isfinite(rows.wall).all()
     lost.clear()
-    watch("whatever", "--duration", 60.0)
+    assert f"door: ALARM since {telling.moment(4.8, 1e9)}, score 0.90" in watch("whatever", "--duration", 60.0).out
     with journal.opened(tmp_path / "out" / "events.db") as db:  # it goes on with its memory and its numbers
         assert [stream.camera for stream in db.streams()].count("door") == 1
         np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))

@@ -96,6 +96,8 @@ class Keeping:
             self.streams.add(name)
             return True
         watched.go_on(saved)
+        if watched.alarm.raised:  # killed, the earlier watch may have written that it begins, and not told it
+            self.told.append(Told(name, watched.alarm.alarm, "lasts"))
         if camera.live:  # what came after the saved state is known, and keeps its numbers
             known = self.journal.scores(name, saved.stream)
             watched.position = max([watched.position, *(known.number + 1)])

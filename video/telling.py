@@ -17,7 +17,7 @@ def in_words(told: Told) -> str | None:
     score, peak = f"score {what.score:.2f}", moment(what.peak, what.wall_peak)
     if told.news == "rises":
         return None
-    if told.news == "begins":
+    if told.news in ("begins", "lasts"):
         return f"{told.camera}: ALARM since {moment(what.start, what.wall_start)}, {score} at {peak}"
     lasted = f"{moment(what.start, what.wall_start)} to {moment(what.end, what.wall_end)}, {what.end - what.start:.1f} s"
     return f"{told.camera}: alarm ended: {lasted}, {score} at {peak}"

@@ -45,7 +45,7 @@ class Told(NamedTuple):
 
     camera: str
     what: Alarm | Happened
-    news: str = ""  # of an alarm: begins, rises or ends
+    news: str = ""  # of an alarm: begins, rises or ends; lasts, where a watch goes on with it
 
 
 @dataclass
