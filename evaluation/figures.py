@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import curves
+from evaluation import curves, fonts
 from files import atomic
 from files.features import FRAMES_PER_SNIPPET
 from files.videos import Video
@@ -40,7 +40,7 @@ def drawing(path: Path, size: tuple[float, float], points: float = 10.0) -> Iter
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     how = {"text.parse_math": False, "pdf.fonttype": 42, "svg.fonttype": "none"}  # a video's name may hold dollar signs
-    with matplotlib.rc_context(how | {"font.size": points}):
+    with matplotlib.rc_context(how | {"font.size": points, "font.family": fonts.families()}):
         figure = Figure(size, layout="constrained")
         formats, ending = figure.canvas.get_supported_filetypes(), path.suffix[1:].lower()
         if ending not in formats:
@@ -48,7 +48,7 @@ def drawing(path: Path, size: tuple[float, float], points: float = 10.0) -> Iter
                 f"{path}: no figure ends in {path.suffix or 'nothing'}; choose one of .{', .'.join(sorted(formats))}"
             )
         yield figure
-        with atomic.replacing(path) as file:
+        with atomic.replacing(path) as file, fonts.lacking_told(figure):
             figure.savefig(file, format=ending, dpi=150)
 
 

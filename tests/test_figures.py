@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 from conftest import ROOT
 
-from evaluation import figures
+from evaluation import figures, fonts
 
 RESULTS = {"classes": {"Abuse": {"n_videos": 2, "auc": {"value": 0.7, "interval": [0.6, 0.9]}}}}
 
@@ -50,3 +51,16 @@ def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
     with pytest.raises(ZeroDivisionError), figures.drawing(path, (1, 1)):
         _ = 1 / 0
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_script_that_no_font_has_is_told_once_and_one_that_is_here_is_used(tmp_path, monkeypatch, capsys):
+    """Each character was a box, and a warning of matplotlib's own."""
+    monkeypatch.setattr(fonts, "TOLD", set())
+    monkeypatch.setattr(fonts, "WIDE", ())
+    for name in ("x.png", "x.svg"):
+        with warnings.catch_warnings(action="error"), figures.drawing(tmp_path / name, (2, 1)) as figure:
+            figure.suptitle("\u95e8\u53e3 1")
+    err = capsys.readouterr().err
+    assert err.count("no font here has CJK characters, as in \u95e8\u53e3 1") == err.count("warning") == 1, err
+    monkeypatch.setattr(fonts, "WIDE", ("Nowhere", "DejaVu Serif"))
+    assert fonts.families()[1:] == ["DejaVu Serif"]
