@@ -206,7 +206,8 @@ def test_what_a_link_leads_to_and_what_no_run_wrote_is_never_replaced(trained, r
     assert done.code == 0 and "left as it was: .draft.tmp, figures\n" in done.out and contents(mine) == before, done
     new = trained.path / "new"
     train = [*trained.flags, "--batch-size", 8, "--max-epoch", 1, "--out-dir", new]
-    for name, flags in (("scores.npz", [TEST, *trained.test_flags[:-1], new]), ("results.json", [TRAIN, *train])):
+    test = [TEST, *trained.test_flags[:-1], new]
+    for name, flags in (("scores.npz", test), ("report.html", [*test, "--report"]), ("results.json", [TRAIN, *train])):
         new.mkdir()
         (new / name).write_text("mine")
         refused(run(*flags), f"{name} is there already")
