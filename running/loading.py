@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import model
 import own_option
@@ -84,6 +85,14 @@ def choose_device(name: str) -> torch.device:
         )
     torch.backends.cudnn.allow_tf32 = False  # cuDNN would round the compressions' inputs; --precision says what is rounded
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def held(built: model.LSHMA | Exported, options: Namespace) -> model.LSHMA | Exported:
+    """The model with the weights of its products in the precision of --precision, to which autocast casts them at every call."""
+    for module in built.modules() if options.precision == "bf16" else ():
+        if isinstance(module, (nn.Linear, nn.Conv1d)):
+            module.to(torch.bfloat16)
+    return built
 
 
 def autocast(options: Namespace, device: torch.device) -> torch.autocast:

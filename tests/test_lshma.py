@@ -14,6 +14,7 @@ from evaluation.scores_file import read_record
 from hma import RULES
 from model import StreamMemory
 from option import parse, resolve_variant
+from running import loading
 from ucf_option import parser
 
 CPU = torch.device("cpu")
@@ -73,6 +74,17 @@ def test_a_camera_that_is_reset_or_dropped_forgets_and_the_others_do_not_notice(
     assert after["a"].first == 0 and after["b"].first == 20
     np.testing.assert_allclose(after["a"].scores, model.score(b)[:20], rtol=0, atol=1e-5)
     np.testing.assert_allclose(after["b"].scores, model.score(b)[20:], rtol=0, atol=1e-5)
+
+
+def test_weights_that_are_held_in_bf16_score_to_the_bit_as_those_that_are_cast_at_every_call():
+    cast, held = detector(), detector()
+    cast.options.precision = held.options.precision = "bf16"
+    assert loading.held(held.model, held.options).linear.weight.dtype == torch.bfloat16
+    for one in (cast, held):
+        one.cameras = one.stream()
+        one.cameras.add("a")
+    for ours, theirs in zip(*(one.cameras.push({"a": walk(24, seed=1)})["a"] for one in (held, cast)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("forgetting", sorted(RULES))
