@@ -4,7 +4,7 @@ GET /                        the page, serving/page/index.html; /page/NAME its p
 GET /api/cameras  /api/alarms  /api/span        JSON: cameras now, alarms, a stretch of a camera's scores
 POST /api/alarms/ID          {"acknowledged": true, "note": "..."}
 GET /cameras/ID.jpg  /pictures/ALARM.jpg  /clips/ALARM.mp4
-GET /events                  server-sent events: cameras, alarms, list, stopping
+GET /events                  server-sent events: cameras, alarms, list, trouble, stopping
 GET /healthz  /metrics       for programs
 """
 

@@ -54,24 +54,13 @@ class Board:
         rule = self.watching.raising.rule
         return rule and rule.on
 
-    def watched(self, id: str) -> Watched | None:
-        """The camera of this id, if it is watched."""
-        return next((watched for name, watched in self.watching.watched.items() if id_of(name) == id), None)
-
-    def cameras(self) -> dict[str, dict[str, Any]]:
-        """All cameras by their ids, without their scores."""
-        now = time.time()
-        return {id_of(name): camera_of(watched, now) for name, watched in self.watching.watched.items()}
-
-    def recent(self, id: str, after: int = 0) -> list[list[float]]:
-        """The last scores of a camera: as many as there are after so many."""
-        watched = self.watched(id)
-        n = watched.n_scored - after if after else len(watched.recent)
-        return [list(point) for point in list(watched.recent)[len(watched.recent) - n :]] if n > 0 else []
+    def watched(self) -> dict[str, Watched]:
+        """The cameras that are watched, by their ids."""
+        return {id_of(name): watched for name, watched in self.watching.watched.items()}
 
     def picture(self, id: str) -> bytes | None:
         """A camera's last picture, a JPEG."""
-        watched = self.watched(id)
+        watched = self.watched().get(id)
         last = watched and watched.last_picture()
         return last and last.jpeg
 
@@ -129,7 +118,7 @@ class Board:
 
     def span(self, id: str, begin: float | None, until: float | None) -> dict[str, Any] | None:
         """A stretch of a camera: of a live one by wall time, of a file by its own; None = no such camera."""
-        watched = self.watched(id)
+        watched = self.watched().get(id)
         if watched is None:
             return None
         name, live = watched.camera.name, watched.camera.live
@@ -151,7 +140,8 @@ class Board:
 
 def camera_of(watched: Watched, now: float) -> dict[str, Any]:
     """A camera as it is now."""
-    reader, last, recent, alarm = watched.reader, watched.last_picture(), list(watched.recent), watched.alarm
+    reader, last, alarm = watched.reader, watched.last_picture(), watched.alarm
+    at, score = watched.recent[-1] if watched.recent else (None, None)
     behind = watched.state == "live" and reader and now - reader.dropped_at < BEHIND
     return {
         "id": id_of(watched.camera.name),
@@ -161,13 +151,19 @@ def camera_of(watched: Watched, now: float) -> dict[str, Any]:
         "state": "behind" if behind else watched.state,
         "since": watched.since,
         "text": watched.text,
-        "score": recent[-1][1] if recent else None,
-        "at": recent[-1][0] if recent else None,
+        "score": score,
+        "at": at,
         "alarm": alarm.alarm.id if alarm.raised else None,
         "dropped": reader.n_dropped if reader else 0,
         "delay": watched.delay,
         "picture": round(1000 * last.time) + 1 if last else 0,
     }
+
+
+def recent(watched: Watched, after: int = 0) -> list[tuple[float, float]]:
+    """The last scores of a camera: as many as there are after so many."""
+    scores = list(watched.recent)
+    return scores[max(0, len(scores) + after - watched.n_scored) :] if after else scores
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:

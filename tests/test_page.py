@@ -423,6 +423,9 @@ def test_a_lost_connection_is_told_and_everything_is_fetched_anew_afterwards(pag
     assert page.text("#said").startswith("Alarm: door, ")
     stand.change("c0", scores=[[time.time(), 0.77]])
     page.until(lambda: "0.77" in page.texts("#cards .score"))
+    stand.outbox.append(("trouble", {"error": "events.db: disk I/O error"}))
+    page.until(lambda: "trying again (events.db: disk I/O error)" in page.text("#banner"))
+    page.until(lambda: page.run("return document.querySelector('#banner').hidden"))
     stand.outbox.append(("stopping", {}))
     page.until(lambda: page.text("#banner").startswith("The watch has ended, at "))
 

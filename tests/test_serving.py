@@ -20,11 +20,13 @@ from test_watch import scenes, tiny, write_video
 from serving import server
 from serving.board import silent
 from serving.mqtt import Broker, topic_of
+from serving.news import News
 from serving.webhook import Webhook
 from video import journal, outbox, roster, setting
 from video.alarms import Alarm
 from video.brought import Happened
-from video.watched import Told
+from video.cameras import Camera
+from video.watched import Told, Watched
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -195,6 +197,26 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
 def test_times_when_a_camera_was_down_begin_with_the_first_loss_and_end_with_an_opening():
     happened = [(1.0, "opened"), (2.0, "lost"), (3.0, "lost"), (4.0, "opened"), (5.0, "gap"), (6.0, "failed")]
     assert silent(happened) == [[2.0, 4.0], [6.0, None]]
+
+
+def test_what_happens_while_events_db_cannot_be_read_is_told_afterwards():
+    watched, answers = Watched(Camera("door", "rtsp://h", True)), [[], OSError("busy"), []]
+
+    def alarms(most):
+        if isinstance(answer := answers.pop(0), OSError):
+            raise answer
+        return answer
+
+    told = News(SimpleNamespace(watched=lambda: {"d": watched}, alarms=alarms))
+    told.look()
+    watched.has(Happened("opened", "h264"))
+    watched.recent.append((1.5, 0.25))
+    watched.n_scored += 1
+    with pytest.raises(OSError, match="busy"):
+        told.look()
+    (event,) = told.look()
+    (change,) = json.loads(event.partition("data: ")[2])
+    assert (change["state"], change["score"], change["scores"]) == ("live", 0.25, [[1.5, 0.25]])
 
 
 @pytest.fixture
