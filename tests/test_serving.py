@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sqlite3
+import ssl
 import subprocess
 import threading
 import time
@@ -320,32 +321,45 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
     assert {alarm["name"] for alarm in seen.alarms} == {HOSTILE, "yard"}, "alarms outlive their camera"
 
 
-def test_a_page_for_others_asks_for_the_token_and_cookies_hold_it(watch, tmp_path):
+def certificate(path):
+    """A certificate of this machine and its key, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *how.split(), "-keyout", path, "-out", "-"], stdout=path.open("a"), stderr=-3, check=True)
+    return path
+
+
+def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_it(watch, tmp_path):
     (tmp_path / "token").write_text("s3cret\n")
+    pem = certificate(tmp_path / "both.pem")
+    trusting = ssl.create_default_context(cafile=pem)
     video = write_video(tmp_path / "door.mp4", scenes(40, 0))
 
     def visit(url, watching):
-        page = httpx.Client(base_url=url.replace("0.0.0.0", "127.0.0.1"), timeout=10)
+        page = httpx.Client(base_url=url.replace("0.0.0.0", "127.0.0.1"), timeout=10, verify=trusting)
         assert page.get("/").headers["location"] == "/login" and page.get("/api/cameras").status_code == 401
         assert page.get("/healthz").status_code == 200 and page.get("/metrics").status_code == 401
         assert page.post("/login", data={"token": "s3cre"}).headers["location"] == "/login?wrong"
         answer = page.post("/login", data={"token": "s3cret"})
-        assert "samesite=strict" in answer.headers["set-cookie"].lower() and "s3cret" not in answer.headers["set-cookie"]
+        cookie = answer.headers["set-cookie"].lower()
+        assert "samesite=strict" in cookie and "secure" in cookie and "s3cret" not in cookie
         answer = page.get("/api/cameras")
         assert answer.status_code == 200 and answer.headers["content-security-policy"].startswith("default-src 'self'")
         bearer = {"authorization": "Bearer s3cret"}
-        assert httpx.get(f"{page.base_url}metrics", headers=bearer).status_code == 200
+        assert httpx.get(f"{page.base_url}metrics", headers=bearer, verify=trusting).status_code == 200
 
-    done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", visit=visit)
-    assert done.code == 0, done.err
+    done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", "--tls-cert", pem, visit=visit)
+    assert done.code == 0 and "page: https://0.0.0.0:" in done.out, done.err
 
 
 def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_path, monkeypatch):
     video = write_video(tmp_path / "door.mp4", scenes(40, 0))
     monkeypatch.setattr(setting, "prepare", lambda args: pytest.fail("the model was loaded"))
     taken = socket.create_server(("127.0.0.1", 0))
-    port, two = taken.getsockname()[1], tmp_path / "two"
+    port, two, empty = taken.getsockname()[1], tmp_path / "two", tmp_path / "empty"
     two.write_text("one\ntwo\n")
+    empty.touch()
     for flags, words in (
         (["--serve", port], [f"--serve 127.0.0.1:{port}", "in use", "another port"]),
         (["--serve", "0.0.0.0:0"], ["--token @FILE", "could see the cameras"]),
@@ -353,6 +367,13 @@ def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_p
         (["--token", "x"], ["--serve"]),
         (["--serve", "0", "--token", f"@{tmp_path / 'none'}"], ["none", "not read for --token"]),
         (["--serve", "0", "--token", f"@{two}"], ["one line", "2 words"]),
+        (["--serve", "0", "--token", f"@{empty}"], ["empty", "0 words"]),
+        (["--serve", "0", "--token", ""], ["--token is empty"]),
+        (["--serve", "a..b:0", "--token", "x"], ["--serve a..b:0", "another port or address"]),
+        (["--tls-cert", two], ["--tls-cert would be ignored without --serve"]),
+        (["--serve", "0", "--tls-cert", two], [f"--tls-cert {two}", "expected a certificate and its key"]),
+        (["--serve", "0", "--tls-cert", two, "--tls-key", tmp_path / "none"], ["--tls-key", "none: No such file"]),
+        (["--webhook", ""], ["--webhook is empty"]),
         (["--webhook", "h/x"], ["--webhook", "http://"]),
         (["--mqtt", "http://h"], ["--mqtt", "mqtt://"]),
     ):
