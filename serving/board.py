@@ -50,9 +50,10 @@ class Board:
         with told(self.path), closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db, db:
             yield db
 
-    def threshold(self) -> float | None:
+    def how(self) -> dict[str, float | None]:
+        """The threshold of alarms, and the seconds of a snippet of a live camera."""
         rule = self.watching.raising.rule
-        return rule and rule.on
+        return {"threshold": rule and rule.on, "snippet": self.watching.how.snippet_seconds}
 
     def watched(self) -> dict[str, Watched]:
         """The cameras that are watched, by their ids."""
@@ -85,6 +86,12 @@ class Board:
         where = [clause for clause, value in asked.items() if value is not None] + ["acknowledged IS NULL"] * open
         values = [value for value in asked.values() if value is not None]
         return self.found(f"{' AND '.join(where) or 'true'} ORDER BY alarms.rowid DESC LIMIT ?", *values, most)
+
+    def n_open(self) -> int:
+        """How many alarms nobody has acknowledged."""
+        with self.reading() as db:
+            done = "SELECT alarm FROM notes WHERE acknowledged IS NOT NULL"
+            return db.execute(f"SELECT count(*) FROM alarms WHERE id NOT IN ({done})").fetchone()[0]
 
     def alarm(self, id: str) -> dict[str, Any] | None:
         return next(iter(self.found("alarms.id = ?", id)), None)

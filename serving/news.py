@@ -29,7 +29,7 @@ class News:
         """All cameras with their last scores."""
         now = time.time()
         cameras = [camera_of(watched, now) | {"scores": recent(watched)} for watched in self.board.watched().values()]
-        return {"now": now, "threshold": self.board.threshold(), "cameras": cameras}
+        return {"now": now, **self.board.how(), "cameras": cameras}
 
     def touched(self, alarm: dict[str, Any]) -> None:
         self.changed.append(alarm)

@@ -4,6 +4,7 @@ import shutil
 import time
 from datetime import datetime, timedelta
 from itertools import pairwise
+from urllib.parse import unquote
 
 import pytest
 from stand_in import HOSTILE, Server, Stand, drawn_clip
@@ -160,12 +161,20 @@ def test_scores_states_and_alarms_come_by_themselves_and_are_told(page, stand):
     assert "lasts" in page.text("#list .facts") and page.text("#said").startswith("Alarm: door, ")
     assert page.driver.title == "(3) LSHMA watch" and page.run("return document.querySelector('#said').ariaLive") == "polite"
     icon = page.run("return document.querySelector('link[rel=icon]').getAttribute('href')")
-    assert icon == "/page/icon-3.svg" and ">3<" in page.run(f"return fetch('{icon}').then(answer => answer.text())")
+    drawn = "const image = new Image(); image.src = arguments[0]; return image.decode().then(() => image.naturalWidth > 0)"
+    assert ">3<" in unquote(icon) and page.run(drawn, icon)
     stand.change("c0", alarm=None, state="down", since=time.time(), text="timed out")
     stand.tell(alarm | {"end": alarm["start"] + 72, "clip": True})
     page.until(lambda: names(page)[:3] == ["attic", "door", "yard"] and "1 min 12 s" in page.text("#list .facts"))
     stand.tell(stand.alarms["a2"] | {"acknowledged": time.time()})  # by somebody else
     page.until(lambda: page.driver.title == "(2) LSHMA watch")
+
+
+def test_long_snippets_do_not_break_the_line(page, stand):
+    stand.snippet, scores = 8.0, [[time.time() - 8 * i, 0.5] for i in range(30, 0, -1)]
+    stand.cameras["c0"]["scores"] = scores[:10] + scores[15:]
+    page.open()
+    page.until(lambda: page.run("return document.querySelectorAll('#cards path')[2].getAttribute('d')").count("M") == 2)
 
 
 def test_cameras_come_and_go(page, stand):

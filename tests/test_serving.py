@@ -286,12 +286,14 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
             noted = page.post(f"/api/alarms/{id}", json={"acknowledged": True, "note": HOSTILE}).json()
             told = next(line for line in lines if line.startswith("data: ") and HOSTILE[1:9] in line)
             assert noted in json.loads(told.removeprefix("data: ")) or noted["note"] == HOSTILE
-        assert page.get("/api/alarms?open=1").json()["alarms"] == alarms[:-1]
+        unanswered = page.get("/api/alarms?open=1").json()
+        assert unanswered["alarms"] == alarms[:-1] and unanswered["open"] == len(alarms) - 1
         assert page.post(f"/api/alarms/{id}", json={"note": ""}).json()["acknowledged"] == noted["acknowledged"]
         span = page.get("/api/span", params={"camera": camera["id"]}).json()
         assert max(score for _, score in span["scores"]) == pytest.approx(alarms[-1]["score"]) and span["alarms"]
         figures = page.get("/metrics").text
-        assert 'lshma_camera_snippets_total{camera="<img' in figures and "lshma_batches_total" in figures
+        assert 'lshma_camera_snippets_total{camera="<img' in figures and f"lshma_open_alarms {len(alarms) - 1}.0" in figures
+        assert page.get("/api/cameras").headers["content-encoding"] == "gzip"
         assert page.get("/healthz").json() == {"status": "ok", "cameras": 1, "down": 0}
         for answer, words in (
             (
