@@ -1,7 +1,7 @@
 """The page's server: what a browser asks for, and what it is told as things change.
 
 GET /                        the page, serving/page/index.html; /page/NAME its parts; /login where a token is needed
-GET /api/cameras  /api/alarms  /api/span        JSON: cameras now, alarms, also how many are open, a stretch of a camera's scores
+GET /api/cameras  /api/alarms  /api/span        JSON: cameras now, alarms and how many are open, a stretch of a camera's scores
 POST /api/alarms/ID          {"acknowledged": true, "note": "..."}
 GET /cameras/ID.jpg  /pictures/ALARM.jpg  /clips/ALARM.mp4
 GET /events                  server-sent events: cameras, alarms, list, trouble, stopping
@@ -78,7 +78,7 @@ class Handlers:
         return self.answers.FileResponse(PAGE / "index.html")
 
     def cameras(self, request: Any) -> Any:
-        return self.answers.JSONResponse(self.news.whole())
+        return self.answers.Response(self.news.whole(), media_type="application/json")
 
     def alarms(self, request: Any) -> Any:
         asked = parameters(request.query_params, PARAMETERS)

@@ -25,11 +25,11 @@ class News:
         self.alarms: dict[str, dict[str, Any]] = {}
         self.changed: list[dict[str, Any]] = []  # alarms that were acknowledged, or noted on
 
-    def whole(self) -> dict[str, Any]:
-        """All cameras with their last scores."""
+    def whole(self) -> str:
+        """All cameras with their last scores, as JSON: made in pieces, or scoring would wait till all is written."""
         now = time.time()
-        cameras = [camera_of(watched, now) | {"scores": recent(watched)} for watched in self.board.watched().values()]
-        return {"now": now, **self.board.how(), "cameras": cameras}
+        cameras = [json.dumps(camera_of(of, now) | {"scores": recent(of)}) for of in self.board.watched().values()]
+        return f'{json.dumps({"now": now} | self.board.how())[:-1]}, "cameras": [{", ".join(cameras)}]}}'
 
     def touched(self, alarm: dict[str, Any]) -> None:
         self.changed.append(alarm)
@@ -103,4 +103,4 @@ class News:
 
 def event(kind: str, content: Any) -> str:
     """A server-sent event; JSON has no line breaks."""
-    return f"event: {kind}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
+    return f"event: {kind}\ndata: {json.dumps(content)}\n\n"

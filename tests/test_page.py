@@ -116,6 +116,7 @@ def page(driver, server, stand):
     """Closed without an error in the browser's log that the test did not expect."""
     page = Page(driver, server.url)
     yield page
+    assert not "".join(page.texts("#broken"))
     told = [entry["message"] for entry in driver.get_log("browser")]
     driver.get("about:blank")  # it asks nothing of the next test's stand
     assert not [message for message in told if not any(word in message for word in page.errors)]
@@ -261,6 +262,18 @@ def test_older_alarms_come_on_demand(page, stand):
     page.click("#more")
     page.until(lambda: page.count("#list li") == 73 and page.run("return document.querySelector('#more').hidden"))
     assert page.run("return [...document.querySelectorAll('#list li')].map(li => li.alarm.number)") == [*range(73, 0, -1)]
+
+
+def test_all_open_alarms_are_counted_however_many_there_are(page, stand):
+    for _ in range(90):
+        stand.alarm("c0", ago=100, tell=False)
+    page.open()
+    assert page.driver.title == "(92) LSHMA watch"
+    stand.tell(stand.alarms["a5"] | {"acknowledged": time.time()})  # beyond the newest 50
+    page.until(lambda: page.driver.title == "(91) LSHMA watch")
+    stand.tell(stand.alarms["a5"] | {"note": "the postman"})
+    page.until(lambda: page.run("return performance.getEntriesByName(location.origin + '/api/alarms?open=1').length") == 3)
+    assert page.driver.title == "(91) LSHMA watch"
 
 
 def test_a_list_that_grows_lets_go_of_the_oldest_until_they_are_asked_for(page, stand):

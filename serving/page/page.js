@@ -120,9 +120,9 @@ for (const kind of ["error", "unhandledrejection"]) {
     document.querySelector("#broken").textContent = `This page has failed: ${message ?? reason}`;
   });
 }
-new ResizeObserver(([{ target }]) => {
-  document.documentElement.style.setProperty("--top", `${target.getBoundingClientRect().height}px`);
-}).observe(document.querySelector("#top"));
+const top = document.querySelector("#top");
+const setTop = () => document.documentElement.style.setProperty("--top", `${top.getBoundingClientRect().height}px`);
+new ResizeObserver(() => requestAnimationFrame(setTop)).observe(top); // at once, it may resize what it observes: an error
 addEventListener("hashchange", day.route);
 alarms.onChange(count);
 follow({ fresh: fetchAll, take: (name, data) => takers[name](data), tell });
