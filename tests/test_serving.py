@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import sqlite3
 import ssl
@@ -94,6 +95,28 @@ def test_messages_wait_in_order_until_they_are_taken_and_outlive_the_watch(tmp_p
         assert alone.close(0.1) == ["1 messages wait for listed"] and not stubborn.taken
 
 
+def test_a_sink_that_hangs_holds_up_nobody_and_has_all_in_order_when_it_goes_on(tmp_path):
+    goes_on = threading.Event()
+
+    class Hanging(Listed):
+        name = "hanging"
+
+        def send(self, message):
+            assert goes_on.wait(30)
+            super().send(message)
+
+    with journal.opened(tmp_path / "events.db") as db:
+        box = outbox.Outbox(db, [hanging := Hanging(), other := Listed()])
+        box.start()
+        for number in range(30):
+            post(box, Told("door", ALARM._replace(first=number), "begins"))
+        eventually(lambda: len(other.taken) == 30)
+        assert not hanging.taken and db.n_messages()["hanging"] == 30
+        goes_on.set()
+        eventually(lambda: hanging.taken == other.taken)
+        assert box.close(5.0) == []
+
+
 @contextmanager
 def answering(answers):
     """A web server that gives these answers in turn, the last one for ever; what it got."""
@@ -175,9 +198,21 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         except OSError:
             return False
 
-    with mosquitto(port):
+    with mosquitto(port) as broker:
         eventually(lambda: sent(up))
         sink.send({"kind": "up", "camera": "yard", "wall": 6.0, "text": ""})
+        command = ["mosquitto_sub", "-p", str(port), "-t", "lshma/yard", "-C", "3", "-W", "9"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as heard:
+            assert json.loads(heard.stdout.readline())["live"] == "ON"
+            broker.send_signal(signal.SIGSTOP)
+            begins = {"kind": "alarm", "news": "begins", "id": "x", "camera": "yard", "score": 0.9}
+            for _ in range(2):
+                with pytest.raises(OSError, match="no answer"):
+                    sink.send(begins)
+            broker.send_signal(signal.SIGCONT)
+            eventually(lambda: sent(begins))
+            sink.send(begins | {"news": "ends"})
+            assert [json.loads(line)["alarm"] for line in heard.stdout] == ["ON", "OFF"], "each once"
     with mosquitto(port):  # killed, and it knows nothing any more
         eventually(lambda: sink.up.is_set() and sink.client.is_connected())
         sink.send({"kind": "gone", "camera": "yard", "wall": 7.0, "text": ""})
