@@ -10,6 +10,7 @@ A camera's state changes with its alarms and when it is down or up again; each s
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -71,7 +72,7 @@ class Broker:
         self.up.set()
 
     def failed(self, *_: Any) -> None:
-        self.why = "nobody answers there"
+        self.why = f"no connection ({sys.exception()})"  # paho tells of it in the handler of this exception
 
     def lost(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:
         if self.up.is_set():

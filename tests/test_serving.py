@@ -189,7 +189,7 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
     sink = Broker(f"mqtt://127.0.0.1:{port}")
     sink.begin([ALARM._replace(camera=odd)])
     up = {"kind": "up", "camera": odd, "wall": 5.0, "text": "h264"}
-    with pytest.raises(OSError, match="nobody answers there"):
+    with pytest.raises(OSError, match=r"no connection .*refused"):
         sink.send(up)
 
     def sent(message: Mapping) -> bool:
