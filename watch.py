@@ -77,7 +77,7 @@ def watch(args: Namespace) -> None:
             watching = made.watch(sources.cameras, db, out_dir / "alarms", stays=page is not None, **others)
         if page:
             page.start(watching)
-            print(f"page: {page.url}")
+            print(f"page: {page.url}{page.note}")
         if args.duration:
             timer = threading.Timer(min(args.duration, threading.TIMEOUT_MAX), watching.stopped.set)
             stack.callback(timer.cancel)

@@ -16,8 +16,9 @@ COOKIE, MONTH = "lshma", 30 * 86400
 OPEN = ("/login", "/healthz", "/page/")
 HERE = ("127.0.0.1", "localhost", "[::1]")  # names of this machine: a page of another name must not read this one through it
 WRONG = 0.5  # seconds that a wrong token takes
+POLICY = ("default-src 'self'", "img-src 'self' data:", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'")
 HEADERS = {
-    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+    "content-security-policy": "; ".join(POLICY),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",

@@ -1,10 +1,10 @@
 """The page's server: what a browser asks for, and what it is told as things change.
 
 GET /                        the page, serving/page/index.html; /page/NAME its parts; /login where a token is needed
-GET /api/cameras  /api/alarms  /api/span        JSON: cameras now, alarms, a stretch of a camera's scores
+GET /api/cameras  /api/alarms  /api/span        JSON: cameras now, alarms and how many are open, a stretch of a camera's scores
 POST /api/alarms/ID          {"acknowledged": true, "note": "..."}
 GET /cameras/ID.jpg  /pictures/ALARM.jpg  /clips/ALARM.mp4
-GET /events                  server-sent events: cameras, alarms, list, stopping
+GET /events                  server-sent events: cameras, alarms, list, trouble, stopping
 GET /healthz  /metrics       for programs
 """
 
@@ -53,7 +53,10 @@ def application(board: Board, news: News, token: str | None) -> Any:
         routing.Mount("/page", files.StaticFiles(directory=PAGE)),
     ]
     refusals = {Refused: handlers.refused, OSError: handlers.failed, ValueError: handlers.failed}
-    return access.around(starlette.Starlette(routes=routes, exception_handlers=refusals))
+    smaller = needed("starlette.middleware", "serve").Middleware(  # what is no picture, video or event
+        needed("starlette.middleware.gzip", "serve").GZipMiddleware, compresslevel=1
+    )
+    return access.around(starlette.Starlette(routes=routes, middleware=[smaller], exception_handlers=refusals))
 
 
 class Handlers:
@@ -75,12 +78,13 @@ class Handlers:
         return self.answers.FileResponse(PAGE / "index.html")
 
     def cameras(self, request: Any) -> Any:
-        return self.answers.JSONResponse(self.news.whole())
+        return self.answers.Response(self.news.whole(), media_type="application/json")
 
     def alarms(self, request: Any) -> Any:
         asked = parameters(request.query_params, PARAMETERS)
         found = self.board.alarms(**asked, most=PER_REQUEST + 1)
-        return self.answers.JSONResponse({"alarms": found[:PER_REQUEST], "more": len(found) > PER_REQUEST})
+        more = len(found) > PER_REQUEST
+        return self.answers.JSONResponse({"alarms": found[:PER_REQUEST], "more": more, "open": self.board.n_open()})
 
     async def note(self, request: Any) -> Any:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":

@@ -50,28 +50,18 @@ class Board:
         with told(self.path), closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db, db:
             yield db
 
-    def threshold(self) -> float | None:
+    def how(self) -> dict[str, float | None]:
+        """The threshold of alarms, and the seconds of a snippet of a live camera."""
         rule = self.watching.raising.rule
-        return rule and rule.on
+        return {"threshold": rule and rule.on, "snippet": self.watching.how.snippet_seconds}
 
-    def watched(self, id: str) -> Watched | None:
-        """The camera of this id, if it is watched."""
-        return next((watched for name, watched in self.watching.watched.items() if id_of(name) == id), None)
-
-    def cameras(self) -> dict[str, dict[str, Any]]:
-        """All cameras by their ids, without their scores."""
-        now = time.time()
-        return {id_of(name): camera_of(watched, now) for name, watched in self.watching.watched.items()}
-
-    def recent(self, id: str, after: int = 0) -> list[list[float]]:
-        """The last scores of a camera: as many as there are after so many."""
-        watched = self.watched(id)
-        n = watched.n_scored - after if after else len(watched.recent)
-        return [list(point) for point in list(watched.recent)[len(watched.recent) - n :]] if n > 0 else []
+    def watched(self) -> dict[str, Watched]:
+        """The cameras that are watched, by their ids."""
+        return {id_of(name): watched for name, watched in self.watching.watched.items()}
 
     def picture(self, id: str) -> bytes | None:
         """A camera's last picture, a JPEG."""
-        watched = self.watched(id)
+        watched = self.watched().get(id)
         last = watched and watched.last_picture()
         return last and last.jpeg
 
@@ -96,6 +86,12 @@ class Board:
         where = [clause for clause, value in asked.items() if value is not None] + ["acknowledged IS NULL"] * open
         values = [value for value in asked.values() if value is not None]
         return self.found(f"{' AND '.join(where) or 'true'} ORDER BY alarms.rowid DESC LIMIT ?", *values, most)
+
+    def n_open(self) -> int:
+        """How many alarms nobody has acknowledged."""
+        with self.reading() as db:
+            done = "SELECT alarm FROM notes WHERE acknowledged IS NOT NULL"
+            return db.execute(f"SELECT count(*) FROM alarms WHERE id NOT IN ({done})").fetchone()[0]
 
     def alarm(self, id: str) -> dict[str, Any] | None:
         return next(iter(self.found("alarms.id = ?", id)), None)
@@ -129,7 +125,7 @@ class Board:
 
     def span(self, id: str, begin: float | None, until: float | None) -> dict[str, Any] | None:
         """A stretch of a camera: of a live one by wall time, of a file by its own; None = no such camera."""
-        watched = self.watched(id)
+        watched = self.watched().get(id)
         if watched is None:
             return None
         name, live = watched.camera.name, watched.camera.live
@@ -151,7 +147,8 @@ class Board:
 
 def camera_of(watched: Watched, now: float) -> dict[str, Any]:
     """A camera as it is now."""
-    reader, last, recent, alarm = watched.reader, watched.last_picture(), list(watched.recent), watched.alarm
+    reader, last, alarm = watched.reader, watched.last_picture(), watched.alarm
+    at, score = watched.recent[-1] if watched.recent else (None, None)
     behind = watched.state == "live" and reader and now - reader.dropped_at < BEHIND
     return {
         "id": id_of(watched.camera.name),
@@ -161,13 +158,19 @@ def camera_of(watched: Watched, now: float) -> dict[str, Any]:
         "state": "behind" if behind else watched.state,
         "since": watched.since,
         "text": watched.text,
-        "score": recent[-1][1] if recent else None,
-        "at": recent[-1][0] if recent else None,
+        "score": score,
+        "at": at,
         "alarm": alarm.alarm.id if alarm.raised else None,
         "dropped": reader.n_dropped if reader else 0,
         "delay": watched.delay,
         "picture": round(1000 * last.time) + 1 if last else 0,
     }
+
+
+def recent(watched: Watched, after: int = 0) -> list[tuple[float, float]]:
+    """The last scores of a camera: as many as there are after so many."""
+    scores = list(watched.recent)
+    return scores[max(0, len(scores) + after - watched.n_scored) :] if after else scores
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,22 +5,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from option import flag_of
 from serving.mqtt import Broker
-from serving.server import Address, Server
+from serving.server import Address, Server, encryption
 from serving.webhook import Webhook
 from video.outbox import Sink
+
+SECRETS = ("serve", "token", "webhook", "mqtt")  # that a file may hold
 
 
 def asked(args: Namespace) -> dict[str, str]:
     """What the flags ask for, read from where they say. Raises ValueError or OSError, also where one would be ignored."""
-    given = {name: secret(name, text) for name in ("serve", "token", "webhook", "mqtt") if (text := getattr(args, name))}
-    if "token" in given and "serve" not in given:
-        raise ValueError("--token would be ignored without --serve; leave it out, or give --serve PORT")
-    return given
+    given = {name: text for name in (*SECRETS, "tls_cert", "tls_key") if (text := getattr(args, name)) is not None}
+    for name, other in (("token", "serve"), ("tls_cert", "serve"), ("tls_key", "tls_cert")):
+        if name in given and other not in given:
+            raise ValueError(f"{flag_of(name)} would be ignored without {flag_of(other)}; leave it out, or give both")
+    return {name: secret(name, text) if name in SECRETS else text for name, text in given.items()}
 
 
 def secret(name: str, text: str) -> str:
     """A flag's text, or what the file holds that it names as @FILE: what stands in a command, others can see."""
+    if not text:
+        raise ValueError(f"--{name} is empty; leave it out, or give what it is to be")
     if not text.startswith("@"):
         return text
     path = Path(text[1:])
@@ -41,7 +47,8 @@ def server(given: dict[str, str]) -> Iterator[Server | None]:
     if "serve" not in given:
         yield None
         return
-    with Server(Address.of(given["serve"]), given.get("token")) as bound:
+    tls = encryption(given["tls_cert"], given.get("tls_key")) if "tls_cert" in given else None
+    with Server(Address.of(given["serve"]), given.get("token"), tls) as bound:
         yield bound
 
 

@@ -42,7 +42,7 @@ class Collector:
     """The figures of a watch, asked for when they are scraped."""
 
     def __init__(self, board: Board):
-        self.watching = board.watching
+        self.board, self.watching = board, board.watching
 
     def collect(self) -> Iterator[Any]:
         core = needed("prometheus_client.core", "serve")
@@ -59,6 +59,7 @@ class Collector:
             spent.add_metric([what], seconds)
         yield spent
         yield core.CounterMetricFamily("lshma_batches", "turns of all cameras together", value=self.watching.spent.n_turns)
+        yield core.GaugeMetricFamily("lshma_open_alarms", "that nobody has acknowledged", value=self.board.n_open())
         waiting = sum(reader.n_waiting for reader in readers(watched.values()))
         yield core.GaugeMetricFamily("lshma_waiting_snippets", "decoded, not taken yet", value=waiting)
         unsent = core.GaugeMetricFamily("lshma_unsent", "whether messages wait for a sink", labels=["sink"])

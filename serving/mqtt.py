@@ -10,6 +10,7 @@ A camera's state changes with its alarms and when it is down or up again; each s
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -53,6 +54,7 @@ class Broker:
         self.why, self.begun, self.up = "no answer", False, threading.Event()
         self.introduced: set[str] = set()  # cameras that this broker has been told of
         self.states: dict[str, dict[str, Any]] = {}
+        self.sending: Mapping[str, Any] | None = None  # the message that the broker has not taken yet
 
     def begin(self, lasting: Iterable[Alarm]) -> None:
         """As Sink.begin."""
@@ -70,7 +72,7 @@ class Broker:
         self.up.set()
 
     def failed(self, *_: Any) -> None:
-        self.why = "nobody answers there"
+        self.why = f"no connection ({sys.exception()})"  # paho tells of it in the handler of this exception
 
     def lost(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:
         if self.up.is_set():
@@ -84,19 +86,25 @@ class Broker:
             self.client.loop_start()
         if not self.up.wait(TIMEOUT):
             raise OSError(f"{self.shown}: {self.why}")
-        camera = message["camera"]
-        state = self.states.get(camera, {"camera": camera}) | changed(message)
-        published = self.forget(camera) if message["kind"] == "gone" else self.publish(state)
+        if message is not self.sending:  # else it is on its way: published again, it would come twice
+            self.published, self.sending = self.begun_to_send(message), message
         try:
-            published.wait_for_publish(TIMEOUT)
+            self.published.wait_for_publish(TIMEOUT)
         except (RuntimeError, ValueError) as error:  # the connection is gone, or the queue is full
+            self.sending = None
             raise OSError(f"{self.shown}: {error}") from error
-        if not published.is_published():
+        if not self.published.is_published():
             raise OSError(f"{self.shown}: no answer within {TIMEOUT:.0f} s")
+        self.sending = None
+
+    def begun_to_send(self, message: Mapping[str, Any]) -> Any:
+        """Publish what follows from a message. It is known from now on: a broker that comes again is told no older state."""
+        camera = message["camera"]
         if message["kind"] == "gone":
             self.states.pop(camera, None)
-        else:
-            self.states[camera] = state
+            return self.forget(camera)
+        self.states[camera] = self.states.get(camera, {"camera": camera}) | changed(message)
+        return self.publish(self.states[camera])
 
     def forget(self, camera: str) -> Any:
         """A camera that is gone leaves nothing behind: an empty message takes a retained one away."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from serving.board import PER_REQUEST, Board
+from serving.board import PER_REQUEST, Board, camera_of, recent
+from video.watched import Watched
 
 EVERY = 1.0  # seconds
 SILENT = 15.0  # seconds without an event, after which a line says that the connection lives
@@ -24,10 +25,11 @@ class News:
         self.alarms: dict[str, dict[str, Any]] = {}
         self.changed: list[dict[str, Any]] = []  # alarms that were acknowledged, or noted on
 
-    def whole(self) -> dict[str, Any]:
-        """All cameras with their last scores."""
-        cameras = [camera | {"scores": self.board.recent(id)} for id, camera in self.board.cameras().items()]
-        return {"now": time.time(), "threshold": self.board.threshold(), "cameras": cameras}
+    def whole(self) -> str:
+        """All cameras with their last scores, as JSON: made in pieces, or scoring would wait till all is written."""
+        now = time.time()
+        cameras = [json.dumps(camera_of(of, now) | {"scores": recent(of)}) for of in self.board.watched().values()]
+        return f'{json.dumps({"now": now} | self.board.how())[:-1]}, "cameras": [{", ".join(cameras)}]}}'
 
     def touched(self, alarm: dict[str, Any]) -> None:
         self.changed.append(alarm)
@@ -53,27 +55,26 @@ class News:
                     break
 
     def look(self) -> list[str]:
-        """What is to be told since the last look."""
-        now, before = self.board.cameras(), self.cameras
-        self.cameras, events = now, []
-        if now.keys() != before.keys():
-            events.append(event("list", {}))
-        changes = [self.change(id, camera, before[id]) for id, camera in now.items() if id in before]
+        """What is to be told since the last look. Raises OSError or ValueError; then the next one tells it."""
+        alarms = {alarm["id"]: alarm for alarm in self.board.alarms(most=PER_REQUEST)}
+        watched, moment = self.board.watched(), time.time()
+        counts = {id: of.n_scored for id, of in watched.items()}  # before scores: what comes meanwhile is told twice, not never
+        now, before = {id: camera_of(of, moment) for id, of in watched.items()}, self.cameras
+        events = [event("list", {})] if now.keys() != before.keys() else []
+        changes = [self.change(watched[id], camera, before[id]) for id, camera in now.items() if id in before]
         if changes := [change for change in changes if len(change) > 1]:
             events.append(event("cameras", changes))
-        self.counts = {id: watched.n_scored for id in now if (watched := self.board.watched(id))}
-        alarms = {alarm["id"]: alarm for alarm in self.board.alarms(most=PER_REQUEST)}
         touched, self.changed = self.changed, []
         new = {id: alarm for id, alarm in alarms.items() if self.alarms.get(id) != alarm}
         new |= {alarm["id"]: alarm for alarm in touched if alarm["id"] not in alarms}
-        self.alarms = alarms
+        self.cameras, self.counts, self.alarms = now, counts, alarms
         return [*events, event("alarms", [*new.values()])] if new else events
 
-    def change(self, id: str, camera: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    def change(self, watched: Watched, camera: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         """What of a camera has changed, and its new scores."""
         change = {name: value for name, value in camera.items() if before[name] != value}
-        scores = self.board.recent(id, self.counts[id]) if self.counts.get(id) else self.board.recent(id)
-        return {"id": id} | change | ({"scores": scores} if scores and "at" in change else {})
+        scores = recent(watched, self.counts.get(camera["id"], 0)) if "at" in change else []
+        return {"id": camera["id"]} | change | ({"scores": scores} if scores else {})
 
     async def to_one(self) -> AsyncIterator[str]:
         """The events of one browser, until it goes or the watch ends."""
@@ -102,4 +103,4 @@ class News:
 
 def event(kind: str, content: Any) -> str:
     """A server-sent event; JSON has no line breaks."""
-    return f"event: {kind}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
+    return f"event: {kind}\ndata: {json.dumps(content)}\n\n"

@@ -1,11 +1,12 @@
 """The server of the page: a thread beside the watch, from a socket that was free when the watch began.
 
-with Server(address, token) as server:  # bound: a port that is taken is told before anything is watched
+with Server(address, token, tls) as server:  # bound: a port that is taken is told before anything is watched
     server.start(watching)
 """
 
 import asyncio
 import socket
+import ssl
 import threading
 from typing import Any, NamedTuple
 
@@ -39,10 +40,27 @@ class Address(NamedTuple):
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
+def encryption(cert: str, key: str | None) -> ssl.SSLContext:
+    """TLS by the certificate and the key of these PEM files. Raises ValueError or OSError that names them."""
+    given = {"--tls-cert": cert} | ({"--tls-key": key} if key is not None else {})
+    for flag, path in given.items():
+        try:
+            open(path, "rb").close()
+        except OSError as error:
+            raise type(error)(f"{flag} {path}: {error.strerror}") from error
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password="")  # of a key that has one nobody is asked on the terminal
+    except OSError as error:
+        said = " ".join(f"{flag} {path}" for flag, path in given.items())
+        raise ValueError(f"{said}: expected a certificate and its key, without a password, as PEM ({error})") from error
+    return context
+
+
 class Server:
     """The server, and its socket."""
 
-    def __init__(self, address: Address, token: str | None):
+    def __init__(self, address: Address, token: str | None, tls: ssl.SSLContext | None = None):
         """Raises ValueError where a token is missing, OSError where the port cannot be had."""
         self.uvicorn = needed("uvicorn", "serve")
         needed("starlette", "serve")
@@ -55,21 +73,22 @@ class Server:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
             self.socket = socket.create_server((address.host, address.port), family=family)
-        except OSError as error:
-            why = error.strerror or error
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
             raise OSError(f"--serve {address.host}:{address.port}: {why}; choose another port or address") from error
-        self.token = token
+        self.token, self.tls = token, tls
         shown = f"[{address.host}]" if ":" in address.host else address.host
-        self.url = f"http://{shown}:{self.socket.getsockname()[1]}/"
+        self.url = f"http{'s' * bool(tls)}://{shown}:{self.socket.getsockname()[1]}/"
+        self.note = "" if tls or address.here else ", not encrypted: who is between can read the token; --tls-cert FILE"
         self.thread: threading.Thread | None = None
 
     def start(self, watching: Watch) -> None:
         """Serve the page of this watch."""
         board = Board(watching)
         self.news = News(board)
-        config = self.uvicorn.Config(
-            application(board, self.news, self.token), log_level="critical", lifespan="off", timeout_graceful_shutdown=ENDING
-        )
+        how = {"log_level": "critical", "lifespan": "off", "timeout_graceful_shutdown": ENDING}
+        how |= {"ssl_context_factory": lambda *_: self.tls} if self.tls else {}
+        config = self.uvicorn.Config(application(board, self.news, self.token), **how)
         self.server = self.uvicorn.Server(config)
         self.thread = threading.Thread(target=asyncio.run, args=[self.serve()], name="page", daemon=True)
         self.thread.start()

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "serving" / "page"
-POLICY = "default-src 'self'; img-src 'self'; media-src 'self'; frame-ancestors 'none'"
+POLICY = "default-src 'self'; img-src 'self' data:; media-src 'self'; frame-ancestors 'none'"
 HOSTILE = "<img src=x onerror=alert(1)> \"&amp;' \u202egnol\u202c 🎥 " + "very long " * 15
 SNIPPET, THRESHOLD = 16 / 30, 0.9
 
@@ -67,6 +67,7 @@ class Stand:
         self.token: str | None = None
         self.failing: str | None = None  # words with which a POST is refused
         self.clip: bytes = b""
+        self.snippet = SNIPPET  # seconds
 
     def add(self, name: str, live: bool = True, state: str = "live", **fields) -> str:
         """A camera with five minutes of scores; returns its id."""
@@ -122,7 +123,8 @@ class Stand:
             and alarm["number"] < before
             and not (open_alone and alarm["acknowledged"])
         ]
-        return {"alarms": fits[:50], "more": len(fits) > 50}
+        n_open = sum(not alarm["acknowledged"] for alarm in self.alarms.values())
+        return {"alarms": fits[:50], "more": len(fits) > 50, "open": n_open}
 
     def span(self, asked: dict) -> dict:
         """What /api/span answers: a bar a minute of a live camera, a snippet of a file."""
@@ -187,7 +189,8 @@ class Answers:
         return answer
 
     def cameras(self, request):
-        return self.json({"now": time.time(), "threshold": THRESHOLD, "cameras": list(self.stand.cameras.values())})
+        how = {"threshold": THRESHOLD, "snippet": self.stand.snippet}
+        return self.json({"now": time.time(), **how, "cameras": list(self.stand.cameras.values())})
 
     def alarms(self, request):
         return self.json(self.stand.found(dict(request.query_params)))

@@ -4,6 +4,7 @@ import shutil
 import time
 from datetime import datetime, timedelta
 from itertools import pairwise
+from urllib.parse import unquote
 
 import pytest
 from stand_in import HOSTILE, Server, Stand, drawn_clip
@@ -115,6 +116,7 @@ def page(driver, server, stand):
     """Closed without an error in the browser's log that the test did not expect."""
     page = Page(driver, server.url)
     yield page
+    assert not "".join(page.texts("#broken"))
     told = [entry["message"] for entry in driver.get_log("browser")]
     driver.get("about:blank")  # it asks nothing of the next test's stand
     assert not [message for message in told if not any(word in message for word in page.errors)]
@@ -160,12 +162,20 @@ def test_scores_states_and_alarms_come_by_themselves_and_are_told(page, stand):
     assert "lasts" in page.text("#list .facts") and page.text("#said").startswith("Alarm: door, ")
     assert page.driver.title == "(3) LSHMA watch" and page.run("return document.querySelector('#said').ariaLive") == "polite"
     icon = page.run("return document.querySelector('link[rel=icon]').getAttribute('href')")
-    assert icon == "/page/icon-3.svg" and ">3<" in page.run(f"return fetch('{icon}').then(answer => answer.text())")
+    drawn = "const image = new Image(); image.src = arguments[0]; return image.decode().then(() => image.naturalWidth > 0)"
+    assert ">3<" in unquote(icon) and page.run(drawn, icon)
     stand.change("c0", alarm=None, state="down", since=time.time(), text="timed out")
     stand.tell(alarm | {"end": alarm["start"] + 72, "clip": True})
     page.until(lambda: names(page)[:3] == ["attic", "door", "yard"] and "1 min 12 s" in page.text("#list .facts"))
     stand.tell(stand.alarms["a2"] | {"acknowledged": time.time()})  # by somebody else
     page.until(lambda: page.driver.title == "(2) LSHMA watch")
+
+
+def test_long_snippets_do_not_break_the_line(page, stand):
+    stand.snippet, scores = 8.0, [[time.time() - 8 * i, 0.5] for i in range(30, 0, -1)]
+    stand.cameras["c0"]["scores"] = scores[:10] + scores[15:]
+    page.open()
+    page.until(lambda: page.run("return document.querySelectorAll('#cards path')[2].getAttribute('d')").count("M") == 2)
 
 
 def test_cameras_come_and_go(page, stand):
@@ -252,6 +262,18 @@ def test_older_alarms_come_on_demand(page, stand):
     page.click("#more")
     page.until(lambda: page.count("#list li") == 73 and page.run("return document.querySelector('#more').hidden"))
     assert page.run("return [...document.querySelectorAll('#list li')].map(li => li.alarm.number)") == [*range(73, 0, -1)]
+
+
+def test_all_open_alarms_are_counted_however_many_there_are(page, stand):
+    for _ in range(90):
+        stand.alarm("c0", ago=100, tell=False)
+    page.open()
+    assert page.driver.title == "(92) LSHMA watch"
+    stand.tell(stand.alarms["a5"] | {"acknowledged": time.time()})  # beyond the newest 50
+    page.until(lambda: page.driver.title == "(91) LSHMA watch")
+    stand.tell(stand.alarms["a5"] | {"note": "the postman"})
+    page.until(lambda: page.run("return performance.getEntriesByName(location.origin + '/api/alarms?open=1').length") == 3)
+    assert page.driver.title == "(91) LSHMA watch"
 
 
 def test_a_list_that_grows_lets_go_of_the_oldest_until_they_are_asked_for(page, stand):
@@ -423,6 +445,9 @@ def test_a_lost_connection_is_told_and_everything_is_fetched_anew_afterwards(pag
     assert page.text("#said").startswith("Alarm: door, ")
     stand.change("c0", scores=[[time.time(), 0.77]])
     page.until(lambda: "0.77" in page.texts("#cards .score"))
+    stand.outbox.append(("trouble", {"error": "events.db: disk I/O error"}))
+    page.until(lambda: "trying again (events.db: disk I/O error)" in page.text("#banner"))
+    page.until(lambda: page.run("return document.querySelector('#banner').hidden"))
     stand.outbox.append(("stopping", {}))
     page.until(lambda: page.text("#banner").startswith("The watch has ended, at "))
 

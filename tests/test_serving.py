@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import threading
 import time
@@ -20,11 +22,13 @@ from test_watch import scenes, tiny, write_video
 from serving import server
 from serving.board import silent
 from serving.mqtt import Broker, topic_of
+from serving.news import News
 from serving.webhook import Webhook
 from video import journal, outbox, roster, setting
 from video.alarms import Alarm
 from video.brought import Happened
-from video.watched import Told
+from video.cameras import Camera
+from video.watched import Told, Watched
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -89,6 +93,28 @@ def test_messages_wait_in_order_until_they_are_taken_and_outlive_the_watch(tmp_p
         alone.start()
         post(alone, begins)
         assert alone.close(0.1) == ["1 messages wait for listed"] and not stubborn.taken
+
+
+def test_a_sink_that_hangs_holds_up_nobody_and_has_all_in_order_when_it_goes_on(tmp_path):
+    goes_on = threading.Event()
+
+    class Hanging(Listed):
+        name = "hanging"
+
+        def send(self, message):
+            assert goes_on.wait(30)
+            super().send(message)
+
+    with journal.opened(tmp_path / "events.db") as db:
+        box = outbox.Outbox(db, [hanging := Hanging(), other := Listed()])
+        box.start()
+        for number in range(30):
+            post(box, Told("door", ALARM._replace(first=number), "begins"))
+        eventually(lambda: len(other.taken) == 30)
+        assert not hanging.taken and db.n_messages()["hanging"] == 30
+        goes_on.set()
+        eventually(lambda: hanging.taken == other.taken)
+        assert box.close(5.0) == []
 
 
 @contextmanager
@@ -163,7 +189,7 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
     sink = Broker(f"mqtt://127.0.0.1:{port}")
     sink.begin([ALARM._replace(camera=odd)])
     up = {"kind": "up", "camera": odd, "wall": 5.0, "text": "h264"}
-    with pytest.raises(OSError, match="nobody answers there"):
+    with pytest.raises(OSError, match=r"no connection .*refused"):
         sink.send(up)
 
     def sent(message: Mapping) -> bool:
@@ -172,9 +198,21 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         except OSError:
             return False
 
-    with mosquitto(port):
+    with mosquitto(port) as broker:
         eventually(lambda: sent(up))
         sink.send({"kind": "up", "camera": "yard", "wall": 6.0, "text": ""})
+        command = ["mosquitto_sub", "-p", str(port), "-t", "lshma/yard", "-C", "3", "-W", "9"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as heard:
+            assert json.loads(heard.stdout.readline())["live"] == "ON"
+            broker.send_signal(signal.SIGSTOP)
+            begins = {"kind": "alarm", "news": "begins", "id": "x", "camera": "yard", "score": 0.9}
+            for _ in range(2):
+                with pytest.raises(OSError, match="no answer"):
+                    sink.send(begins)
+            broker.send_signal(signal.SIGCONT)
+            eventually(lambda: sent(begins))
+            sink.send(begins | {"news": "ends"})
+            assert [json.loads(line)["alarm"] for line in heard.stdout] == ["ON", "OFF"], "each once"
     with mosquitto(port):  # killed, and it knows nothing any more
         eventually(lambda: sink.up.is_set() and sink.client.is_connected())
         sink.send({"kind": "gone", "camera": "yard", "wall": 7.0, "text": ""})
@@ -195,6 +233,26 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
 def test_times_when_a_camera_was_down_begin_with_the_first_loss_and_end_with_an_opening():
     happened = [(1.0, "opened"), (2.0, "lost"), (3.0, "lost"), (4.0, "opened"), (5.0, "gap"), (6.0, "failed")]
     assert silent(happened) == [[2.0, 4.0], [6.0, None]]
+
+
+def test_what_happens_while_events_db_cannot_be_read_is_told_afterwards():
+    watched, answers = Watched(Camera("door", "rtsp://h", True)), [[], OSError("busy"), []]
+
+    def alarms(most):
+        if isinstance(answer := answers.pop(0), OSError):
+            raise answer
+        return answer
+
+    told = News(SimpleNamespace(watched=lambda: {"d": watched}, alarms=alarms))
+    told.look()
+    watched.has(Happened("opened", "h264"))
+    watched.recent.append((1.5, 0.25))
+    watched.n_scored += 1
+    with pytest.raises(OSError, match="busy"):
+        told.look()
+    (event,) = told.look()
+    (change,) = json.loads(event.partition("data: ")[2])
+    assert (change["state"], change["score"], change["scores"]) == ("live", 0.25, [[1.5, 0.25]])
 
 
 @pytest.fixture
@@ -263,12 +321,14 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
             noted = page.post(f"/api/alarms/{id}", json={"acknowledged": True, "note": HOSTILE}).json()
             told = next(line for line in lines if line.startswith("data: ") and HOSTILE[1:9] in line)
             assert noted in json.loads(told.removeprefix("data: ")) or noted["note"] == HOSTILE
-        assert page.get("/api/alarms?open=1").json()["alarms"] == alarms[:-1]
+        unanswered = page.get("/api/alarms?open=1").json()
+        assert unanswered["alarms"] == alarms[:-1] and unanswered["open"] == len(alarms) - 1
         assert page.post(f"/api/alarms/{id}", json={"note": ""}).json()["acknowledged"] == noted["acknowledged"]
         span = page.get("/api/span", params={"camera": camera["id"]}).json()
         assert max(score for _, score in span["scores"]) == pytest.approx(alarms[-1]["score"]) and span["alarms"]
         figures = page.get("/metrics").text
-        assert 'lshma_camera_snippets_total{camera="<img' in figures and "lshma_batches_total" in figures
+        assert 'lshma_camera_snippets_total{camera="<img' in figures and f"lshma_open_alarms {len(alarms) - 1}.0" in figures
+        assert page.get("/api/cameras").headers["content-encoding"] == "gzip"
         assert page.get("/healthz").json() == {"status": "ok", "cameras": 1, "down": 0}
         for answer, words in (
             (
@@ -298,32 +358,45 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
     assert {alarm["name"] for alarm in seen.alarms} == {HOSTILE, "yard"}, "alarms outlive their camera"
 
 
-def test_a_page_for_others_asks_for_the_token_and_cookies_hold_it(watch, tmp_path):
+def certificate(path):
+    """A certificate of this machine and its key, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *how.split(), "-keyout", path, "-out", "-"], stdout=path.open("a"), stderr=-3, check=True)
+    return path
+
+
+def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_it(watch, tmp_path):
     (tmp_path / "token").write_text("s3cret\n")
+    pem = certificate(tmp_path / "both.pem")
+    trusting = ssl.create_default_context(cafile=pem)
     video = write_video(tmp_path / "door.mp4", scenes(40, 0))
 
     def visit(url, watching):
-        page = httpx.Client(base_url=url.replace("0.0.0.0", "127.0.0.1"), timeout=10)
+        page = httpx.Client(base_url=url.replace("0.0.0.0", "127.0.0.1"), timeout=10, verify=trusting)
         assert page.get("/").headers["location"] == "/login" and page.get("/api/cameras").status_code == 401
         assert page.get("/healthz").status_code == 200 and page.get("/metrics").status_code == 401
         assert page.post("/login", data={"token": "s3cre"}).headers["location"] == "/login?wrong"
         answer = page.post("/login", data={"token": "s3cret"})
-        assert "samesite=strict" in answer.headers["set-cookie"].lower() and "s3cret" not in answer.headers["set-cookie"]
+        cookie = answer.headers["set-cookie"].lower()
+        assert "samesite=strict" in cookie and "secure" in cookie and "s3cret" not in cookie
         answer = page.get("/api/cameras")
         assert answer.status_code == 200 and answer.headers["content-security-policy"].startswith("default-src 'self'")
         bearer = {"authorization": "Bearer s3cret"}
-        assert httpx.get(f"{page.base_url}metrics", headers=bearer).status_code == 200
+        assert httpx.get(f"{page.base_url}metrics", headers=bearer, verify=trusting).status_code == 200
 
-    done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", visit=visit)
-    assert done.code == 0, done.err
+    done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", "--tls-cert", pem, visit=visit)
+    assert done.code == 0 and "page: https://0.0.0.0:" in done.out, done.err
 
 
 def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_path, monkeypatch):
     video = write_video(tmp_path / "door.mp4", scenes(40, 0))
     monkeypatch.setattr(setting, "prepare", lambda args: pytest.fail("the model was loaded"))
     taken = socket.create_server(("127.0.0.1", 0))
-    port, two = taken.getsockname()[1], tmp_path / "two"
+    port, two, empty = taken.getsockname()[1], tmp_path / "two", tmp_path / "empty"
     two.write_text("one\ntwo\n")
+    empty.touch()
     for flags, words in (
         (["--serve", port], [f"--serve 127.0.0.1:{port}", "in use", "another port"]),
         (["--serve", "0.0.0.0:0"], ["--token @FILE", "could see the cameras"]),
@@ -331,6 +404,13 @@ def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_p
         (["--token", "x"], ["--serve"]),
         (["--serve", "0", "--token", f"@{tmp_path / 'none'}"], ["none", "not read for --token"]),
         (["--serve", "0", "--token", f"@{two}"], ["one line", "2 words"]),
+        (["--serve", "0", "--token", f"@{empty}"], ["empty", "0 words"]),
+        (["--serve", "0", "--token", ""], ["--token is empty"]),
+        (["--serve", "a..b:0", "--token", "x"], ["--serve a..b:0", "another port or address"]),
+        (["--tls-cert", two], ["--tls-cert would be ignored without --serve"]),
+        (["--serve", "0", "--tls-cert", two], [f"--tls-cert {two}", "expected a certificate and its key"]),
+        (["--serve", "0", "--tls-cert", two, "--tls-key", tmp_path / "none"], ["--tls-key", "none: No such file"]),
+        (["--webhook", ""], ["--webhook is empty"]),
         (["--webhook", "h/x"], ["--webhook", "http://"]),
         (["--mqtt", "http://h"], ["--mqtt", "mqtt://"]),
     ):

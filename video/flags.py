@@ -49,6 +49,8 @@ OF_WATCHING = (
     Flag("serve", str, None, "[HOST:]PORT of a web page, /healthz and /metrics: for this machine, or for whoever shows the "
          "--token; the watch then goes on when its files have ended"),
     Flag("token", str, None, "what the page asks for, or @FILE that holds it"),
+    Flag("tls_cert", str, None, "PEM file of a certificate: the page is at https://"),
+    Flag("tls_key", str, None, "PEM file of its key; None = it is in the same"),
     Flag("webhook", str, None, "http(s):// address that gets alarms, and cameras that are down or up again, as JSON; or @FILE "
          "that holds it"),
     Flag("mqtt", str, None, "broker that gets each camera's state: HOST, mqtt://USER:PASSWORD@HOST:PORT, mqtts:// so, or "

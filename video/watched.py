@@ -108,8 +108,8 @@ class Watched:
         for score, logit, layer, key in zip(known.scores, known.logits, known.exit_layer, known.key, strict=True):
             number, start, end, wall = self.timings.popleft()
             wall = None if math.isnan(wall) else wall
-            self.n_scored += 1
             self.recent.append((start if wall is None else wall, float(score)))
+            self.n_scored += 1  # after it: who counts from another thread has it in `recent`
             self.delay = None if wall is None else time.time() - (wall + end - start)
             yield (
                 Seen(number, start, end, wall, float(score), int(layer)),

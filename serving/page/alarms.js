@@ -12,7 +12,7 @@ const more = document.querySelector("#more");
 const error = document.querySelector("#alarms-error");
 const items = new Map(); // what the list shows, by alarm's id
 const open = new Set(); // ids of those that nobody has acknowledged
-let openMore = false; // there are more of them than the server told of at once
+let openElse = 0; // how many more of them there are than the server told of at once
 let seen = null; // the highest number; what is above it is new
 let asked = 0; // which question is the last one
 let older = 0; // how many were asked for beyond those that came by themselves
@@ -20,7 +20,7 @@ const watchers = [];
 
 /** Call `watcher(alarm)` whenever one has come or changed, and `watcher()` where all were fetched anew. */
 export const onChange = (watcher) => watchers.push(watcher);
-export const openCount = () => `${open.size}${openMore ? "+" : ""}`;
+export const openCount = () => `${open.size + openElse}`;
 export const has = (id) => items.has(id);
 
 /** The alarms in the list, newest first. */
@@ -67,7 +67,7 @@ export async function fetchAll(count = items.size) {
   if (mine !== asked) return;
   open.clear();
   for (const { id } of unanswered.alarms) open.add(id);
-  openMore = unanswered.more;
+  openElse = unanswered.open - open.size;
   const kept = new Set(answer.alarms.map(({ id }) => id));
   for (const [id, item] of items) if (!kept.has(id) && !item.writing) remove(id);
   answer.alarms.forEach(put);
@@ -119,6 +119,7 @@ function finish(isMore) {
 /** Alarms that are new or have changed, as events tell them. */
 export function take(alarms) {
   announce(alarms);
+  const unsure = openElse && alarms.some(({ id, number }) => number <= seen && !open.has(id)); // was it one of those?
   for (const alarm of alarms) {
     if (alarm.acknowledged) open.delete(alarm.id);
     else open.add(alarm.id);
@@ -129,7 +130,7 @@ export function take(alarms) {
     for (const watcher of watchers) watcher(alarm);
   }
   finish(letGo() || !more.hidden);
-  if (openMore && open.size < 50) refetch(items.size); // the server knows those that come after them
+  if (unsure || (openElse && open.size < 50)) refetch(items.size); // the server knows
 }
 
 /** Of a list that has grown too long, the oldest go; returns whether one did. */

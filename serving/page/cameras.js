@@ -3,7 +3,7 @@
 import * as words from "./words.js";
 
 const SPAN = 300; // seconds that a line shows
-const GAP = 5; // seconds without a score that break it
+const GAP = 5; // seconds without a score that break it, at least
 const EVERY = 2000; // ms between two pictures of a camera, at least
 const RANK = { down: 1, failed: 1 }; // after those that alarm; all others by name
 const byName = new Intl.Collator(undefined, { numeric: true });
@@ -14,6 +14,7 @@ const template = document.querySelector("#card");
 const cards = new Map(); // by camera's id
 const inView = new Set();
 let threshold = null;
+let gap = GAP; // and where snippets are long, two of them
 let painting = false; // with the next frame
 let painted = 0; // ms, when that was last
 
@@ -35,6 +36,7 @@ export const limit = () => threshold;
 /** All cameras, as the server has them now. */
 export function put(answer) {
   threshold = answer.threshold;
+  gap = Math.max(GAP, 2 * answer.snippet);
   const known = new Set(answer.cameras.map(({ id }) => id));
   for (const [id, card] of cards) if (!known.has(id)) remove(id, card);
   for (const camera of answer.cameras) {
@@ -66,7 +68,7 @@ export function change(changes) {
 function extend(points, more) {
   if (!more.length) return;
   const newest = more.at(-1)[0];
-  if (points.length && newest < points.at(-1)[0] - GAP) points.length = 0; // the stream has begun anew
+  if (points.length && newest < points.at(-1)[0] - gap) points.length = 0; // the stream has begun anew
   const last = points.at(-1)?.[0] ?? -Infinity;
   points.push(...more.filter(([at]) => at > last));
   const gone = points.findIndex(([at]) => at >= newest - SPAN);
@@ -185,7 +187,7 @@ function draw({ camera, parts }) {
     let high = 0;
     for (; i < scores.length && Math.floor(scores[i][0]) === second; i++) high = Math.max(high, scores[i][1]);
     const [x, y] = [(second - begin).toFixed(1), (100 - 100 * high).toFixed(1)];
-    const until = i < scores.length && scores[i][0] - second <= GAP ? Math.floor(scores[i][0]) : second + 1;
+    const until = i < scores.length && scores[i][0] - second <= gap ? Math.floor(scores[i][0]) : second + 1;
     if (until <= begin) continue;
     d += pen === second ? `V${y}` : `M${x} ${y}`;
     d += `H${(until - begin).toFixed(1)}`;

@@ -220,5 +220,5 @@ dialog.addEventListener("keydown", ({ key, target }) => {
   const link = { ArrowLeft: ".before", ArrowRight: ".after" }[key];
   if (link && target !== picker && !find(link).hidden) find(link).click();
 });
-new ResizeObserver(() => dialog.open && draw()).observe(plot);
+new ResizeObserver(() => requestAnimationFrame(() => dialog.open && draw())).observe(plot);
 alarms.onChange((alarm) => dialog.open && alarm?.camera === shown.id && again());

@@ -11,6 +11,7 @@ const banner = document.querySelector("#banner");
 const help = document.querySelector("#help");
 const views = document.querySelectorAll("nav button");
 const icon = document.querySelector("link[rel=icon]");
+const calm = icon.getAttribute("href"); // the icon while no alarm is open
 
 async function fetchAll(everything) {
   const [answer] = await Promise.all([ask("/api/cameras"), everything && alarms.fetchAll()]);
@@ -45,10 +46,17 @@ function tell(lost) {
 function count() {
   const open = alarms.openCount();
   document.title = `${open === "0" ? "" : `(${open}) `}LSHMA watch`;
-  const href = `/page/icon${open === "0" ? "" : open.length > 1 ? "-more" : `-${open}`}.svg`; // drawn ones need data: addresses
+  const href = open === "0" ? calm : badge(open.length > 1 ? "9+" : open);
   if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
   document.querySelector("#open-count").textContent = open === "0" ? "" : `${open} unacknowledged`;
   document.querySelector("nav .open").textContent = open === "0" ? "" : open;
+}
+
+/** The icon of open alarms: their number. */
+function badge(text) {
+  const how = `text-anchor="middle" font-family="sans-serif" font-weight="bold" font-size="${text.length > 1 ? 19 : 25}"`;
+  const drawn = `<rect width="32" height="32" rx="7" fill="#d55e00"/><text x="16" y="24.5" ${how}>${text}</text>`;
+  return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${drawn}</svg>`)}`;
 }
 
 /** On a narrow screen one of the two is shown. */
@@ -112,9 +120,9 @@ for (const kind of ["error", "unhandledrejection"]) {
     document.querySelector("#broken").textContent = `This page has failed: ${message ?? reason}`;
   });
 }
-new ResizeObserver(([{ target }]) => {
-  document.documentElement.style.setProperty("--top", `${target.getBoundingClientRect().height}px`);
-}).observe(document.querySelector("#top"));
+const top = document.querySelector("#top");
+const setTop = () => document.documentElement.style.setProperty("--top", `${top.getBoundingClientRect().height}px`);
+new ResizeObserver(() => requestAnimationFrame(setTop)).observe(top); // at once, it may resize what it observes: an error
 addEventListener("hashchange", day.route);
 alarms.onChange(count);
 follow({ fresh: fetchAll, take: (name, data) => takers[name](data), tell });

@@ -3,7 +3,7 @@
 const TRY_AGAIN = 2000; // ms, after a lost connection
 const SILENT = 30000; // ms without any event, after which the connection is made anew: one that is dead looks like this
 const CONNECTING = 10000; // ms that the server has to take a connection
-const EVENTS = ["cameras", "alarms", "list", "stopping"];
+const EVENTS = ["cameras", "alarms", "list", "trouble", "stopping"];
 
 /** The answer to a question (GET), or to what is sent (POST, as JSON). Throws an Error whose message is for people. */
 export async function ask(path, sent) {
@@ -45,6 +45,7 @@ export function follow({ fresh, take, tell }) {
       mine.addEventListener(name, ({ data }) => {
         heard = Date.now();
         if (name === "list") refresh(mine, false);
+        else if (name === "trouble") lost(JSON.parse(data).error);
         else if (fetching) waiting.push([name, JSON.parse(data)]);
         else receive(name, JSON.parse(data));
       });
