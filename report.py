@@ -65,7 +65,7 @@ def of_watch(args: Namespace) -> None:
     asked = [flag_of(name) for name in (*source.OF_FILES, "videos", "table", "fps", "false_alarms") if getattr(args, name)]
     if asked:
         raise ValueError(f"{args.source} is the folder of a watch: {', '.join(asked)} would be ignored; leave that out")
-    from video import report as watched  # torch takes seconds to import, and only what was watched stands on it
+    from watching import report as watched  # torch takes seconds to import, and only what was watched stands on it
 
     print(f"report in {watched.write_again(args.source, out_dir_of(args))}; {source.NO_TRUTH}")
 

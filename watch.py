@@ -25,10 +25,10 @@ from option import Parser, add_flags, require
 from running import cluster
 from running.command import exit_codes
 from serving import giving
-from video import calibration, group, journal, report, setting, telling
-from video.cameras import Sources, cameras_of
 from video.flags import HOW, OF_MODEL, OF_WATCHING
-from video.spread import Spread
+from watching import calibration, group, journal, report, setting, telling
+from watching.cameras import Sources, cameras_of
+from watching.spread import Spread
 
 ASKED = [flag._replace(default=None) for flag in (*OF_MODEL, *HOW)]
 parser = Parser("Watch videos and cameras: scores as they come, and alarms. None = as the checkpoint says, or as usual.")

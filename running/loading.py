@@ -88,7 +88,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def held(built: model.LSHMA | Exported, options: Namespace) -> model.LSHMA | Exported:
-    """The model with the weights of its products in the precision of --precision, to which autocast casts them at every call."""
+    """The model with its products' weights in the precision of --precision, to which autocast would cast them at every call."""
     for module in built.modules() if options.precision == "bf16" else ():
         if isinstance(module, (nn.Linear, nn.Conv1d)):
             module.to(torch.bfloat16)

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from video.alarms import Alarm
-from video.outbox import DOWN, UP
-from video.tables import PATIENCE, told
-from video.watched import Watched
-from video.watching import Watch
+from watching.alarms import Alarm
+from watching.engine import Watch
+from watching.outbox import DOWN, UP
+from watching.tables import PATIENCE, told
+from watching.watched import Watched
 
 BEHIND = 30.0  # seconds after a snippet was dropped
 PER_REQUEST = 50  # alarms

@@ -9,7 +9,7 @@ from option import flag_of
 from serving.mqtt import Broker
 from serving.server import Address, Server, encryption
 from serving.webhook import Webhook
-from video.outbox import Sink
+from watching.outbox import Sink
 
 SECRETS = ("serve", "token", "webhook", "mqtt")  # that a file may hold
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from files.extra import needed
 from serving.board import Board
-from video.watched import Watched
+from watching.watched import Watched
 
 STUCK = 60.0  # seconds without a turn
 DOWN = ("down", "failed")

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from files.extra import needed
-from video.alarms import Alarm
+from watching.alarms import Alarm
 
 TIMEOUT = 10.0  # seconds for an answer
 PORTS = {"mqtt": 1883, "mqtts": 8883}

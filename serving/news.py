@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from serving.board import PER_REQUEST, Board, camera_of, recent
-from video.watched import Watched
+from watching.watched import Watched
 
 EVERY = 1.0  # seconds
 SILENT = 15.0  # seconds without an event, after which a line says that the connection lives

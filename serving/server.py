@@ -14,7 +14,7 @@ from files.extra import needed
 from serving.app import application
 from serving.board import Board
 from serving.news import News
-from video.watching import Watch
+from watching.engine import Watch
 
 HERE = "127.0.0.1"
 ENDING = 3.0  # seconds that browsers have to hear that the watch ends

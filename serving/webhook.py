@@ -9,7 +9,7 @@ from typing import Any
 
 from files.extra import needed
 from video.address import masked
-from video.alarms import Alarm
+from watching.alarms import Alarm
 
 TIMEOUT = 10.0  # seconds to connect, and to wait for each part of the answer
 NOT_WANTED = (400, 413, 422)

@@ -310,7 +310,7 @@ class Server:
 def drawn_clip() -> bytes:
     """Two seconds of the walk, as MP4, coded as alarms' clips are. Needs PyAV."""
     sys.path.insert(0, str(ROOT))
-    from video.evidence import Picture, write_pictures
+    from watching.evidence import Picture, write_pictures
 
     with tempfile.TemporaryDirectory() as folder:
         write_pictures([Picture(i / 10, picture(0, 3 * i)) for i in range(20)], Path(folder, "clip.mp4"))

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation.smoothing import sigmoid
-from video import evidence, journal
-from video.alarms import Alarm, Rule, Seen, State, advance, finish
-from video.calibration import calibrate
-from video.journal import Row
+from watching import evidence, journal
+from watching.alarms import Alarm, Rule, Seen, State, advance, finish
+from watching.calibration import calibrate
+from watching.journal import Row
 
 RULE = Rule(on=0.8, off=0.5, least=2, pause=3)
 
@@ -308,8 +308,8 @@ def test_what_little_footage_shows_is_said():
 WRITER = """
 import sys, time
 import numpy as np
-from video import journal
-from video.alarms import Alarm
+from watching import journal
+from watching.alarms import Alarm
 with journal.opened(sys.argv[1]) as events:
     for turn in range(20):
         with events.turn():

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from video import clock
-from video.clock import Clock
 from video.decode import Frame
+from watching import clock
+from watching.clock import Clock
 
 SNIPPET = 16 / 30  # seconds
 

@@ -15,7 +15,7 @@ from video import decode
 from video.address import masked
 from video.ahead import Ahead
 from video.decode import Frame, by_time, opened
-from video.readers import told
+from watching.readers import told
 
 av = pytest.importorskip("av")
 

@@ -12,13 +12,13 @@ import pytest
 from conftest import call, refused, write_list
 
 from running import cluster
-from video import cameras, clock, gathering, journal, readers, spread, watcher
-from video.alarms import Alarm
-from video.cameras import Camera
-from video.gathering import Call, Recorded, calls_after, gathered
-from video.group import assigned, require_shared
-from video.journal import Row
-from video.spread import Spread
+from watching import cameras, clock, gathering, journal, readers, spread, watcher
+from watching.alarms import Alarm
+from watching.cameras import Camera
+from watching.gathering import Call, Recorded, calls_after, gathered
+from watching.group import assigned, require_shared
+from watching.journal import Row
+from watching.spread import Spread
 
 pytest.importorskip("av")
 from test_watch import FRAMES, content, same, scenes, there, undisturbed, write_video  # noqa: F401
@@ -219,7 +219,7 @@ def test_a_live_camera_goes_on_with_its_memory_in_its_group(there, watch, tmp_pa
 
 
 def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monkeypatch):
-    monkeypatch.setattr("video.roster.EDITED_EVERY", 0.1)
+    monkeypatch.setattr("watching.roster.EDITED_EVERY", 0.1)
     path, late = tmp_path / "cameras.csv", write_video(tmp_path / "late.mp4", scenes(100, 5))
     rows = [(name, there.videos / f"{name}.mp4") for name in FRAMES]
     write_list(path, rows, ("name", "source"))

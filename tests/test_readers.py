@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from video import readers
 from video.address import masked
-from video.brought import Begins, Happened, How, Taken
-from video.cameras import Camera, cameras_of, name_of
 from video.decode import by_time, opened
-from video.readers import Reader
 from video.snippets import Snippet, cut
+from watching import readers
+from watching.brought import Begins, Happened, How, Taken
+from watching.cameras import Camera, cameras_of, name_of
+from watching.readers import Reader
 
 HOW = How(places=(4, 12), by="time", fps=30.0, snippet_seconds=16 / 30, forget_after=60.0)
 

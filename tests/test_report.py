@@ -19,8 +19,8 @@ from evaluation.evaluate import Terms, evaluate
 from evaluation.scores import Record, Scores
 from evaluation.scores_file import read_scores, write_record
 from files.videos import Video
-from video import journal, report
-from video.alarms import Alarm
+from watching import journal, report
+from watching.alarms import Alarm
 
 SLICE = ROOT / "tests" / "pel4vad_slice.npz"  # 19 of the 290 UCF-Crime test videos as PEL4VAD scores them
 

@@ -24,11 +24,11 @@ from serving.board import silent
 from serving.mqtt import Broker, topic_of
 from serving.news import News
 from serving.webhook import Webhook
-from video import journal, outbox, roster, setting
-from video.alarms import Alarm
-from video.brought import Happened
-from video.cameras import Camera
-from video.watched import Told, Watched
+from watching import journal, outbox, roster, setting
+from watching.alarms import Alarm
+from watching.brought import Happened
+from watching.cameras import Camera
+from watching.watched import Told, Watched
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

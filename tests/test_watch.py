@@ -11,10 +11,10 @@ import torch
 from conftest import WIDTH, call, make_model, refused
 
 from evaluation.scores_file import read_record
-from video import cameras, clock, journal, keeping, readers, roster, telling, watching
-from video.alarms import Alarm, State
-from video.cameras import Camera
 from video.encoders import ENCODERS, encoder
+from watching import cameras, clock, engine, journal, keeping, readers, roster, telling
+from watching.alarms import Alarm, State
+from watching.cameras import Camera
 
 av = pytest.importorskip("av")
 FRAMES = {"long": 230, "short": 100, "one": 7}
@@ -114,7 +114,7 @@ def test_a_file_scores_as_the_same_file_extracted_and_tested(there, undisturbed,
     assert {video.name: video.n_frames for video in record.videos} == FRAMES
     for video, part in zip(record.videos, parts, strict=True):
         np.testing.assert_allclose(part, there.tested[video.name], rtol=0, atol=1e-5)
-    for of, name, value in ((watching, "PICTURES_AT_ONCE", 1), (roster, "FILES_AT_ONCE", 2)):  # in another order
+    for of, name, value in ((engine, "PICTURES_AT_ONCE", 1), (roster, "FILES_AT_ONCE", 2)):  # in another order
         monkeypatch.setattr(of, name, value)
     assert watch(there.videos).code == 0
     same(undisturbed, tmp_path / "out")
@@ -138,7 +138,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("n_turns", [3, 5])
 def test_killed_and_started_again_nothing_is_lost_or_doubled(there, undisturbed, watch, tmp_path, monkeypatch, n_turns):
-    turn, left = watching.Watch.turn, [n_turns]
+    turn, left = engine.Watch.turn, [n_turns]
 
     def dies(self, brought):
         takes = any(isinstance(what, readers.Taken) for _, items in brought for what in items)
@@ -149,10 +149,10 @@ def test_killed_and_started_again_nothing_is_lost_or_doubled(there, undisturbed,
             raise Killed
         turn(self, brought)
 
-    monkeypatch.setattr(watching, "PICTURES_AT_ONCE", 32)
-    for module in (keeping, watching):
+    monkeypatch.setattr(engine, "PICTURES_AT_ONCE", 32)
+    for module in (keeping, engine):
         monkeypatch.setattr(module, "SAVED_EVERY", {False: 0.0})
-    monkeypatch.setattr(watching.Watch, "turn", dies)
+    monkeypatch.setattr(engine.Watch, "turn", dies)
     with pytest.raises(Killed):
         watch(there.videos)
     with journal.opened(tmp_path / "out" / "events.db") as db:
@@ -163,13 +163,13 @@ def test_killed_and_started_again_nothing_is_lost_or_doubled(there, undisturbed,
 
 
 def test_asked_to_stop_it_saves_and_the_same_command_goes_on(there, undisturbed, watch, tmp_path, monkeypatch):
-    told = watching.Watch.happened
+    told = engine.Watch.happened
 
     def stop(self, watched, what):
         told(self, watched, what)
         os.kill(os.getpid(), signal.SIGTERM)  # in the midst of a turn
 
-    monkeypatch.setattr(watching.Watch, "happened", stop)
+    monkeypatch.setattr(engine.Watch, "happened", stop)
     done = watch(there.videos)
     assert done.code == 130 and "of 3 files are watched" in done.err and "3 of 3" not in done.err and "goes on" in done.err, (
         done
@@ -177,7 +177,7 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(there, undisturbed,
     with journal.opened(tmp_path / "out" / "events.db") as db:
         finished = {stream.camera for stream in db.streams() if stream.finished}
         assert all(db.saved(name) for name in FRAMES.keys() - finished) and db.happenings()
-    monkeypatch.setattr(watching.Watch, "happened", told)
+    monkeypatch.setattr(engine.Watch, "happened", told)
     assert watch(there.videos).code == 0
     same(undisturbed, tmp_path / "out")
     again = watch(there.videos)

@@ -12,8 +12,8 @@ import torch
 from conftest import call, make_model, refused
 
 from running.command import exit_codes
-from video import evidence, journal, keeping, setting
-from video.cameras import cameras_of
+from watching import evidence, journal, keeping, setting
+from watching.cameras import cameras_of
 
 pytest.importorskip("av")
 from test_watch import scenes, tiny, write_video

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice
 
 from files.features import FRAMES_PER_SNIPPET
-from video.brought import Begins, Happened, How, Passed, Picture, Taken
-from video.cameras import Camera
-from video.clock import Clock
 from video.decode import Frame, Video, by_time, opened
 from video.snippets import cut
+from watching.brought import Begins, Happened, How, Passed, Picture, Taken
+from watching.cameras import Camera
+from watching.clock import Clock
 
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
 MOST = 64  # of a live source: what nobody has taken yet, snippets and what happened, about

@@ -18,19 +18,20 @@ from files.features import FRAMES_PER_SNIPPET
 from files.lists import several
 from files.videos import Video
 from option import TESTING, Range, flag_of
-from video import as_trained, feature_folder, report
-from video.alarms import Rule
-from video.brought import How
-from video.cameras import Camera
+from video import as_trained, feature_folder
 from video.decode import opened
 from video.encoders import Encoder
 from video.flags import HOW, OF_EXTRACTION, OF_WATCHING, RATE
-from video.journal import Journal
-from video.keeping import Keeping
-from video.readers import OPENING, told
-from video.roster import Roster
 from video.snippets import places_of
-from video.watching import Watch
+from watching import report
+from watching.alarms import Rule
+from watching.brought import How
+from watching.cameras import Camera
+from watching.engine import Watch
+from watching.journal import Journal
+from watching.keeping import Keeping
+from watching.readers import OPENING, told
+from watching.roster import Roster
 
 CALIBRATING = ("by", "snippet_seconds", "off_share", "least", "pause", "false_alarms")  # flags of a watch that it heeds
 

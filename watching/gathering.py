@@ -15,11 +15,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from video.alarms import Alarm
-from video.brought import Happened
-from video.journal import Journal, Row, reader, storable, waiting
-from video.tables import told
-from video.watched import Told
+from watching.alarms import Alarm
+from watching.brought import Happened
+from watching.journal import Journal, Row, reader, storable, waiting
+from watching.tables import told
+from watching.watched import Told
 
 GATHERER = "gatherer"  # whom the calls wait for, among the messages of a journal
 AT_ONCE = 2000  # calls

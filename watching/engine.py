@@ -18,15 +18,15 @@ import torch
 
 from files.interrupt import SIGNALS
 from lshma import Detector, Scored
-from video.alarms import Rule
-from video.brought import Begins, Happened, How, Passed, Taken
-from video.cameras import Camera
 from video.encoders import Encoder, threads
-from video.journal import Journal
-from video.keeping import SAVED_EVERY
-from video.outbox import Sink
-from video.roster import Roster
-from video.watched import Spent, Told, Watched, encoded
+from watching.alarms import Rule
+from watching.brought import Begins, Happened, How, Passed, Taken
+from watching.cameras import Camera
+from watching.journal import Journal
+from watching.keeping import SAVED_EVERY
+from watching.outbox import Sink
+from watching.roster import Roster
+from watching.watched import Spent, Told, Watched, encoded
 
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
 DROPS_TOLD_EVERY = 30.0  # seconds

@@ -23,19 +23,19 @@ from types import ModuleType
 from files import atomic
 from files.interrupt import SIGNALS
 from running import cluster
-from video.brought import Happened
-from video.cameras import Camera
-from video.gathering import AT_ONCE, gathered
-from video.group import Group, assigned, needs, require_shared, room
-from video.journal import Journal
-from video.keeping import settings_of
-from video.outbox import Sink
-from video.report import counted
-from video.roster import Roster
-from video.setting import Setting, note_before
-from video.watched import Told, Watched
-from video.watcher import Over, Watcher
-from video.watching import STOPPING
+from watching.brought import Happened
+from watching.cameras import Camera
+from watching.engine import STOPPING
+from watching.gathering import AT_ONCE, gathered
+from watching.group import Group, assigned, needs, require_shared, room
+from watching.journal import Journal
+from watching.keeping import settings_of
+from watching.outbox import Sink
+from watching.report import counted
+from watching.roster import Roster
+from watching.setting import Setting, note_before
+from watching.watched import Told, Watched
+from watching.watcher import Over, Watcher
 
 EVERY = 0.5  # seconds between two requests of news
 SILENT, STARTING = 10.0, 60.0  # seconds without an answer after which a watcher is given up; and till its first one

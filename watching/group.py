@@ -9,7 +9,7 @@ from typing import Any
 
 from files.extra import needed
 from running import cluster
-from video.cameras import Camera
+from watching.cameras import Camera
 
 
 def require_used(args: Namespace) -> None:

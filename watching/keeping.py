@@ -9,12 +9,12 @@ from typing import Any
 
 from files.interrupt import SIGNALS
 from lshma import Detector
-from video.alarms import Rule
-from video.brought import Happened, How
-from video.journal import Journal
-from video.outbox import Outbox, Sink
-from video.raising import Raising
-from video.watched import RECENT, Told, Watched, file_id, memory_of
+from watching.alarms import Rule
+from watching.brought import Happened, How
+from watching.journal import Journal
+from watching.outbox import Outbox, Sink
+from watching.raising import Raising
+from watching.watched import RECENT, Told, Watched, file_id, memory_of
 
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 

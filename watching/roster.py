@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from typing import Any
 
-from video.brought import Happened
-from video.cameras import Camera
-from video.keeping import Keeping
-from video.readers import Reader
-from video.watched import Watched
+from watching.brought import Happened
+from watching.cameras import Camera
+from watching.keeping import Keeping
+from watching.readers import Reader
+from watching.watched import Watched
 
 FILES_AT_ONCE = 8  # that are decoded at a time
 EDITED_EVERY = 2.0  # seconds between two looks at what is to be watched

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from video.alarms import Alarm, Rule, Seen, State, advance, finish
-from video.brought import Happened
-from video.evidence import Ring, stem_of
-from video.journal import Journal
-from video.watched import Told, Watched
+from watching.alarms import Alarm, Rule, Seen, State, advance, finish
+from watching.brought import Happened
+from watching.evidence import Ring, stem_of
+from watching.journal import Journal
+from watching.watched import Told, Watched
 
 BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, at most
 

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lshma import Scored
-from video import evidence
-from video.alarms import Alarm, Seen, State
-from video.brought import Happened, Picture, Taken
-from video.cameras import Camera
 from video.encoders import Encoder
-from video.evidence import Ring
-from video.journal import Row, Saved
 from video.pictures import crops_of
-from video.readers import Reader
 from video.snippets import vectors_of
+from watching import evidence
+from watching.alarms import Alarm, Seen, State
+from watching.brought import Happened, Picture, Taken
+from watching.cameras import Camera
+from watching.evidence import Ring
+from watching.journal import Row, Saved
+from watching.readers import Reader
 
 RECENT = 600  # scores: of half a second each, five minutes
 # what a camera is after it has happened; whatever else happens to it, it stays what it was

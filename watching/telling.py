@@ -5,8 +5,8 @@ import time
 from typing import Any, TextIO
 
 from evaluation.figures import clock
-from video.alarms import Alarm
-from video.watched import Told
+from watching.alarms import Alarm
+from watching.watched import Told
 
 
 def in_words(told: Told) -> str | None:

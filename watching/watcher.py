@@ -21,12 +21,12 @@ import torch
 
 from files.extra import needed
 from files.folder import Busy
-from video import setting
-from video.cameras import Camera
-from video.gathering import GATHERER, Call, Recorded, calls_after
-from video.journal import Journal, opened
-from video.keeping import settings_of
-from video.watching import Watch
+from watching import setting
+from watching.cameras import Camera
+from watching.engine import Watch
+from watching.gathering import GATHERER, Call, Recorded, calls_after
+from watching.journal import Journal, opened
+from watching.keeping import settings_of
 
 UNASKED = 20.0  # seconds without being asked, after which a watcher saves and ends
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from files.folder import locked
-from video import blob
-from video.alarms import Alarm
-from video.tables import PATIENCE, REPAIR, prepare, told
+from watching import blob
+from watching.alarms import Alarm
+from watching.tables import PATIENCE, REPAIR, prepare, told
 
 DAY, MONTH = 86400.0, 30 * 86400.0  # for so long live cameras' scores and what happened are kept
 

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
-from video.alarms import Alarm
-from video.brought import Happened
-from video.journal import Journal, reader, waiting
-from video.telling import message_of
-from video.watched import Told
+from watching.alarms import Alarm
+from watching.brought import Happened
+from watching.journal import Journal, reader, waiting
+from watching.telling import message_of
+from watching.watched import Told
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a message is sent again; it doubles, and is jittered
 AT_ONCE = 100  # messages read from the journal

@@ -23,7 +23,7 @@ from PIL import Image
 
 from files.atomic import replacing
 from files.extra import needed
-from video.alarms import Alarm
+from watching.alarms import Alarm
 
 WIDTH, HEIGHT = 640, 1280  # pixels, at most
 MOST = 300  # pictures of an alarm, and of a ring

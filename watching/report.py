@@ -20,10 +20,10 @@ from PIL import Image
 from evaluation import page, smoothing, timeline
 from evaluation.figures import clock
 from files import atomic
-from video.journal import Journal, Raised, opened, storable
-from video.roster import Roster
-from video.steps import MOST_STEPS, Curves, curves_of
-from video.telling import moment
+from watching.journal import Journal, Raised, opened, storable
+from watching.roster import Roster
+from watching.steps import MOST_STEPS, Curves, curves_of
+from watching.telling import moment
 
 MOST_PICTURES, SMALL = 500, 320  # in the page, and pixels of their longer side
 MOST_TOLD = 500  # happenings

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.features import FRAMES_PER_SNIPPET
-from video.journal import Journal, Row, Stream
+from watching.journal import Journal, Row, Stream
 
 MOST_STEPS = 3000  # of a camera's drawing: above, several snippets share one
 LONGEST_STEP = 3.0  # snippets from one's start to the next one's: more is a gap

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from video.alarms import Alarm, Rule, Seen, State, advance, finish
+from watching.alarms import Alarm, Rule, Seen, State, advance, finish
 
 SURE = 0.95
 
