@@ -237,7 +237,7 @@ def test_calibrate_finds_a_threshold_that_raises_no_more_alarms(there):
     done = call("watch.py", "calibrate", there.videos, *flags, "--false-alarms", 1)
     assert done.code == 0 and "0 alarms in" in done.out and "too short" in done.out, done
     threshold = float(done.out.split("--threshold ")[-1])
-    assert threshold > max(scores.max() for scores in there.tested.values())
+    assert threshold > max(scores.max() for scores in there.tested.values()) - 1e-6  # whole videos round otherwise
 
 
 def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_breaks_is_told(
