@@ -4,7 +4,6 @@ Shapes: V videos, S snippets, F frames, R resamples, E events.
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,11 +91,9 @@ def resampled(scores: Scores, truth: np.ndarray, terms: Terms) -> dict[str, Any]
 def evaluate_all(
     columns: Mapping[str, Scores], truth: np.ndarray, terms: Terms, thresholds: Thresholds = UNKNOWN
 ) -> dict[str, dict[str, Any]]:
-    """`evaluate` of scores smoothed in several ways, each on a core; the thresholds are of the first."""
-    of_each = [thresholds, *[UNKNOWN] * (len(columns) - 1)]
-    with ThreadPoolExecutor() as pool:
-        figures = pool.map(lambda scores, known: evaluate(scores, truth, terms, known), columns.values(), of_each)
-        return dict(zip(columns, figures, strict=True))
+    """`evaluate` of scores smoothed in several ways; the thresholds are of the first."""
+    first = next(iter(columns))
+    return {name: evaluate(scores, truth, terms, thresholds if name == first else UNKNOWN) for name, scores in columns.items()}
 
 
 def f1(
