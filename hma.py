@@ -130,9 +130,8 @@ class Linear(nn.Linear):
     """nn.Linear; of a few live streams on a CPU, the weights are the left factor, which is up to twice as fast in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda or torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
-        if x.shape[:-1].numel() > FEW:
+        other = torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda or torch.is_autocast_enabled("cpu")
+        if other or x.shape[:-1].numel() > FEW:
             return super().forward(x)
         product = torch.addmm(self.bias.unsqueeze(1), self.weight, x.flatten(0, -2).t())
         return product.t().contiguous().view(*x.shape[:-1], len(self.weight))
