@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 LEAST, USUAL = 0.01, 0.3  # relative changes: the smallest that counts, and that at which the log-odds are 0
 
@@ -101,8 +101,10 @@ def relative(difference: Tensor, x: Tensor) -> Tensor:
 
 
 def joined(scene: Tensor, *change: Tensor) -> Tensor:
-    """The logits of all judges: of one its own; of two those of the mean of their scores."""
+    """The logits of all judges: of one its own; of two those of the geometric mean of their scores: both must be sure."""
     if not change:
         return scene
-    judges = torch.stack((scene, *change))
-    return logsigmoid(judges).logsumexp(0) - logsigmoid(-judges).logsumexp(0)
+    (changed,) = change
+    both = logsigmoid(scene) + logsigmoid(changed)  # log p q
+    not_both = torch.stack((logsigmoid(-scene), logsigmoid(scene) + logsigmoid(-changed))).logsumexp(0)  # log(1 - p q)
+    return both / 2 - not_both + softplus(both / 2)  # 1 - sqrt(p q) = (1 - p q) / (1 + sqrt(p q))

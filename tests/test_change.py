@@ -70,11 +70,12 @@ def test_channels_weigh_the_least_step_of_each():
     assert change.channels(torch.zeros(1, 4, 2), weight).tolist() == [[0, 0, 0, 0]]
 
 
-def test_the_score_of_two_judges_is_the_mean_of_theirs():
-    scene, changed = torch.tensor([3.0, 200.0, -300.0]), torch.tensor([-1.0, 0.0, -300.0])
+def test_the_score_of_two_judges_is_the_geometric_mean_of_theirs():
+    scene, changed = torch.tensor([3.0, 200.0, -300.0, 300.0]), torch.tensor([-1.0, 0.0, -300.0, 300.0])
     found = joined(scene, changed)
-    torch.testing.assert_close(found.sigmoid(), (scene.sigmoid() + changed.sigmoid()) / 2)
-    assert found[2] == -300 and joined(scene) is scene
+    torch.testing.assert_close(found.sigmoid(), (scene.sigmoid() * changed.sigmoid()).sqrt())
+    torch.testing.assert_close(found[2:], torch.tensor([-300.0, 300.0]))
+    assert joined(scene) is scene
 
 
 def test_in_anomalous_videos_each_judge_learns_where_the_other_is_sure():
