@@ -203,7 +203,8 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         sink.send({"kind": "up", "camera": "yard", "wall": 6.0, "text": ""})
         command = ["mosquitto_sub", "-p", str(port), "-t", "lshma/yard", "-C", "3", "-W", "9"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as heard:
-            assert json.loads(heard.stdout.readline())["live"] == "ON"
+            first = json.loads(heard.stdout.readline())
+            assert (first["live"], first["alarm"]) == ("ON", "OFF"), "Home Assistant has unknown, and a warning, for no alarm"
             broker.send_signal(signal.SIGSTOP)
             begins = {"kind": "alarm", "news": "begins", "id": "x", "camera": "yard", "score": 0.9}
             for _ in range(2):
@@ -218,6 +219,9 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         sink.send({"kind": "gone", "camera": "yard", "wall": 7.0, "text": ""})
         there = retained(port)
         assert json.loads(there[f"lshma/{topic_of(odd)}"])["alarm"] == "ON", "an alarm of an earlier watch lasts"
+        lasting = Broker(f"mqtt://127.0.0.1:{port}")
+        lasting.begin([ALARM])
+        assert lasting.states["door"] == {"camera": "door", "alarm": "ON", "live": None}, "up or down is not known yet"
         assert there["lshma/status"] == "online" and not any("yard" in topic for topic in there)
         config = json.loads(there[f"homeassistant/binary_sensor/lshma_{topic_of(odd)}_alarm/config"])
         assert config["device"]["name"] == odd and config["state_topic"] == f"lshma/{topic_of(odd)}"
