@@ -23,6 +23,7 @@ TIMEOUT = 10.0  # seconds for an answer
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 STATUS = "lshma/status"
 SENSORS = {"alarm": "safety", "live": "connectivity"}  # of each camera: field of its state, Home Assistant's class
+QUIET = {"alarm": "OFF", "live": None}  # a camera of which nothing is known yet: each state has both, None is "unknown" there
 
 
 class Broker:
@@ -58,7 +59,7 @@ class Broker:
 
     def begin(self, lasting: Iterable[Alarm]) -> None:
         """As Sink.begin."""
-        self.states = {alarm.camera: {"camera": alarm.camera, "alarm": "ON"} for alarm in lasting}
+        self.states = {alarm.camera: {"camera": alarm.camera} | QUIET | {"alarm": "ON"} for alarm in lasting}
 
     def connected(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:
         """The broker has answered; one that was started anew may know nothing any more."""
@@ -103,7 +104,7 @@ class Broker:
         if message["kind"] == "gone":
             self.states.pop(camera, None)
             return self.forget(camera)
-        self.states[camera] = self.states.get(camera, {"camera": camera}) | changed(message)
+        self.states[camera] = self.states.get(camera, {"camera": camera} | QUIET) | changed(message)
         return self.publish(self.states[camera])
 
     def forget(self, camera: str) -> Any:

@@ -19,7 +19,7 @@ import torch
 from conftest import call, make_model, refused, write_list
 from test_watch import scenes, tiny, write_video
 
-from serving import server
+from serving import giving, server
 from serving.board import silent
 from serving.mqtt import Broker, topic_of
 from serving.news import News
@@ -81,7 +81,7 @@ def test_messages_wait_in_order_until_they_are_taken_and_outlive_the_watch(tmp_p
         post(dead, begins, Told("door", ALARM, "rises"), down, again)  # killed before anything was sent
         sink = Listed(OSError("busy"), OSError("busy"), None, ValueError("no such field"))
         box = outbox.Outbox(db, [sink])
-        box.start()
+        box.start(["door"])
         post(box, ends, Told("door", Happened("opened", "")))
         eventually(lambda: len(sink.taken) == 3)
         assert [(of["kind"], of.get("news")) for of in sink.taken] == [("alarm", "begins"), ("alarm", "ends"), ("up", None)]
@@ -90,7 +90,7 @@ def test_messages_wait_in_order_until_they_are_taken_and_outlive_the_watch(tmp_p
         assert "events.db" in said[0].text and "no route" in said[2].text, "what is left out is named"
         assert box.close(5.0) == [] and db.n_messages() == {}
         alone = outbox.Outbox(db, [stubborn := Listed(*[OSError("busy")] * 999)])
-        alone.start()
+        alone.start(["door"])
         post(alone, begins)
         assert alone.close(0.1) == ["1 messages wait for listed"] and not stubborn.taken
 
@@ -107,7 +107,7 @@ def test_a_sink_that_hangs_holds_up_nobody_and_has_all_in_order_when_it_goes_on(
 
     with journal.opened(tmp_path / "events.db") as db:
         box = outbox.Outbox(db, [hanging := Hanging(), other := Listed()])
-        box.start()
+        box.start(["door"])
         for number in range(30):
             post(box, Told("door", ALARM._replace(first=number), "begins"))
         eventually(lambda: len(other.taken) == 30)
@@ -203,7 +203,8 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         sink.send({"kind": "up", "camera": "yard", "wall": 6.0, "text": ""})
         command = ["mosquitto_sub", "-p", str(port), "-t", "lshma/yard", "-C", "3", "-W", "9"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as heard:
-            assert json.loads(heard.stdout.readline())["live"] == "ON"
+            first = json.loads(heard.stdout.readline())
+            assert (first["live"], first["alarm"]) == ("ON", "OFF"), "Home Assistant has unknown, and a warning, for no alarm"
             broker.send_signal(signal.SIGSTOP)
             begins = {"kind": "alarm", "news": "begins", "id": "x", "camera": "yard", "score": 0.9}
             for _ in range(2):
@@ -218,6 +219,9 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         sink.send({"kind": "gone", "camera": "yard", "wall": 7.0, "text": ""})
         there = retained(port)
         assert json.loads(there[f"lshma/{topic_of(odd)}"])["alarm"] == "ON", "an alarm of an earlier watch lasts"
+        lasting = Broker(f"mqtt://127.0.0.1:{port}")
+        lasting.begin([ALARM])
+        assert lasting.states["door"] == {"camera": "door", "alarm": "ON", "live": None}, "up or down is not known yet"
         assert there["lshma/status"] == "online" and not any("yard" in topic for topic in there)
         config = json.loads(there[f"homeassistant/binary_sensor/lshma_{topic_of(odd)}_alarm/config"])
         assert config["device"]["name"] == odd and config["state_topic"] == f"lshma/{topic_of(odd)}"
@@ -388,6 +392,25 @@ def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_
 
     done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", "--tls-cert", pem, visit=visit)
     assert done.code == 0 and "page: https://0.0.0.0:" in done.out, done.err
+
+
+def test_a_camera_that_left_the_list_while_nobody_watched_is_told_to_be_gone_once(watch, tmp_path, monkeypatch):
+    """Its state stayed with the broker: Home Assistant had it up for ever, and an alarm that lasted went on."""
+    sinks = []
+    monkeypatch.setattr(giving, "sinks", lambda given: [sinks.append(Listed()) or sinks[-1]])
+    door, yard = (write_video(tmp_path / f"{name}.mp4", scenes(40, 0)) for name in ("door", "yard"))
+    for cameras, gone in (([door, yard], 0), ([door], 1), ([door], 0), ([yard], 1)):
+        done = watch(*cameras)
+        assert done.code == 0 and done.out.count("gone: no longer on the list") == gone, done.out
+        assert [message["kind"] for message in sinks[-1].taken].count("gone") == gone
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        with db.turn():
+            for name in ("door", "yard"):
+                db.alarm(ALARM._replace(camera=name), raised_at=5.0)
+        box = outbox.Outbox(db, [sink := Listed()])
+        box.start({"yard"})
+        assert [alarm.camera for alarm in sink.lasting] == ["yard"]
+        box.close(5.0)
 
 
 def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_path, monkeypatch):

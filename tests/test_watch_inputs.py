@@ -1,5 +1,6 @@
 """What cannot be watched is said before anything is; what changes between two watches is said too, and nothing is mixed."""
 
+import json
 import os
 import sys
 from contextlib import nullcontext, suppress
@@ -7,13 +8,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import call, make_model, refused
 
 from running.command import exit_codes
 from watching import evidence, journal, keeping, setting
-from watching.cameras import cameras_of
+from watching.alarms import Seen, State, beginning
+from watching.cameras import Camera, cameras_of
+from watching.journal import Row
+from watching.telling import message_of
+from watching.watched import Told, Watched
 
 pytest.importorskip("av")
 from test_watch import scenes, tiny, write_video
@@ -110,6 +116,21 @@ def test_no_live_camera_goes_on_with_the_memory_of_another_model(tmp_path):
         )
         assert keeping.Keeping.note_settings(keeper, {"model": "b", "threshold": 0.7}) == {"model": "a"}
         assert db.saved("door") is None and db.saved("film") and db.settings()["model"] == "b"
+
+
+def test_an_alarm_of_a_live_camera_that_goes_on_after_a_kill_can_be_told(tmp_path):
+    """Its snippets had NumPy's numbers, which JSON has not: the first alarm ended the watch."""
+    with journal.opened(tmp_path / "events.db") as db:
+        with db.turn():
+            db.stream("s", "door", began=1.0)
+            db.state("door", "s", 3, {"timings": np.zeros((0, 4)), "alarm": State().to_json()})
+            db.score_rows("door", "s", [Row(number, 0.5 * number, 1.0, 0.1, -2.0, 1, False) for number in range(6)])
+        door, streams = Watched(Camera("door", "rtsp://h", True)), SimpleNamespace(restore=lambda *_: None)
+        raising = SimpleNamespace(ring=lambda: None)
+        keeper = SimpleNamespace(journal=db, streams=streams, raising=raising, known=lambda _: True, told=[])
+        assert keeping.Keeping.resume(keeper, door) and door.position == 6
+        begins = Told("door", beginning(Seen(door.position, 3.0, 3.5, 4.0, 0.9, 1), "door", "s"), "begins")
+        assert json.loads(json.dumps(message_of(begins)))["first"] == 6
 
 
 def test_a_journal_without_one_of_its_tables_is_damaged_and_one_of_before_there_were_settings_is_whole(tmp_path):

@@ -67,7 +67,7 @@ class Watch(Roster):
         threads()  # the encoder's are as many
         torch.set_num_threads(1)  # a step's, which wait for each other, would be five times slower where decoders share cores
         try:
-            self.outbox.start()
+            self.begin_to_tell()
             while (self.start_readers() or self.stays) and not self.stopped.is_set():
                 with self.changed:
                     brought = self.brought()

@@ -100,7 +100,7 @@ class Keeping:
             self.told.append(Told(name, watched.alarm.alarm, "lasts"))
         if camera.live:  # what came after the saved state is known, and keeps its numbers
             known = self.journal.scores(name, saved.stream)
-            watched.position = max([watched.position, *(known.number + 1)])
+            watched.position = max([watched.position, *(known.number + 1).tolist()])
             watched.recent.extend(zip(known.wall[-RECENT:].tolist(), known.score[-RECENT:].tolist(), strict=True))
         return True
 

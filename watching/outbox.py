@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ class Sink(Protocol):
     name: str  # as it is told, and as its messages are kept under
 
     def begin(self, lasting: Iterable[Alarm]) -> None:
-        """Alarms that an earlier watch has seen begin, and nobody end."""
+        """Alarms of the cameras that are watched, which an earlier watch has seen begin, and nobody end."""
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Raises OSError where it is to be tried again, ValueError where this message will never be taken."""
@@ -97,14 +97,15 @@ class Outbox:
     def __init__(self, journal: Journal, sinks: Sequence[Sink]):
         self.journal = journal
         self.senders = [Sender(sink, journal) for sink in sinks]
-        lasting = [raised.alarm for raised in journal.alarms() if raised.alarm.end is None] if sinks else []
-        for sink in sinks:
-            sink.begin(lasting)
         self.forgotten = dict.fromkeys(self.senders, 0)
         self.down: dict[str, bool] = {}  # cameras of which it is known
 
-    def start(self) -> None:
+    def start(self, cameras: Container[str]) -> None:
+        """Begin to send; cameras: the names of those that are watched."""
+        alarms = [raised.alarm for raised in self.journal.alarms()] if self.senders else []
+        lasting = [alarm for alarm in alarms if alarm.end is None and alarm.camera in cameras]
         for sender in self.senders:
+            sender.sink.begin(lasting)
             sender.start()
 
     def post(self, told: Sequence[Told]) -> None:

@@ -42,6 +42,17 @@ class Roster(Keeping):
                         room -= not watched.camera.live
         return any(not watched.over for watched in left)
 
+    def begin_to_tell(self) -> None:
+        """Others are told from now on; and that cameras are gone which an earlier watch here has had, and this one has not."""
+        self.outbox.start(self.watched)
+        last = "SELECT kind FROM happenings WHERE camera = name ORDER BY wall DESC LIMIT 1"
+        there = self.journal.read(f"SELECT name FROM cameras WHERE coalesce(({last}), '') != 'gone' ORDER BY rowid")
+        absent = [name for (name,) in there if name not in self.watched] if self.outbox.senders else []
+        if absent:
+            with self.writing():
+                for name in absent:
+                    self.note(name, Happened("gone", "no longer on the list"))
+
     def take_up(self, edited: Callable[[], Sequence[Camera] | None]) -> None:
         """Ask, now and then, which cameras are to be watched: others come, and some go."""
         now = time.monotonic()

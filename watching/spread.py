@@ -82,7 +82,7 @@ class Spread(Roster):
         Raises OSError where the journal cannot be written, ValueError where a group cannot begin.
         """
         try:
-            self.outbox.start()
+            self.begin_to_tell()
             self.assign()
             while not (self.stopped.is_set() or all(watched.over for watched in self.watched.values())):
                 for group in self.groups.values():
