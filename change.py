@@ -41,63 +41,76 @@ class Change(nn.Module):
 
     def whole(self, clips: Tensor, starts: Tensor) -> Tensor:
         """Of whole videos: (N, T, D) clips, (V,) first clip of each video -> (N, T)."""
+        measured, cuts = Measured.of(clips), starts[1:].cpu()
         # each video by itself, since one that overflows must not reach the next
-        videos = map(shown, clips.tensor_split(starts[1:].cpu()))
-        pasts = [Past(*(of_clip.cumsum(0) - of_clip for of_clip in video)) for video in videos]
-        return self(clips, Past(*map(torch.cat, zip(*pasts, strict=True))))
+        videos = (of_clips.tensor_split(cuts) for of_clips in shown(measured))
+        return self(measured, Past(*(torch.cat([of.cumsum(0) - of for of in field]) for field in videos)))
 
     def step(self, clips: Tensor, past: Past) -> tuple[Tensor, Past]:
         """Of the next clip of each of B streams: (B, T, D) -> (B, T), and the past of the clip that follows."""
-        return self(clips, past), Past(*(before + now for before, now in zip(past, shown(clips), strict=True)))
+        measured = Measured.of(clips)
+        return self(measured, past), Past(*(before + now for before, now in zip(past, shown(measured), strict=True)))
 
-    def forward(self, clips: Tensor, past: Past) -> Tensor:
-        """(N, T, D) clips and what came before each of them -> (N, T)."""
-        scale = clips.shape[-1] ** 0.5  # as the linear head's: so few weights must move faster
-        logits = self.motion * motion(clips).unsqueeze(1) + self.novelty * novelty(clips, past) + scale * self.bias
-        return logits if self.weight is None else logits + scale * channels(clips, self.weight)
-
-
-def shown(clips: Tensor) -> Past:
-    """What each clip adds to its stream's past: (N, T, D) -> (N, D), (N,). A snippet of zeros is padding, or was dropped."""
-    return Past(clips.sum(1, dtype=torch.float64), real(clips).sum(1))
+    def forward(self, measured: "Measured", past: Past) -> Tensor:
+        """N clips and what came before each of them -> (N, T)."""
+        scale = measured.clips.shape[-1] ** 0.5  # as the linear head's: so few weights must move faster
+        logits = self.motion * motion(measured).unsqueeze(1) + self.novelty * novelty(measured, past) + scale * self.bias
+        return logits if self.weight is None else logits + scale * channels(measured, self.weight)
 
 
-def real(clips: Tensor) -> Tensor:
-    """Which snippets are not zeros: (N, T, D) -> (N, T)."""
-    return torch.linalg.vector_norm(clips, dim=-1) != 0
+class Measured(NamedTuple):
+    """Clips, and what every measure of change asks of them."""
+
+    clips: Tensor  # (N, T, D)
+    size: Tensor  # (N, T) how long each snippet's vector is; 0: it is padding, or was dropped
+    steps: Tensor  # (N, T - 1, D) from each snippet to the next
+
+    @classmethod
+    def of(cls, clips: Tensor) -> "Measured":
+        """(N, T, D)"""
+        return cls(clips, torch.linalg.vector_norm(clips, dim=-1), clips[:, 1:] - clips[:, :-1])
+
+    @property
+    def real(self) -> Tensor:
+        """Which snippets are not zeros: (N, T)."""
+        return self.size != 0
 
 
-def motion(clips: Tensor) -> Tensor:
-    """The least step between snippets of each clip, which no cut can feign: (N, T, D) -> (N,); 0 where no two are real."""
-    return least(relative(clips[:, 1:] - clips[:, :-1], clips[:, 1:]), clips)
+def shown(measured: Measured) -> Past:
+    """What each clip adds to its stream's past: (N, D), (N,)."""
+    return Past(measured.clips.sum(1, dtype=torch.float64), measured.real.sum(1))
 
 
-def channels(clips: Tensor, weight: Tensor) -> Tensor:
-    """The weighed sum of each channel's least step, against the snippet's root mean square: (N, T, D), (D,) -> (N, T)."""
-    moved = least((clips[:, 1:] - clips[:, :-1]).abs(), clips)  # (N, D)
-    size = torch.linalg.vector_norm(clips, dim=-1).masked_fill(~real(clips), torch.inf) / clips.shape[-1] ** 0.5  # (N, T)
+def motion(measured: Measured) -> Tensor:
+    """The least step between snippets of each clip, which no cut can feign: (N,); 0 where no two are real."""
+    return least(relative(torch.linalg.vector_norm(measured.steps, dim=-1), measured.size[:, 1:]), measured.real)
+
+
+def channels(measured: Measured, weight: Tensor) -> Tensor:
+    """The weighed sum of each channel's least step, against the snippet's root mean square: (D,) weights -> (N, T)."""
+    moved = least(measured.steps.abs(), measured.real)  # (N, D)
+    size = measured.size.masked_fill(~measured.real, torch.inf) / len(weight) ** 0.5  # (N, T)
     return (moved * weight).sum(-1, keepdim=True) / size
 
 
-def least(steps: Tensor, clips: Tensor) -> Tensor:
+def least(steps: Tensor, real: Tensor) -> Tensor:
     """The least of each clip's (N, T - 1, ...) steps between two real snippets: (N, ...); 0 where there is none."""
-    known = real(clips)
-    unknown = ~(known[:, 1:] & known[:, :-1])
+    unknown = ~(real[:, 1:] & real[:, :-1])
     found = steps.masked_fill(unknown.view(*unknown.shape, *[1] * (steps.dim() - 2)), torch.inf).amin(1)
     return found.masked_fill(found == torch.inf, 0)
 
 
-def novelty(clips: Tensor, past: Past) -> Tensor:
-    """How far each snippet lies from the mean of its stream before the clip: (N, T, D) -> (N, T); 0 where nothing came."""
-    mean = (past.total / past.n_snippets.clamp_min(1).unsqueeze(1)).to(clips.dtype)
-    known = real(clips) & (past.n_snippets > 0).unsqueeze(1)
-    return relative(clips - mean.unsqueeze(1), clips).masked_fill(~known, 0)
+def novelty(measured: Measured, past: Past) -> Tensor:
+    """How far each snippet lies from the mean of its stream before the clip: (N, T); 0 where nothing came."""
+    mean = (past.total / past.n_snippets.clamp_min(1).unsqueeze(1)).to(measured.clips.dtype)
+    far = torch.linalg.vector_norm(measured.clips - mean.unsqueeze(1), dim=-1)
+    known = measured.real & (past.n_snippets > 0).unsqueeze(1)
+    return relative(far, measured.size).masked_fill(~known, 0)
 
 
-def relative(difference: Tensor, x: Tensor) -> Tensor:
-    """The log of |difference| / |x| along the last axis, against the usual."""
-    share = torch.linalg.vector_norm(difference, dim=-1) / torch.linalg.vector_norm(x, dim=-1)
-    return ((share + LEAST) / (USUAL + LEAST)).log()
+def relative(distance: Tensor, size: Tensor) -> Tensor:
+    """The log of a distance against the size of what has moved, and that against the usual."""
+    return ((distance / size + LEAST) / (USUAL + LEAST)).log()
 
 
 def joined(scene: Tensor, *change: Tensor) -> Tensor:

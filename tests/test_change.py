@@ -13,7 +13,7 @@ import option
 import own_option
 import ucf_option
 import xd_option
-from change import Change, joined
+from change import Change, Measured, joined
 from dataset import Batch, pack
 from model import FUSE
 from running.training import loss_of
@@ -37,14 +37,14 @@ def log_odds(share):
     ],
 )
 def test_motion_is_the_least_step_between_the_real_snippets_of_a_clip(clip, expected):
-    assert change.motion(clip.unsqueeze(0)).item() == pytest.approx(expected, abs=1e-6)
+    assert change.motion(Measured.of(clip.unsqueeze(0))).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_cut_is_no_motion_and_shaking_is():
     scene = torch.randn(2, WIDTH)
     cut = scene[[0, 0, 1, 1]]
     shaking = torch.randn(4, WIDTH)
-    still, moved = change.motion(torch.stack((cut, shaking))).tolist()
+    still, moved = change.motion(Measured.of(torch.stack((cut, shaking)))).tolist()
     assert still == pytest.approx(log_odds(0.0)) and moved > 1
 
 
@@ -63,11 +63,11 @@ def test_channels_weigh_the_least_step_of_each():
     moving = torch.tensor([[3.0, 4.0], [1.0, 1.0], [4.0, 3.0], [2.0, 5.0]])  # steps of 2, 3, 2 and of 3, 2, 2
     clips, weight = torch.stack((CLIP, PADDED, moving)), torch.tensor([10.0, 1.0])
     rms = torch.linalg.vector_norm(clips, dim=-1) / 2**0.5
-    found = change.channels(clips, weight)
+    found = change.channels(Measured.of(clips), weight)
     assert found[0].tolist() == [0, 0, 0, 0]  # to the last snippet nothing moves
     assert found[1].tolist() == pytest.approx([*(3 / rms[1, :2]).tolist(), 0, 0])  # a step into the padding is none
     assert found[2].tolist() == pytest.approx((22 / rms[2]).tolist())
-    assert change.channels(torch.zeros(1, 4, 2), weight).tolist() == [[0, 0, 0, 0]]
+    assert change.channels(Measured.of(torch.zeros(1, 4, 2)), weight).tolist() == [[0, 0, 0, 0]]
 
 
 def test_the_score_of_two_judges_is_the_geometric_mean_of_theirs():
