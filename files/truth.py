@@ -57,19 +57,23 @@ def checked_truth(truth: np.ndarray, path: str | Path, videos: Sequence[Video], 
 
 def warn_of_mismatch(truth: np.ndarray, videos: Sequence[Video], path: str | Path) -> None:
     """Say so where labels and anomalous frames disagree: the list may be in another order than the ground truth."""
-    of_videos = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
+    found = have_anomalies(truth, videos)
     kinds = {False: "has anomalous frames in {} videos called normal", True: "has none in {} videos called anomalous"}
     for anomalous, what in kinds.items():
-        names = [v.name for v, frames in zip(videos, of_videos, strict=True) if v.anomalous == anomalous != frames.any()]
+        names = [v.name for v, has in zip(videos, found, strict=True) if v.anomalous == anomalous != has]
         if names:
             ask = "do labels and ground truth belong together, in the same order?"
             print(several(f"warning: {path} {what.format(len(names))}; {ask}", names), file=sys.stderr)
 
 
+def have_anomalies(truth: np.ndarray, videos: Sequence[Video]) -> list[bool]:
+    """Whether each video has anomalous frames: (F,) -> V of them."""
+    return [bool(frames.any()) for frames in np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])]
+
+
 def require_normal(truth: np.ndarray, videos: Sequence[Video], list_path: str | Path) -> None:
     """Raise ValueError where all videos are anomalous by their labels, and not by their (F,) ground truth."""
-    of_videos = np.split(truth, np.cumsum([video.n_frames for video in videos])[:-1])
-    n_without = sum(not frames.any() for frames in of_videos)
+    n_without = have_anomalies(truth, videos).count(False)
     if n_without and all(video.anomalous for video in videos):
         what = f"all {len(videos)} videos are anomalous (labels: {few(sorted({video.label for video in videos}))})"
         raise ValueError(

@@ -11,22 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from files.interrupt import SIGNALS
-from lshma import Detector, Scored
+from lshma import Scored
 from video.encoders import Encoder, threads
-from watching.alarms import Rule
-from watching.brought import Begins, Happened, How, Passed, Taken
+from watching.brought import Begins, Happened, Passed, Taken
 from watching.cameras import Camera
-from watching.journal import Journal
 from watching.keeping import SAVED_EVERY
-from watching.outbox import Sink
 from watching.roster import Roster
-from watching.watched import Spent, Told, Watched, encoded
+from watching.watched import Spent, Watched, encoded
 
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
 DROPS_TOLD_EVERY = 30.0  # seconds
@@ -38,24 +35,17 @@ class Watch(Roster):
 
     def __init__(
         self,
-        detector: Detector,
         encoder: Encoder,
         cameras: Sequence[Camera],
-        how: How,
-        journal: Journal,
-        rule: Rule | None,
-        *,
-        model: str,
-        pictures: Path,
-        announce: Callable[[Told], None],
-        sinks: Sequence[Sink] = (),
+        *what: Any,
         edited: Callable[[], Sequence[Camera] | None] = lambda: None,
         stays: bool = False,
+        **how: Any,
     ):
-        """As Roster; edited: the cameras that are to be watched from now on, asked for again and again, None = as before;
-        stays: even where nothing is left to be watched.
+        """what, how: as Roster; edited: the cameras that are to be watched from now on, asked for again and again, None = as
+        before; stays: even where nothing is left to be watched.
         """
-        super().__init__(detector, how, journal, rule, model=model, pictures=pictures, announce=announce, sinks=sinks)
+        super().__init__(*what, **how)
         self.watched = {camera.name: Watched(camera) for camera in cameras}
         self.encoder, self.edited, self.stays = encoder, edited, stays
         self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []

@@ -14,6 +14,7 @@ from watching.watched import Watched
 
 FILES_AT_ONCE = 8  # that are decoded at a time
 EDITED_EVERY = 2.0  # seconds between two looks at what is to be watched
+GONE = Happened("gone", "no longer on the list")
 
 
 class Roster(Keeping):
@@ -51,7 +52,7 @@ class Roster(Keeping):
         if absent:
             with self.writing():
                 for name in absent:
-                    self.note(name, Happened("gone", "no longer on the list"))
+                    self.note(name, GONE)
 
     def take_up(self, edited: Callable[[], Sequence[Camera] | None]) -> None:
         """Ask, now and then, which cameras are to be watched: others come, and some go."""
@@ -84,4 +85,4 @@ class Roster(Keeping):
             self.keep(watched, 0.0)
         if watched.camera.name in self.streams.cameras:
             self.streams.drop(watched.camera.name)
-        self.happened(watched, Happened("gone", "no longer on the list"))
+        self.happened(watched, GONE)

@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 
     def watch(self, cameras: Sequence[Camera], journal: Journal, pictures: Path, **how: Any) -> Watch:
         """how: as Watch takes it."""
-        what = (self.detector, self.encoder, cameras, self.how, journal, self.rule)
+        what = (self.encoder, cameras, self.detector, self.how, journal, self.rule)
         watching = Watch(*what, model=self.model, pictures=pictures, **how)
         note_before(watching)
         return watching
