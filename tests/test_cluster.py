@@ -79,6 +79,14 @@ def rows(path, query):
         return db.execute(query).fetchall()
 
 
+def begun(path):
+    """Whether a group has saved something of a camera."""
+    try:
+        return bool(rows(path, "SELECT 1 FROM states WHERE position > 0"))
+    except sqlite3.OperationalError:  # its file has no tables yet
+        return False
+
+
 def seen(path):
     """All of a watch that does not say when, or on which machine, it was seen."""
     alarms = rows(path, 'SELECT id, camera, first, start, "end", picture, clip FROM alarms ORDER BY id')
@@ -102,7 +110,7 @@ def test_cameras_of_a_machine_that_is_killed_are_watched_elsewhere_and_no_alarm_
     on_cluster = ["--ray", machines[0].address, "--groups", 2]
     groups = watching(tmp_path, "groups", *on_cluster)
     states = [tmp_path / "groups" / "groups" / f"00{number}" for number in range(2)]
-    while not all(rows(path, "SELECT 1 FROM states WHERE position > 0") for path in states) and groups.poll() is None:
+    while not all(map(begun, states)) and groups.poll() is None:
         time.sleep(0.1)
     killed = time.time()
     kill(machines)
@@ -125,7 +133,7 @@ def test_groups_save_when_asked_to_stop_and_end_when_the_command_is_killed(machi
     for number in (signal.SIGTERM, signal.SIGKILL, None):
         watch = watching(tmp_path, "groups", "--ray", machines[0].address)
         if number:
-            while not rows(tmp_path / "groups" / "groups" / "000", "SELECT 1 FROM states WHERE position > 0"):
+            while not begun(tmp_path / "groups" / "groups" / "000") and watch.poll() is None:
                 time.sleep(0.1)
             os.kill(watch.pid, number)
         told.append(watch.communicate()[0])

@@ -14,6 +14,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL, write_list
+from warm import ran, started
 
 from evaluation import events, figures, page, timeline
 from experiments import outcome
@@ -23,7 +24,7 @@ from experiments.grid import Cell, Row
 @pytest.fixture
 def grid(toy):
     """A command for a grid of two tiny trainings per row."""
-    script = [sys.executable, str(ROOT / "ablate.py"), "ucf_train", "--out-dir", str(toy.path / "grid"), "--jobs", "2"]
+    script = [str(ROOT / "ablate.py"), "ucf_train", "--out-dir", str(toy.path / "grid"), "--jobs", "2"]
     flags = [*map(str, toy.flags), "--visual-layers", "1", "--max-epoch", "1", "--batch-size", "2", "--val-share", "0.3"]
 
     def command(*more, then=()):
@@ -33,7 +34,7 @@ def grid(toy):
 
 
 def finished(command):
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = ran(command)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -45,7 +46,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     killed.mkdir(parents=True)
     for name in ("output.txt", "options.json", "best.pt"):
         (killed / name).touch()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not list(folder.glob("*/*/*/last.pt")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGHUP)
@@ -55,7 +56,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
 
     buffered = os.environ | {"PYTHONUNBUFFERED": ""}
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "env": buffered}
-    process = subprocess.Popen(["nohup", *command], **how)
+    process = subprocess.Popen(["nohup", sys.executable, *command], **how)
     line = process.stdout.readline()
     assert re.fullmatch(r"1 of 4: no HMA, lr 1e-[34], seed [12]: AUC \d+\.\d\d(, \d+ s)?\n", line)
     assert not (folder / "table.md").exists()
@@ -87,12 +88,10 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
     finished(command)
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/*/results.json")}
-    again = subprocess.run(
-        grid("--rows", "no HMA", "--tune", "lr=1e-4,1e-3", then=["--p", "1"]), capture_output=True, text=True
-    )
+    again = ran(grid("--rows", "no HMA", "--tune", "lr=1e-4,1e-3", then=["--p", "1"]))
     assert again.returncode == 2 and "with other flags" in again.stderr
     (folder / "no-HMA/lr-1e-4/seed-1/results.json").write_text("{")
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = ran(command)
     assert again.returncode == 2 and "to run it again" in again.stderr
 
 

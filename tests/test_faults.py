@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, WIDTH, make_model, refused, walk, write_list
+from warm import ran, started
 
 import option
 import ucf_option
@@ -202,15 +203,15 @@ def test_rounded_down_features_test_and_score_with_a_flag(trained, run):
 def processes(toy, out, *more):
     """A training with loading processes, in a process group of its own."""
     flags = [*toy.flags, "--max-epoch", 1000, "--batch-size", 1, "--eval-every", 10, "--save-minutes", 0, "--workers", 2]
-    command = [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command = [ROOT / TRAIN, *flags, "--out-dir", out, *more]
+    return started(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_whole_process_group_loses_nothing(toy, number):
     """Loader processes died of the SIGTERM that `timeout`, Slurm and a closing terminal send: up to five minutes were gone."""
     process = processes(toy, toy.out)
-    while not (toy.out / "log.jsonl").exists():
+    while not (toy.out / "log.jsonl").exists() and process.poll() is None:
         time.sleep(0.05)
     time.sleep(0.3 * int(number) % 1)
     began = time.monotonic()
@@ -257,9 +258,8 @@ def test_a_log_file_gets_a_line_every_half_minute(toy, monkeypatch):
         "progress.SECONDS = training.SECONDS = 0.05; "
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    flags = [*map(str, toy.flags), "--max-epoch", "3", "--batch-size", "1", "--eval-every", "0", "--out-dir", str(toy.out)]
-    command = [sys.executable, "-c", code, str(ROOT / TRAIN), *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    flags = [*toy.flags, "--max-epoch", 3, "--batch-size", 1, "--eval-every", 0, "--out-dir", toy.out]
+    done = ran(["-c", code, ROOT / TRAIN, *flags], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
     assert lines and all("of 16, step " in line and "loss " in line and "left" in line for line in lines), done.stderr
@@ -298,7 +298,7 @@ def test_a_run_that_others_went_on_with_is_not_rolled_back(trained, monkeypatch,
 
 def test_a_run_that_is_stopped_before_its_first_step_can_go_on(toy):
     process = processes(toy, toy.out)
-    while not (toy.out / "options.json").exists():
+    while not (toy.out / "options.json").exists() and process.poll() is None:
         time.sleep(0.005)
     process.terminate()
     _, errors = process.communicate(timeout=60)
@@ -306,8 +306,8 @@ def test_a_run_that_is_stopped_before_its_first_step_can_go_on(toy):
 
 
 def test_a_test_that_is_stopped_leaves_its_folder_free(trained):
-    command = [sys.executable, str(ROOT / TEST), *map(str, trained.test_flags), "--workers", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = [ROOT / TEST, *trained.test_flags, "--workers", 2]
+    process = started(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not (trained.out / "options.json").exists() and process.poll() is None:
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGTERM)

@@ -5,14 +5,13 @@ import json
 import os
 import pickle
 import re
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SMALL, WIDTH, refused, walk, write_list
+from warm import ran
 
 from dataset import PackedVideos
 from evaluation import figures
@@ -416,7 +415,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(trained, run, undrawn):
         f"sys.argv = sys.argv[1:]; sys.path.insert(0, {str(ROOT)!r}); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     flags = ["--use-checkpoint", "--checkpoint-path", str(last), "--max-epoch", "3"]
-    done = subprocess.run([sys.executable, "-c", script, str(ROOT / TRAIN), *flags], capture_output=True, text=True)
+    done = ran(["-c", script, ROOT / TRAIN, *flags])
     assert done.returncode == 2 and "not written (File too large)" in done.stderr and "Traceback" not in done.stderr, (
         done.stderr
     )

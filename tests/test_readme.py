@@ -1,17 +1,15 @@
 """The commands of README and RESULTS, in a copy of the project, on the synthetic set in the place of the real ones."""
 
-import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import golden
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from warm import ran
 
 WIDTH = 128
 ROOMS = ("files", "evaluation", "outside", "running", "experiments", "video")
@@ -38,9 +36,9 @@ def project(tmp_path_factory):
     for name in ("ucf_option.py", "xd_option.py", "own_option.py"):
         text = (path / name).read_text()
         text = text.replace("visual_width=512", f"visual_width={WIDTH}").replace("max_epoch=15", "max_epoch=1")
+        text = text.replace("batch_size=1,", "batch_size=4,")
         (path / name).write_text(text)
-    demo = [sys.executable, "demo.py", "--out", ".", "--n-videos", "16", "--length", "16", "--width", str(WIDTH)]
-    subprocess.run(demo, cwd=path, check=True, capture_output=True)
+    assert ran(["demo.py", "--out", ".", "--n-videos", 16, "--length", 16, "--width", WIDTH], cwd=path).returncode == 0
     for file in (path / "list").glob("*_CLIP_*.csv"):
         file.unlink()
     (path / "I3DFeatures").mkdir()
@@ -60,28 +58,9 @@ SHORTER = (
 )
 
 
-# Runs one script after the other, each in a process of its own that has imported nothing of the project. They are forked from
-# this one, which has imported what takes most of a short command's time.
-EACH = """
-import json, os, runpy, sys
-import pandas, scipy.sparse.csgraph, scipy.special, sklearn.metrics, torch, tqdm
-for words in json.load(sys.stdin):
-    sys.stdout.flush()
-    child = os.fork()
-    if not child:
-        sys.argv, sys.path[0] = words, os.path.dirname(os.path.abspath(words[0]))
-        runpy.run_path(words[0], run_name="__main__")
-        sys.exit()
-    if os.waitpid(child, 0)[1]:
-        sys.exit(f"python {' '.join(words)} failed")
-    print("\\nran", *words)
-"""
-
-
 def test_the_commands_and_the_example_of_the_readme_run(project):
     found = commands()
     assert len(found) >= 15
-    runs = []
     for command in found:
         assert command.startswith("python "), command
         short = command.removeprefix("python ")
@@ -90,19 +69,17 @@ def test_the_commands_and_the_example_of_the_readme_run(project):
         words = shlex.split(short)
         if "ablate.py" in words:  # tests/test_experiments.py runs small grids
             words.insert(words.index("--"), "--dry-run")
-        runs.append(words)
-    done = subprocess.run([sys.executable, "-c", EACH], cwd=project, input=json.dumps(runs), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\nran ") == len(found)
+        done = ran(words, cwd=project)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
     assert {"ucf_CLIP_rgb.csv", "xd_CLIP_rgb.csv", "lt_CLIP_test.csv"} <= {p.name for p in (project / "list").iterdir()}
     (example,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", example], cwd=project, capture_output=True, text=True)
+    done = ran(["-c", example], cwd=project)
     assert done.returncode == 0 and len(done.stdout.splitlines()) >= 11, done.stderr
 
 
 def test_the_benchmark_runs(project):
     flags = ["--feature-root", "UCFClipFeatures", "--batch-size", "8", "--workers", "0", "--visual-layers", "1"]
-    done = subprocess.run([sys.executable, "benchmark.py", *flags], cwd=project, capture_output=True, text=True)
+    done = ran(["benchmark.py", *flags], cwd=project)
     assert done.returncode == 0 and done.stdout.count("times") == 2, done.stderr
 
 
@@ -112,7 +89,7 @@ def test_the_figures_are_drawn(project):
     (project / "grid/cells.csv").write_text("row,auc_unsmoothed,chosen\nours,0.7,True\nours,0.9,False\nno HMA,0.6,True\n")
     for name, arguments in (("overview", []), ("parts", ["grid"])):
         shutil.copy(ROOT / f"img/{name}.py", project / "img")
-        subprocess.run([sys.executable, f"img/{name}.py", *arguments], cwd=project, check=True)
+        assert ran([f"img/{name}.py", *arguments], cwd=project).returncode == 0
         assert (project / f"img/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,7 +4,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 import zlib
 from argparse import Namespace
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, make_model, refused, walk, write_list
+from warm import ran, started
 
 import dataset
 import model
@@ -257,33 +257,34 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
     refused(run(TRAIN, *toy.flags, "--max-epoch", 1, "--out-dir", toy.out), "the loss of", "_x264 is not finite", "--lr")
 
 
+UNHEARD = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
 def command(toy, out, *more):
     flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 1, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
-    return [sys.executable, str(ROOT / TRAIN), *map(str, flags), "--out-dir", str(out), *map(str, more)]
+    return [ROOT / TRAIN, *flags, "--out-dir", out, *more]
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy):
-    process = subprocess.Popen(command(toy, toy.out, "--max-epoch", 1000), stderr=subprocess.PIPE, text=True)
-    while not (toy.out / "log.jsonl").exists():
+    process = started(command(toy, toy.out, "--max-epoch", 1000), stderr=subprocess.PIPE, text=True)
+    while not (toy.out / "log.jsonl").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors, errors
     assert f"python {ROOT / TRAIN} --use-checkpoint --checkpoint-path {toy.out / 'last.pt'}" in errors
     n = torch.load(toy.out / "last.pt", weights_only=True)["progress"]["epoch"]
-    resume = ["--use-checkpoint", "--checkpoint-path", str(toy.out / "last.pt"), "--max-epoch", str(n + 1)]
-    commands = ([sys.executable, str(ROOT / TRAIN), *resume], command(toy, toy.path / "whole", "--max-epoch", n + 1))
-    assert [
-        p.wait() for p in [subprocess.Popen(c, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
-    ] == [0, 0]
+    resume = [ROOT / TRAIN, "--use-checkpoint", "--checkpoint-path", toy.out / "last.pt", "--max-epoch", n + 1]
+    whole = command(toy, toy.path / "whole", "--max-epoch", n + 1)
+    assert [process.wait() for process in [started(words, **UNHEARD) for words in (resume, whole)]] == [0, 0]
     assert same_weights(toy.out / "last.pt", toy.path / "whole" / "last.pt")
 
 
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
     """Four runs, each killed at a random moment between its first checkpoint and its end, dropout and all."""
     whole = toy.path / "whole"
-    process = subprocess.Popen(command(toy, whole), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (whole / "last.pt").exists():
+    process = started(command(toy, whole), **UNHEARD)
+    while not (whole / "last.pt").exists() and process.poll() is None:
         time.sleep(0.01)
     began = time.monotonic()
     assert process.wait() == 0
@@ -292,14 +293,14 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
 
     def killed_and_resumed(i):
         out = toy.path / str(i)
-        process = subprocess.Popen(command(toy, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not (out / "last.pt").exists():
+        process = started(command(toy, out), **UNHEARD)
+        while not (out / "last.pt").exists() and process.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, seconds))
         process.kill()
         process.wait()
         resume = command(toy, out, "--use-checkpoint", "--checkpoint-path", out / "last.pt")
-        done = subprocess.run(resume, capture_output=True, text=True)
+        done = ran(resume)
         assert done.returncode == 0, done.stderr
         assert not list(out.glob(".*.tmp"))
         return same_weights(out / "last.pt", whole / "last.pt"), process.returncode

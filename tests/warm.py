@@ -1,0 +1,109 @@
+"""Processes of scripts that begin at once: torch and the like, whose import takes seconds, are there; the project is not.
+
+    process = started(["ucf_train.py", "--max-epoch", "1"], stderr=PIPE, text=True)  # as Popen([python, "ucf_train.py", ...])
+    done = ran(["ucf_test.py", ...], cwd=folder)                                 # as run([python, "ucf_test.py", ...])
+
+They are forked from a process that has imported nothing else, and are children of who asks, to signal and to wait for.
+"""
+
+import ctypes
+import gc
+import importlib
+import inspect
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+from functools import cache
+
+SUBREAPER = 36  # of Linux's prctl: orphans become children of this process
+SLOW = ("torch._dynamo", "matplotlib.figure", "pandas", "scipy.sparse.csgraph", "scipy.special", "sklearn.metrics", "tqdm")
+ASKING = threading.Lock()
+
+
+def started(words, **how):
+    """A Popen of `python words`."""
+    if sys.platform != "linux":
+        return subprocess.Popen([sys.executable, *words], **how)
+    return Forked([*map(str, words)], **how)
+
+
+def ran(words, **how):
+    """The output, errors and exit code of `python words`, as subprocess.run returns them."""
+    with started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+class Forked(subprocess.Popen):
+    """A process that is forked by `server`."""
+
+    def _execute_child(self, *what):
+        of = inspect.signature(super()._execute_child).bind(*what).arguments
+        pipes = {name: of[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")}
+        theirs = [pipes[name] if pipes[name] >= 0 else i for i, name in enumerate(("p2cread", "c2pwrite", "errwrite"))]
+        about = {"words": of["args"], "cwd": os.path.abspath(of["cwd"] or "."), "env": dict(of["env"] or os.environ)}
+        about["leads"] = of["start_new_session"]
+        with ASKING:
+            prctl = ctypes.CDLL(None).prctl
+            prctl(SUBREAPER, 1)
+            socket.send_fds(server(), [json.dumps(about).encode()], theirs)
+            self.pid, _ = (int(server().recv(100)) for _ in range(2))  # the second once it is an orphan
+            prctl(SUBREAPER, 0)
+        self._child_created = True
+        self._close_pipe_fds(**pipes)
+
+
+@cache
+def server():
+    """The socket of a process that forks."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with there:
+        subprocess.Popen([sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()])
+    return here
+
+
+def serve(there):
+    """Fork once for each message, until who asks is gone; returns in the forked processes, with what was asked."""
+    while True:
+        message, files, *_ = socket.recv_fds(there, 2**20, 3)
+        if not message:
+            os._exit(0)
+        if between := os.fork():
+            os.waitpid(between, 0)  # which makes an orphan of the one that it has forked
+            there.send(b"0")
+            for file in files:
+                os.close(file)
+        elif pid := os.fork():
+            there.send(str(pid).encode())
+            os._exit(0)
+        else:
+            for i, file in enumerate(files):
+                os.dup2(file, i)
+                os.close(file)
+            there.close()
+            sys.stdin, sys.stdout, sys.stderr = (open(i, mode, buffering=1) for i, mode in enumerate("rww"))  # noqa: SIM115
+            return json.loads(message)
+
+
+if __name__ == "__main__":
+    for name in SLOW:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    asked = serve(socket.socket(fileno=int(sys.argv[1])))
+    if asked["leads"]:
+        os.setsid()
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    sys.argv = asked["words"]
+    if sys.argv[0] == "-c":
+        sys.path[0] = ""
+        exec(sys.argv.pop(1), {"__name__": "__main__"})
+    else:
+        sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+        runpy.run_path(sys.argv[0], run_name="__main__")
