@@ -57,6 +57,7 @@ with own_modules():
     from dataset import pack
     from evaluation import smoothing
     from files.checkpoint import Checkpoint
+    from files.features import UNUSABLE, unusable
     from model import LSHMA, StreamMemory, scales_of
     from option import FLAGS, SWITCH, TESTING, check
     from outside.exported import Exported
@@ -101,7 +102,7 @@ class Detector:
     def score(self, features: np.ndarray) -> np.ndarray:
         """The scores of a whole video, smoothed as the options say: (L, D) -> (L,) float64 in [0, 1].
 
-        Raises ValueError where the features have another width or are not finite, or are so large that the logits are not.
+        Raises ValueError where the features have another width or are not usable, or the logits are not finite.
         """
         features = self.checked(features)
         if not len(features):
@@ -126,8 +127,8 @@ class Detector:
         features = features.astype(np.float32, copy=False)
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"expected features of shape (snippets, {width}), found {features.shape}")
-        if not np.isfinite(features).all():
-            raise ValueError("features are NaN or infinite; a snippet that is lost can be zero")
+        if unusable(features).any():
+            raise ValueError(f"features are {UNUSABLE}; a snippet that is lost can be zero")
         return features
 
 
@@ -279,8 +280,7 @@ class Streams:
             past = self.memory if everybody else self.memory.take(places)
             out, now = detector.model.step(clips.to(detector.device), past, **detector.how)
             self.memory = now if everybody else self.memory.put(places, now)
-        # else a clip too large for the KCG to compare is dropped without a word, and the next two with it
-        logits = out.logits.float().where(now.gate.similarity.isfinite().unsqueeze(1), torch.nan)
+        logits = out.logits.float()
         return tuple(x.cpu().numpy() for x in (logits, *(x.unsqueeze(1).expand_as(logits) for x in (out.exit_layer, out.key))))
 
     def scored(self, name: str, logits: np.ndarray, exit_layer: np.ndarray, key: np.ndarray) -> Scored:

@@ -145,7 +145,8 @@ FLAGS = {
         Flag("feature_root", str, None, "the only folder in which listed files are looked for, by the longest tail of "
              "their paths that exists"),
         NORMAL_LABEL,
-        Flag("zero_non_finite", SWITCH, None, "set NaN and infinite features to zero instead of stopping", False),
+        Flag("zero_non_finite", SWITCH, None, "set features that are NaN, infinite or beyond 1e17 to zero instead of "
+             "stopping", False),
         HOLD_LAST,
         Flag("allow_other_features", SWITCH, None, "test: go on where features were made in another way than those of the "
              "training, by their extract.json", False),

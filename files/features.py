@@ -14,6 +14,8 @@ from files import npy
 from files.names import is_hidden
 
 FRAMES_PER_SNIPPET = 16
+LARGEST = 1e17  # of a value's size: the KCG and the norms sum squares, which float32 holds up to 3e38
+UNUSABLE = f"NaN, infinite or beyond {LARGEST:.0e}"
 CONVERT = "list/split_crops.py turns a folder of such files into ours"
 
 
@@ -78,7 +80,7 @@ def load_features(path: Path, width: int, zero_non_finite: bool, *, place: Place
     """The (L, width) features of a file, or of the crop in that place of it, in its precision.
 
     Raises ValueError as `open_features`, where the file holds several crops and no place is said, or the reverse, and where
-    values are not finite.
+    values are not usable.
     """
     opened = open_features(path, width, why=why)
     if opened.ndim != (3 if place else 2):
@@ -88,23 +90,23 @@ def load_features(path: Path, width: int, zero_non_finite: bool, *, place: Place
             f"{path}: expected {expected}, as in the first file of its list, found {opened.shape}: {found}; {CONVERT}"
         )
     features = np.array(opened.take(place.number, place.axis) if place else opened, order="C")
-    broken = non_finite(features)
+    broken = unusable(features)
     if broken.any():
         if not zero_non_finite:
             snippet, channel = (int(i[0]) for i in broken.nonzero())
             raise ValueError(
-                f"{path}: {broken.sum()} values are NaN or infinite, the first in snippet {snippet}, channel {channel}; "
+                f"{path}: {broken.sum()} values are {UNUSABLE}, the first in snippet {snippet}, channel {channel}; "
                 "extract the features again, or set them to zero with --zero-non-finite"
             )
         features[broken] = 0
     return features
 
 
-def non_finite(features: np.ndarray) -> np.ndarray:
-    """Which values are NaN or infinite. NumPy's own look at float16 takes seven times as long as one at the exponent's bits."""
+def unusable(features: np.ndarray) -> np.ndarray:
+    """Which values are NaN, infinite or too large. NumPy's own look at float16 takes seven times as long as one at the bits."""
     if features.dtype == np.float16:
         return (features.view(np.uint16) & 0x7C00) == 0x7C00
-    return ~np.isfinite(features)
+    return ~(np.abs(features) <= LARGEST)
 
 
 def checksum(features: np.ndarray) -> int:

@@ -21,7 +21,7 @@ import ucf_option
 from dataset import pack
 from evaluation.scores_file import read_scores
 from files import checkpoint, folder
-from files.features import checksum, non_finite
+from files.features import checksum, unusable
 from files.interrupt import STOPS, Signals
 from files.labels import label_of
 from model import FUSE
@@ -325,8 +325,8 @@ def test_two_models_in_one_file_are_refused(tmp_path):
 
 def test_a_copy_in_another_precision_is_the_same_content():
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    np.testing.assert_array_equal(non_finite(every), ~np.isfinite(every))
-    for x in (walk(9).astype(np.float16), every[~non_finite(every)]):
+    np.testing.assert_array_equal(unusable(every), ~np.isfinite(every))
+    for x in (walk(9).astype(np.float16), every[~unusable(every)]):
         assert checksum(x) == checksum(x.astype(np.float32)) != checksum(x.astype(np.float32) + np.float32(1e-6))
 
 
