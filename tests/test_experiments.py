@@ -2,12 +2,10 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from argparse import Namespace
 
@@ -19,6 +17,9 @@ from warm import ran, started
 from evaluation import events, figures, page, timeline
 from experiments import outcome
 from experiments.grid import Cell, Row
+
+NOHUP = "import runpy, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); del sys.argv[0]; "
+NOHUP += "sys.path[0] = sys.argv[0].rpartition('/')[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 @pytest.fixture
@@ -54,9 +55,7 @@ def test_a_grid_tunes_stops_goes_on_and_runs_nothing_twice(toy, grid):
     assert "the same command goes on" in process.communicate()[1] and process.returncode == 130
     assert not (folder / "table.md").exists()
 
-    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "env": buffered}
-    process = subprocess.Popen(["nohup", sys.executable, *command], **how)
+    process = started(["-c", NOHUP, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     line = process.stdout.readline()
     assert re.fullmatch(r"1 of 4: no HMA, lr 1e-[34], seed [12]: AUC \d+\.\d\d(, \d+ s)?\n", line)
     assert not (folder / "table.md").exists()

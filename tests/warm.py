@@ -3,10 +3,12 @@
     process = started(["ucf_train.py", "--max-epoch", "1"], stderr=PIPE, text=True)  # as Popen([python, "ucf_train.py", ...])
     done = ran(["ucf_test.py", ...], cwd=folder)                                 # as run([python, "ucf_test.py", ...])
 
-They are forked from a process that has imported nothing else, and are children of who asks, to signal and to wait for.
+They are forked from a process that has imported nothing else, and are children of who asks, to signal and to wait for; so are
+those that they start in turn.
 """
 
 import ctypes
+import fcntl
 import gc
 import importlib
 import inspect
@@ -26,9 +28,8 @@ ASKING = threading.Lock()
 
 def started(words, **how):
     """A Popen of `python words`."""
-    if sys.platform != "linux":
-        return subprocess.Popen([sys.executable, *words], **how)
-    return Forked([*map(str, words)], **how)
+    kind = Forked if sys.platform == "linux" else subprocess.Popen
+    return kind([sys.executable, *map(str, words)], **how)
 
 
 def ran(words, **how):
@@ -39,18 +40,22 @@ def ran(words, **how):
 
 
 class Forked(subprocess.Popen):
-    """A process that is forked by `server`."""
+    """A process of this Python that is forked by `server`; of other programs, or with flags of Python's, a Popen as any."""
 
     def _execute_child(self, *what):
         of = inspect.signature(super()._execute_child).bind(*what).arguments
+        program, *words = of["args"]
+        if program != sys.executable or (words[0].startswith("-") and words[0] != "-c"):
+            return super()._execute_child(*what)
         pipes = {name: of[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")}
-        theirs = [pipes[name] if pipes[name] >= 0 else i for i, name in enumerate(("p2cread", "c2pwrite", "errwrite"))]
-        about = {"words": of["args"], "cwd": os.path.abspath(of["cwd"] or "."), "env": dict(of["env"] or os.environ)}
-        about["leads"] = of["start_new_session"]
+        files = dict(enumerate(pipes[name] for name in ("p2cread", "c2pwrite", "errwrite")))
+        files = {theirs: ours if ours >= 0 else theirs for theirs, ours in files.items()} | {n: n for n in of["pass_fds"]}
+        about = {"words": words, "cwd": os.path.abspath(of["cwd"] or "."), "env": dict(of["env"] or os.environ)}
+        about |= {"files": [*files], "leads": of["start_new_session"]}
         with ASKING:
             prctl = ctypes.CDLL(None).prctl
             prctl(SUBREAPER, 1)
-            socket.send_fds(server(), [json.dumps(about).encode()], theirs)
+            socket.send_fds(server(), [json.dumps(about).encode()], [*files.values()])
             self.pid, _ = (int(server().recv(100)) for _ in range(2))  # the second once it is an orphan
             prctl(SUBREAPER, 0)
         self._child_created = True
@@ -60,16 +65,20 @@ class Forked(subprocess.Popen):
 @cache
 def server():
     """The socket of a process that forks."""
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here, there = pair()
     with there:
         subprocess.Popen([sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()])
     return here
 
 
+def pair():
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
 def serve(there):
     """Fork once for each message, until who asks is gone; returns in the forked processes, with what was asked."""
     while True:
-        message, files, *_ = socket.recv_fds(there, 2**20, 3)
+        message, files, *_ = socket.recv_fds(there, 2**20, 16)
         if not message:
             os._exit(0)
         if between := os.fork():
@@ -81,25 +90,24 @@ def serve(there):
             there.send(str(pid).encode())
             os._exit(0)
         else:
-            for i, file in enumerate(files):
-                os.dup2(file, i)
-                os.close(file)
             there.close()
-            sys.stdin, sys.stdout, sys.stderr = (open(i, mode, buffering=1) for i, mode in enumerate("rww"))  # noqa: SIM115
-            return json.loads(message)
+            asked = json.loads(message)
+            apart = [fcntl.fcntl(file, fcntl.F_DUPFD, 100) for file in files]
+            for file, number in zip(apart, asked["files"], strict=True):
+                os.dup2(file, number)
+            for file in {*files, *apart} - {*asked["files"]}:
+                os.close(file)
+            return asked
 
 
-if __name__ == "__main__":
-    for name in SLOW:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
-    asked = serve(socket.socket(fileno=int(sys.argv[1])))
+def become(asked):
+    """Go on as the process that was asked for."""
     if asked["leads"]:
         os.setsid()
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     sys.argv = asked["words"]
     if sys.argv[0] == "-c":
         sys.path[0] = ""
@@ -107,3 +115,19 @@ if __name__ == "__main__":
     else:
         sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
         runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    for name in SLOW:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is there is looked at no more, at the end neither
+    asked = serve(socket.socket(fileno=int(sys.argv[1])))
+    here, there = pair()
+    while not os.fork():  # a server for its own processes
+        here.close()
+        asked = serve(there)
+        here, there = pair()
+    there.close()
+    server, subprocess.Popen = lambda: here, Forked
+    become(asked)
