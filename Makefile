@@ -25,8 +25,9 @@ demo: $(READY)
 	$(PYTHON) own_train.py $(STREET) $(LISTS) --normal-label calm --visual-width 1280 --visual-layers 1 --val-share 0.25 --batch-size 4 --lr 2e-4 --max-epoch 4 --smooth causal --smooth-width 2 --out-dir demo/street/train
 	$(PYTHON) watch.py demo/street/videos/test --model-path demo/street/train/best.pt --out-dir demo/street/watch --report
 
+# in their names' order: else files of few and long tests come last, and one core waits
 test: $(READY)
-	$(PYTHON) -m pytest -q -n auto --dist loadfile
+	$(PYTHON) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(PYTHON) -m ruff check .
