@@ -56,7 +56,7 @@ def watch(args: Namespace) -> None:
             stack.enter_context(redirect_stdout(sys.stderr))
         stack.enter_context(SIGNALS)
         sources, out_dir, given = Sources(args.sources), setting.folder_of(args), giving.asked(args)
-        page, sinks = stack.enter_context(giving.server(given)), giving.sinks(given)
+        page, sinks = stack.enter_context(giving.server(given)), giving.sinks(given, out_dir)
         ray = stack.enter_context(cluster.connected(args.ray)) if args.ray else None
         if ray:
             n_groups = group.number_of(ray, args)

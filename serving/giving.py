@@ -52,6 +52,7 @@ def server(given: dict[str, str]) -> Iterator[Server | None]:
         yield bound
 
 
-def sinks(given: dict[str, str]) -> list[Sink]:
-    """Raises ValueError where an address is none."""
-    return [kind(given[name]) for name, kind in (("webhook", Webhook), ("mqtt", Broker)) if name in given]
+def sinks(given: dict[str, str], folder: Path) -> list[Sink]:
+    """Of the watch in this folder. Raises ValueError where an address is none."""
+    found: list[Sink] = [Webhook(given["webhook"])] if "webhook" in given else []
+    return [*found, Broker(given["mqtt"], folder)] if "mqtt" in given else found

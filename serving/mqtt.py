@@ -1,7 +1,7 @@
 """The MQTT broker: a retained topic for each camera, and for each two binary sensors that Home Assistant finds by itself.
 
     lshma/door = {"camera": "door", "alarm": "ON", "live": "ON", "id": ..., "start": ..., "score": ..., ...}   as known last
-    lshma/status = online, or offline as soon as the watch is gone
+    lshma/status/1f3a9c02 = online, or offline as soon as the watch is gone; of each watch its own
     homeassistant/binary_sensor/lshma_door_alarm/config, ..._live/config   what Home Assistant is told of them
 
 A camera's state changes with its alarms and when it is down or up again; each state is sent at QoS 1 and waited for.
@@ -9,10 +9,12 @@ A camera's state changes with its alarms and when it is down or up again; each s
 
 import hashlib
 import json
+import platform
 import re
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +23,6 @@ from watching.alarms import Alarm
 
 TIMEOUT = 10.0  # seconds for an answer
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-STATUS = "lshma/status"
 SENSORS = {"alarm": "safety", "live": "connectivity"}  # of each camera: field of its state, Home Assistant's class
 QUIET = {"alarm": "OFF", "live": None}  # a camera of which nothing is known yet: each state has both, None is "unknown" there
 
@@ -31,8 +32,8 @@ class Broker:
 
     name = "mqtt"
 
-    def __init__(self, address: str):
-        """Raises ValueError where the address is none."""
+    def __init__(self, address: str, folder: Path):
+        """folder: the watch's, by which its status is told from others'. Raises ValueError where the address is none."""
         mqtt = needed("paho.mqtt.client", "serve")
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
         self.shown = f"{parts.scheme}://{parts.hostname}"
@@ -47,7 +48,8 @@ class Broker:
             self.client.username_pw_set(unquote(parts.username), parts.password and unquote(parts.password))
         if parts.scheme == "mqtts":
             self.client.tls_set()
-        self.client.will_set(STATUS, "offline", qos=1, retain=True)
+        self.status = f"lshma/status/{digest(f'{platform.node()} {folder.resolve()}')}"
+        self.client.will_set(self.status, "offline", qos=1, retain=True)
         self.client.on_connect, self.client.on_connect_fail = self.connected, self.failed
         self.client.on_disconnect = self.lost
         self.client.connect_timeout = TIMEOUT
@@ -67,7 +69,7 @@ class Broker:
             self.why = f"it refuses: {answer}"
             return
         self.introduced.clear()
-        client.publish(STATUS, "online", qos=1, retain=True)
+        client.publish(self.status, "online", qos=1, retain=True)
         for state in list(self.states.values()):
             self.publish(state)
         self.up.set()
@@ -110,7 +112,7 @@ class Broker:
     def forget(self, camera: str) -> Any:
         """A camera that is gone leaves nothing behind: an empty message takes a retained one away."""
         self.introduced.discard(camera)
-        for topic in introduction(camera):
+        for topic in introduction(camera, self.status):
             self.client.publish(topic, "", qos=1, retain=True)
         return self.client.publish(f"lshma/{topic_of(camera)}", "", qos=1, retain=True)
 
@@ -119,13 +121,13 @@ class Broker:
         camera = state["camera"]
         if camera not in self.introduced:
             self.introduced.add(camera)
-            for topic, config in introduction(camera).items():
+            for topic, config in introduction(camera, self.status).items():
                 self.client.publish(topic, json.dumps(config, ensure_ascii=False), qos=1, retain=True)
         return self.client.publish(f"lshma/{topic_of(camera)}", json.dumps(state, ensure_ascii=False), qos=1, retain=True)
 
     def close(self) -> None:
         if self.up.is_set():
-            self.client.publish(STATUS, "offline", qos=1, retain=True).wait_for_publish(1.0)
+            self.client.publish(self.status, "offline", qos=1, retain=True).wait_for_publish(1.0)
         self.client.disconnect()
         self.client.loop_stop()
 
@@ -142,11 +144,15 @@ def changed(message: Mapping[str, Any]) -> dict[str, Any]:
 def topic_of(camera: str) -> str:
     """A camera's name in topics and identifiers; where that cannot hold all its letters, with a digest to tell it apart."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", camera)
-    return name if name == camera and camera != "status" else f"{name[:40]}_{hashlib.sha256(camera.encode()).hexdigest()[:8]}"
+    return name if name == camera and camera != "status" else f"{name[:40]}_{digest(camera)}"
 
 
-def introduction(camera: str) -> dict[str, dict[str, Any]]:
-    """The retained messages by which Home Assistant finds a camera's sensors, by topic."""
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def introduction(camera: str, status: str) -> dict[str, dict[str, Any]]:
+    """The retained messages by which Home Assistant finds a camera's sensors, by topic; status: the topic of its watch's."""
     topic = topic_of(camera)
     return {
         f"homeassistant/binary_sensor/lshma_{topic}_{field}/config": {
@@ -156,7 +162,7 @@ def introduction(camera: str) -> dict[str, dict[str, Any]]:
             "state_topic": f"lshma/{topic}",
             "value_template": f"{{{{ value_json.{field} }}}}",
             "json_attributes_topic": f"lshma/{topic}",
-            "availability_topic": STATUS,
+            "availability_topic": status,
             "device": {"identifiers": [f"lshma_{topic}"], "name": camera, "model": "LSHMA"},
         }
         for field, kind in SENSORS.items()
