@@ -18,9 +18,11 @@ PAPER |= {"head": "mlp", "motion": 0.0, "novelty": 0.0, "channels": False}
 VARIANTS = {
     "paper": PAPER,
     "released": PAPER | {"forgetting": "released", "attn_merge": "interleave", "smooth_pad": "zero"},
-    "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True, "visual_layers": 0},
+    "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
 }
-ADDED = {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}  # what older checkpoints, without them, had
+VARIANTS["ours"] |= {"visual_layers": 0, "weight_average": 0.97}
+ADDED = {"weight_average": 0.0}  # what older checkpoints, without them, had
+ADDED |= {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
@@ -111,6 +113,8 @@ FLAGS = {
         Flag("scheduler_milestones", int, Range(1, 10**9), "epochs after which the learning rate drops", many=True),
         Flag("co_training", SWITCH, None, "in anomalous videos, let the scene learn where change is largest, and change where "
              "the scene looks worst; else each learns where it is largest itself, as without change", True),
+        Flag("weight_average", float, Range(0, 1, open=")"), "evaluate and keep a running mean of the weights, in which the "
+             "mean before a step counts so much; 0 = the weights themselves", 0.0),
         Flag("keyclip_train", SWITCH, None, "train on key clips only (KCG)"),
         Flag("eval_every", int, COUNT, "videos between evaluations within an epoch; 0 = at each epoch's end only"),
         Flag("val_share", float, SHARE, "share of the training videos held out to select the best weights; 0 = select on the "

@@ -24,6 +24,7 @@ ROWS = {  # the method, its alternatives, and what is left when a part of it is 
     "ours, no novelty": "--variant ours --novelty 0",
     "ours, no channels": "--variant ours --no-channels",
     "ours, no co-training": "--variant ours --no-co-training",
+    "ours, no weight average": "--variant ours --weight-average 0",
 }
 TRAINING = tuple(flag.name for flag in option.FLAGS["training"])
 SAID = {*option.MODEL, *TRAINING, *option.TESTING} - {"seed", "variant"}  # a variant is said by what it stands for
@@ -38,7 +39,7 @@ def changes_of(flags: str) -> dict[str, Any]:
 
 def what_it_is(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The rows whose flags agree with the options of a run, those of most flags first, and the options they do not speak of."""
-    rest, names = {name: value for name, value in options.items() if name in SAID}, []
+    rest, names = {name: value for name, value in (option.ADDED | dict(options)).items() if name in SAID}, []
     rows = {row: changes_of(flags) for row, flags in ROWS.items() if flags}
     for row, changes in sorted(rows.items(), key=lambda row: -len(row[1])):
         if changes.items() <= rest.items():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import model
 from dataset import hold_out
@@ -84,7 +85,9 @@ def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device:
     """A run at its beginning, with these weights."""
     optimizer = make_optimizer(lshma.to(device), options)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-    return Run(lshma, optimizer, scheduler, options, data, paths, device)
+    decay = options.weight_average
+    averaged = AveragedModel(lshma, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    return Run(lshma, optimizer, scheduler, options, data, paths, device, averaged)
 
 
 def open_run(options: Namespace, device: torch.device, stack: ExitStack) -> Run:

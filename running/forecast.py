@@ -70,10 +70,12 @@ def describe(run: Run) -> str:
     held += f", {data.n_left_out:,} other crops and copies of them left out" if data.n_left_out else ""
     labels = ", ".join(f"{label} {n:,}" for label, n in Counter(video.label for video in data.train).most_common())
     n_weights = sum(parameter.numel() for parameter in run.model.parameters())
-    best, last = (f"{4 * n * n_weights / 1e6:,.1f} MB" for n in (1, 3))  # float32; AdamW keeps two numbers for each
+    best, last = (f"{4 * n * n_weights / 1e6:,.1f} MB" for n in (1, 4 if run.averaged else 3))  # AdamW keeps two
     remembered = f"{options.cache_keep_max_len - 1} clips remembered" if options.visual_layers else f"{options.head} head"
     if run.model.change is not None:
         remembered += f", motion {options.motion:g}, novelty {options.novelty:g}" + ", channels" * options.channels
+    if run.averaged:
+        remembered += f", running mean of the weights ({options.weight_average:g})"
     epoch = f"an epoch takes {n_used:,} of the {what}{balanced}, in {len(rows):,} steps, {n_clips:,} clips"
     return (
         f"{trained}{held}; {len(data.test)} test videos\n"

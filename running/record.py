@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from evaluation import figures
 from files import atomic, checkpoint, folder
@@ -61,9 +62,15 @@ class Run:
     data: Data
     paths: Paths
     device: torch.device
+    averaged: AveragedModel | None = None  # the running mean of the weights, with --weight-average
     progress: Progress = field(default_factory=Progress)
     board: Any = None  # TensorBoard's SummaryWriter, with --tensorboard
     processes: Processes = field(default_factory=Processes)  # which train it together
+
+    @property
+    def kept(self) -> LSHMA:
+        """The model that is evaluated, and whose weights are kept."""
+        return self.averaged.module if self.averaged else self.model
 
     @property
     def selected_by(self) -> str:
@@ -93,13 +100,14 @@ def note_loss(run: Run) -> None:
 def weights_of(run: Run, evaluation: dict) -> dict:
     """What `best.pt` holds: all that a test needs."""
     options = vars(run.options) | {"given": sorted(run.options.given)}
-    return {"model": run.model.state_dict(), "options": options, "video_threshold": evaluation.get("val_threshold")}
+    return {"model": run.kept.state_dict(), "options": options, "video_threshold": evaluation.get("val_threshold")}
 
 
 def content_of(run: Run, progress: Progress) -> dict:
     """What `last.pt` holds: everything that the run needs to go on as if it had not stopped."""
     cuda = [torch.cuda.get_rng_state(run.device)] if run.device.type == "cuda" else []
     return weights_of(run, progress.last or {}) | {
+        "trained": run.model.state_dict() if run.averaged else None,  # None: they are those that are kept
         "digests": run.data.digests,
         "optimizer": run.optimizer.state_dict(),
         "scheduler": run.scheduler.state_dict(),
@@ -109,9 +117,12 @@ def content_of(run: Run, progress: Progress) -> dict:
 
 
 def restore(run: Run, content: dict, path: str) -> None:
-    """Go on from a checkpoint of ours; its weights are in the model already. Raises ValueError where it is not sound."""
+    """Go on from a checkpoint of ours; what it keeps is in the model already. Raises ValueError where it is not sound."""
     try:
         run.progress = Progress(**content["progress"])
+        if run.averaged:
+            run.model.load_state_dict(content["trained"])
+            run.averaged.n_averaged.fill_(run.progress.step)
         run.optimizer.load_state_dict(content["optimizer"])
         run.scheduler.load_state_dict(content["scheduler"])
         cpu, *cuda = content["random"]

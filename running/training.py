@@ -125,6 +125,8 @@ def train_batch(run: Run, batch: Batch, rows: Sequence[int]) -> float:
 
     progress.lr = run.scheduler.get_last_lr()[0]
     run.optimizer.step()
+    if run.averaged:
+        run.averaged.update_parameters(run.model)
 
     progress.batch, progress.step = progress.batch + 1, progress.step + 1
     progress.losses += losses.tolist()
@@ -138,7 +140,7 @@ def pace_of(run: Run) -> Pace:
     The run is as before afterwards, its random state too. Raises ValueError or OSError as training itself does.
     """
     options, device = Namespace(**vars(run.options) | {"lr": 0.0, "workers": 0}), run.device
-    twin = replace(run, model=copy.deepcopy(run.model), board=None)
+    twin = replace(run, model=copy.deepcopy(run.model), averaged=None, board=None)
     twin.optimizer = make_optimizer(twin.model, options)
     measured = []  # of each step the seconds of loading and of training, and the clips
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -164,11 +166,11 @@ def evaluate(run: Run) -> Progress:
     If writing fails, the progress stays as it was, and the resumed run evaluates again.
     """
     data, options, progress = run.data, run.options, run.progress
-    tested = testing.score(run.model, data.test, data.truth, options, run.device)
+    tested = testing.score(run.kept, data.test, data.truth, options, run.device)
     headline = {name: tested.results[name] for name in ("auc", "ap", "ap_trapezoid", "smoothings")}
     entry = record.entry_of(progress, progress.losses) | headline
     if data.validation:
-        entry |= testing.validate(run.model, data.validation, options, run.device)
+        entry |= testing.validate(run.kept, data.validation, options, run.device)
     after = replace(progress, log=[*progress.log, entry], losses=[], noted=0, seconds=0.0, due=False)
     after.last = entry | tested.results
     is_best = progress.best is None or entry[run.selected_by] > progress.best[run.selected_by]

@@ -91,6 +91,7 @@ def test_two_processes_are_the_run_of_one_and_go_on_with_it(toy, run, undrawn):
         if i % 4:
             np.save(toy.path / "features" / path, walk(4, seed=i))
     flags = [*toy.flags, "--batch-size", 3, "--eval-every", 6, "--weight-decay", 100, "--val-share", 0.4]
+    flags += ["--weight-average", 0.9]
     whole, one, two = (toy.path / name for name in ("whole", "one", "two"))
     assert run(TRAIN, *flags, "--max-epoch", 2, "--out-dir", whole).code == 0
     assert run(TRAIN, *flags, "--max-epoch", 1, "--out-dir", one).code == 0

@@ -19,7 +19,7 @@ import dataset
 import model
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
-from running import testing
+from running import testing, training
 from running.forecast import passes
 from running.loading import load_model
 from running.training import video_scores
@@ -32,7 +32,11 @@ def weights(path):
 
 
 def same_weights(a, b):
-    a, b = weights(a), weights(b)
+    a, b = (torch.load(path, weights_only=True) for path in (a, b))
+    return all(same(a.get(kind) or {}, b.get(kind) or {}) for kind in ("model", "trained"))
+
+
+def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -260,6 +264,7 @@ UNHEARD = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 def command(toy, out, *more):
     flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 1, "--drop-rate", 0.1, "--eval-every", 10, "--save-minutes", 0]
+    flags += ["--weight-average", 0.9]
     return [ROOT / TRAIN, *flags, "--out-dir", out, *more]
 
 
@@ -276,6 +281,26 @@ def test_a_run_that_is_asked_to_stop_saves_and_says_how_to_go_on(toy):
     whole = command(toy, toy.path / "whole", "--max-epoch", n + 1)
     assert [process.wait() for process in [started(words, **UNHEARD) for words in (resume, whole)]] == [0, 0]
     assert same_weights(toy.out / "last.pt", toy.path / "whole" / "last.pt")
+
+
+def test_the_weights_that_are_kept_are_a_running_mean(toy, run, undrawn, monkeypatch):
+    trained, step = [], training.train_batch
+
+    def seen(of, *what):
+        loss = step(of, *what)
+        if of.averaged:  # else it measures its pace
+            trained.append(of.model.classifier.weight.detach().clone())
+        return loss
+
+    monkeypatch.setattr(training, "train_batch", seen)
+    flags = ["--max-epoch", 1, "--batch-size", 4, "--lr", 0.01, "--weight-average", 0.75, "--out-dir", toy.out]
+    assert run(TRAIN, *toy.flags, *flags).code == 0 and len(trained) > 2
+    mean = trained[0]
+    for weight in trained[1:]:
+        mean = 0.75 * mean + 0.25 * weight
+    last = torch.load(toy.out / "last.pt", weights_only=True)
+    torch.testing.assert_close(last["model"]["classifier.weight"], mean)
+    assert torch.equal(last["trained"]["classifier.weight"], trained[-1])
 
 
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
@@ -311,12 +336,12 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
 
 def test_evaluation_restores_the_mode_it_found():
     model = make_model()
-    for training in (True, False):
-        model.train(training)
+    for trains in (True, False):
+        model.train(trains)
         with pytest.raises(ZeroDivisionError), testing.evaluating(model):
             assert not model.training
             raise ZeroDivisionError
-        assert model.training is training
+        assert model.training is trains
 
 
 def test_fused_scales_are_tested_as_they_are_trained(trained, run, undrawn):
