@@ -114,7 +114,7 @@ FLAGS = {
         Flag("co_training", SWITCH, None, "in anomalous videos, let the scene learn where change is largest, and change where "
              "the scene looks worst; else each learns where it is largest itself, as without change", True),
         Flag("weight_average", float, Range(0, 1, open=")"), "evaluate and keep a running mean of the weights, in which the "
-             "mean before a step counts so much; 0 = the weights themselves", 0.0),
+             "mean before a step counts at most so much; 0 = the weights themselves", 0.0),
         Flag("keyclip_train", SWITCH, None, "train on key clips only (KCG)"),
         Flag("eval_every", int, COUNT, "videos between evaluations within an epoch; 0 = at each epoch's end only"),
         Flag("val_share", float, SHARE, "share of the training videos held out to select the best weights; 0 = select on the "

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 import model
 from dataset import hold_out
@@ -85,8 +86,13 @@ def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device:
     """A run at its beginning, with these weights."""
     optimizer = make_optimizer(lshma.to(device), options)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-    decay = options.weight_average
-    averaged = AveragedModel(lshma, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    most = options.weight_average
+
+    def mean(before: Tensor, now: Tensor, n: Tensor) -> Tensor:
+        """After n + 1 steps; of a young run the first ones, far from all others, soon count little."""
+        return now.lerp(before, min(most, (1 + int(n)) / (10 + int(n))))
+
+    averaged = AveragedModel(lshma, avg_fn=mean) if most else None
     return Run(lshma, optimizer, scheduler, options, data, paths, device, averaged)
 
 

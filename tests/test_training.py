@@ -293,11 +293,11 @@ def test_the_weights_that_are_kept_are_a_running_mean(toy, run, undrawn, monkeyp
         return loss
 
     monkeypatch.setattr(training, "train_batch", seen)
-    flags = ["--max-epoch", 1, "--batch-size", 4, "--lr", 0.01, "--weight-average", 0.75, "--out-dir", toy.out]
-    assert run(TRAIN, *toy.flags, *flags).code == 0 and len(trained) > 2
+    flags = ["--max-epoch", 1, "--batch-size", 4, "--lr", 0.01, "--weight-average", 0.3, "--out-dir", toy.out]
+    assert run(TRAIN, *toy.flags, *flags).code == 0
     mean = trained[0]
-    for weight in trained[1:]:
-        mean = 0.75 * mean + 0.25 * weight
+    for share, weight in zip((2 / 11, 3 / 12, 0.3), trained[1:], strict=True):
+        mean = share * mean + (1 - share) * weight
     last = torch.load(toy.out / "last.pt", weights_only=True)
     torch.testing.assert_close(last["model"]["classifier.weight"], mean)
     assert torch.equal(last["trained"]["classifier.weight"], trained[-1])
