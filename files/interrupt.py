@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,8 +90,10 @@ def obey_parent_alone(worker: int) -> None:
     """Let a worker process, forked while signals were `blocked`, end by the SIGTERM of its parent and by no other signal.
 
     What stops a run often goes to its whole process group: the main process has to finish its step and save, which it could not
-    if the processes that load its data died under it.
+    if the processes that load its data died under it. Stopped while it takes a batch, it hangs up, which is no error to tell.
     """
+    tell = sys.excepthook
+    sys.excepthook = lambda kind, *error: None if issubclass(kind, (EOFError, ConnectionError)) else tell(kind, *error)
     if not EXACT:
         for number in set(STOPS) - {signal.SIGTERM}:
             signal.signal(number, signal.SIG_IGN)

@@ -14,7 +14,7 @@ import numpy as np
 from files import checkpoint, folder
 from files.checkpoint import Checkpoint
 from files.videos import Video
-from option import MODEL, flag_of
+from option import ADDED, MODEL, flag_of
 from running.loading import take_options
 
 FREE = {
@@ -59,7 +59,7 @@ def require_same(options: Namespace, digests_now: dict[str, str], content: dict)
     """Raise ValueError where options or data are not those that the run was begun with."""
     path = options.checkpoint_path
     for name in sorted(vars(options).keys() - FREE):
-        value = content["options"].get(name, getattr(options, name))  # a flag that is newer than the run
+        value = (ADDED | content["options"]).get(name, getattr(options, name))  # a flag that is newer than the run
         if getattr(options, name) != value:
             flag = flag_of(name)
             raise ValueError(f"{path}: the run was begun with {flag} {value}, not {getattr(options, name)}; leave {flag} out")

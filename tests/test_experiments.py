@@ -6,17 +6,26 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from argparse import Namespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, SMALL, write_list
-from warm import ran, started
+from warm import Forked, ran, started
 
 from evaluation import events, figures, page, timeline
 from experiments import outcome
 from experiments.grid import Cell, Row
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch):
+    """Cells of grids that run in this process begin at once."""
+    if sys.platform == "linux":
+        monkeypatch.setattr(subprocess, "Popen", Forked)
+
 
 NOHUP = "import runpy, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); del sys.argv[0]; "
 NOHUP += "sys.path[0] = sys.argv[0].rpartition('/')[0]; runpy.run_path(sys.argv[0], run_name='__main__')"

@@ -48,7 +48,7 @@ def gradients(model, logits):
 
 @pytest.mark.parametrize("rule", FORGETTING)
 @pytest.mark.parametrize("merge", ["token", "interleave"])
-@settings(max_examples=15)
+@settings(max_examples=12)
 @given(
     layers=st.integers(0, 4),
     window=st.sampled_from((2, 4, 8)),

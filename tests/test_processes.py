@@ -7,13 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, call, refused, walk, write_list
+from warm import started
 
 import dataset
 from dataset import shares
@@ -111,8 +111,8 @@ def test_two_processes_are_the_run_of_one_and_go_on_with_it(toy, run, undrawn):
 
 def test_asked_to_stop_torchrun_leaves_a_checkpoint_that_one_process_goes_on_from(toy, run, undrawn):
     flags = [*toy.flags, "--batch-size", 2, "--eval-every", 8, "--save-minutes", 0, "--out-dir"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(ROOT / TRAIN), *map(str, flags)]
-    process = subprocess.Popen([*command, str(toy.out), "--max-epoch", "1000"], stderr=subprocess.PIPE, text=True)
+    torchrun = ["-c", "from torch.distributed.run import main; main()", "--nproc-per-node", 2]
+    process = started([*torchrun, ROOT / TRAIN, *flags, toy.out, "--max-epoch", 1000], stderr=subprocess.PIPE, text=True)
     while not (toy.out / "log.jsonl").exists():
         assert process.poll() is None
         time.sleep(0.05)

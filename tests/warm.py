@@ -24,11 +24,12 @@ from functools import cache
 SUBREAPER = 36  # of Linux's prctl: orphans become children of this process
 SLOW = ("torch._dynamo", "matplotlib.figure", "pandas", "scipy.sparse.csgraph", "scipy.special", "sklearn.metrics", "tqdm")
 ASKING = threading.Lock()
+ANY = subprocess.Popen  # also where Forked stands in its place
 
 
 def started(words, **how):
     """A Popen of `python words`."""
-    kind = Forked if sys.platform == "linux" else subprocess.Popen
+    kind = Forked if sys.platform == "linux" else ANY
     return kind([sys.executable, *map(str, words)], **how)
 
 
@@ -45,6 +46,7 @@ class Forked(subprocess.Popen):
     def _execute_child(self, *what):
         of = inspect.signature(super()._execute_child).bind(*what).arguments
         program, *words = of["args"]
+        words = words[words[:1] == ["-u"] :]  # torchrun's; our scripts write each line at once
         if program != sys.executable or (words[0].startswith("-") and words[0] != "-c"):
             return super()._execute_child(*what)
         pipes = {name: of[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")}
@@ -67,7 +69,7 @@ def server():
     """The socket of a process that forks."""
     here, there = pair()
     with there:
-        subprocess.Popen([sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()])
+        ANY([sys.executable, __file__, str(there.fileno())], pass_fds=[there.fileno()])
     return here
 
 
