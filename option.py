@@ -21,8 +21,8 @@ VARIANTS = {
     "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
 }
 VARIANTS["ours"] |= {"visual_layers": 0, "weight_average": 0.97}
-ADDED = {"weight_average": 0.0}  # what older checkpoints, without them, had
-ADDED |= {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}
+# what older checkpoints, without them, had
+ADDED = {"weight_average": 0.0} | {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",

@@ -29,6 +29,17 @@ def make_optimizer(lshma: LSHMA, options: Namespace) -> torch.optim.AdamW:
     return torch.optim.AdamW(lshma.parameters(), options.lr, weight_decay=options.weight_decay, fused=True)
 
 
+def make_average(lshma: LSHMA, options: Namespace) -> AveragedModel | None:
+    """The running mean of the weights, as the options say (METHOD, section 6); None without."""
+    most = options.weight_average
+
+    def mean(before: Tensor, now: Tensor, n: Tensor) -> Tensor:
+        """After n + 1 steps; of a young run the first ones, far from all others, soon count little."""
+        return now.lerp(before, min(most, (1 + int(n)) / (10 + int(n))))
+
+    return AveragedModel(lshma, avg_fn=mean) if most else None
+
+
 def read_data(options: Namespace) -> Data:
     """Everything that the options name, checked."""
     rows = testing.videos_of(options.train_list, options, "file")
@@ -86,14 +97,7 @@ def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device:
     """A run at its beginning, with these weights."""
     optimizer = make_optimizer(lshma.to(device), options)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
-    most = options.weight_average
-
-    def mean(before: Tensor, now: Tensor, n: Tensor) -> Tensor:
-        """After n + 1 steps; of a young run the first ones, far from all others, soon count little."""
-        return now.lerp(before, min(most, (1 + int(n)) / (10 + int(n))))
-
-    averaged = AveragedModel(lshma, avg_fn=mean) if most else None
-    return Run(lshma, optimizer, scheduler, options, data, paths, device, averaged)
+    return Run(lshma, optimizer, scheduler, options, data, paths, device, make_average(lshma, options))
 
 
 def open_run(options: Namespace, device: torch.device, stack: ExitStack) -> Run:

@@ -57,9 +57,9 @@ def digests(train: Sequence[Video], test: Sequence[Video], truth: np.ndarray) ->
 
 def require_same(options: Namespace, digests_now: dict[str, str], content: dict) -> None:
     """Raise ValueError where options or data are not those that the run was begun with."""
-    path = options.checkpoint_path
+    path, begun_with = options.checkpoint_path, ADDED | content["options"]
     for name in sorted(vars(options).keys() - FREE):
-        value = (ADDED | content["options"]).get(name, getattr(options, name))  # a flag that is newer than the run
+        value = begun_with.get(name, getattr(options, name))  # a flag that is newer than the run
         if getattr(options, name) != value:
             flag = flag_of(name)
             raise ValueError(f"{path}: the run was begun with {flag} {value}, not {getattr(options, name)}; leave {flag} out")

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from option import flag_of
@@ -54,5 +55,5 @@ def server(given: dict[str, str]) -> Iterator[Server | None]:
 
 def sinks(given: dict[str, str], folder: Path) -> list[Sink]:
     """Of the watch in this folder. Raises ValueError where an address is none."""
-    found: list[Sink] = [Webhook(given["webhook"])] if "webhook" in given else []
-    return [*found, Broker(given["mqtt"], folder)] if "mqtt" in given else found
+    kinds = {"webhook": Webhook, "mqtt": partial(Broker, folder=folder)}
+    return [kind(given[name]) for name, kind in kinds.items() if name in given]

@@ -27,10 +27,6 @@ from running.training import video_scores
 TRAIN = "ucf_train.py"
 
 
-def weights(path):
-    return torch.load(path, weights_only=True)["model"]
-
-
 def same_weights(a, b):
     a, b = (torch.load(path, weights_only=True) for path in (a, b))
     return all(same(a.get(kind) or {}, b.get(kind) or {}) for kind in ("model", "trained"))

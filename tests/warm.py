@@ -125,11 +125,12 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()  # what is there is looked at no more, at the end neither
     asked = serve(socket.socket(fileno=int(sys.argv[1])))
-    here, there = pair()
-    while not os.fork():  # a server for its own processes
-        here.close()
-        asked = serve(there)
+    while True:
         here, there = pair()
+        if os.fork():
+            break
+        here.close()  # the other is a server for its own processes
+        asked = serve(there)
     there.close()
     server, subprocess.Popen = lambda: here, Forked
     become(asked)
