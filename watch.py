@@ -69,12 +69,12 @@ def watch(args: Namespace) -> None:
         print(*setting.in_words(made), sep="\n")
         (out_dir / "groups" if ray else out_dir).mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
-        others = {"announce": tell, "sinks": sinks, "edited": sources.edited}
+        others = {"announce": tell, "sinks": sinks, "edited": sources.edited, "stays": page is not None}
         if ray:
             watching = Spread(ray, args, made, sources.cameras, db, out_dir / "alarms", n_groups=n_groups, **others)
         else:
             atomic.sweep(out_dir / "alarms")
-            watching = made.watch(sources.cameras, db, out_dir / "alarms", stays=page is not None, **others)
+            watching = made.watch(sources.cameras, db, out_dir / "alarms", **others)
         if page:
             page.start(watching)
             print(f"page: {page.url}{page.note}")

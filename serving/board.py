@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from watching.alarms import Alarm
-from watching.engine import Watch
 from watching.outbox import DOWN, UP
+from watching.roster import Roster
 from watching.tables import PATIENCE, told
 from watching.watched import Watched
 
@@ -40,7 +40,7 @@ def id_of(name: str) -> str:
 class Board:
     """A watch, as others see it."""
 
-    def __init__(self, watching: Watch):
+    def __init__(self, watching: Roster):
         self.watching, self.path, self.pictures = watching, watching.journal.path, watching.raising.folder
 
     @contextmanager
@@ -62,8 +62,7 @@ class Board:
     def picture(self, id: str) -> bytes | None:
         """A camera's last picture, a JPEG."""
         watched = self.watched().get(id)
-        last = watched and watched.last_picture()
-        return last and last.jpeg
+        return watched and self.watching.picture_of(watched)
 
     def alarms(
         self,
@@ -147,9 +146,9 @@ class Board:
 
 def camera_of(watched: Watched, now: float) -> dict[str, Any]:
     """A camera as it is now."""
-    reader, last, alarm = watched.reader, watched.last_picture(), watched.alarm
+    figures = watched.figures()
     at, score = watched.recent[-1] if watched.recent else (None, None)
-    behind = watched.state == "live" and reader and now - reader.dropped_at < BEHIND
+    behind = watched.state == "live" and figures.dropped_at is not None and now - figures.dropped_at < BEHIND
     return {
         "id": id_of(watched.camera.name),
         "name": watched.camera.name,
@@ -160,10 +159,10 @@ def camera_of(watched: Watched, now: float) -> dict[str, Any]:
         "text": watched.text,
         "score": score,
         "at": at,
-        "alarm": alarm.alarm.id if alarm.raised else None,
-        "dropped": reader.n_dropped if reader else 0,
+        "alarm": figures.alarm,
+        "dropped": figures.n_dropped or 0,
         "delay": watched.delay,
-        "picture": round(1000 * last.time) + 1 if last else 0,
+        "picture": 0 if figures.pictured is None else round(1000 * figures.pictured) + 1,
     }
 
 

@@ -1,7 +1,7 @@
 """How a watch is doing, for programs: whether it goes round, and its figures as Prometheus reads them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from files.extra import needed
@@ -13,21 +13,21 @@ DOWN = ("down", "failed")
 # of each camera, if it has one: the metric, whether it only grows, its help, its value
 OF_CAMERA: tuple[tuple[str, bool, str, Callable[[Watched], float | None]], ...] = (
     ("up", False, "1 = frames come, or a file has ended", lambda of: of.state not in (*DOWN, "waiting")),
-    ("frames", True, "frames decoded", lambda of: getattr(of.reader, "n_frames", None)),
-    ("dropped_snippets", True, "dropped, for lack of time", lambda of: getattr(of.reader, "n_dropped", None)),
-    ("opened", True, "times that the source was opened", lambda of: getattr(of.reader, "n_opened", None)),
+    ("frames", True, "frames decoded", lambda of: of.figures().n_frames),
+    ("dropped_snippets", True, "dropped, for lack of time", lambda of: of.figures().n_dropped),
+    ("opened", True, "times that the source was opened", lambda of: of.figures().n_opened),
     ("frame_age_seconds", False, "since its last frame", lambda of: age_of(of)),
     ("snippets", True, "snippets scored", lambda of: of.n_scored),
     ("delay_seconds", False, "from the end of a live snippet until its score was known", lambda of: of.delay),
     ("score", False, "the last one", lambda of: of.recent[-1][1] if of.recent else None),
-    ("alarm", False, "1 = one lasts", lambda of: of.alarm.raised),
+    ("alarm", False, "1 = one lasts", lambda of: of.figures().alarm is not None),
 )  # fmt: skip
 
 
 def age_of(watched: Watched) -> float | None:
     """Seconds since a camera's last frame, if it has had one."""
-    reader = watched.reader
-    return time.time() - reader.seen_at if reader and reader.n_frames else None
+    figures = watched.figures()
+    return time.time() - figures.seen_at if figures.n_frames else None
 
 
 def health(board: Board) -> dict[str, Any]:
@@ -60,16 +60,12 @@ class Collector:
         yield spent
         yield core.CounterMetricFamily("lshma_batches", "turns of all cameras together", value=self.watching.spent.n_turns)
         yield core.GaugeMetricFamily("lshma_open_alarms", "that nobody has acknowledged", value=self.board.n_open())
-        waiting = sum(reader.n_waiting for reader in readers(watched.values()))
+        waiting = sum(of.figures().n_waiting or 0 for of in watched.values())
         yield core.GaugeMetricFamily("lshma_waiting_snippets", "decoded, not taken yet", value=waiting)
         unsent = core.GaugeMetricFamily("lshma_unsent", "whether messages wait for a sink", labels=["sink"])
         for sender in self.watching.outbox.senders:
             unsent.add_metric([sender.sink.name], float(sender.taken < sender.last))
         yield unsent
-
-
-def readers(watched: Iterable[Watched]) -> list[Any]:
-    return [of.reader for of in watched if of.reader]
 
 
 def metrics(board: Board) -> tuple[bytes, str]:

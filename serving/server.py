@@ -14,7 +14,7 @@ from files.extra import needed
 from serving.app import application
 from serving.board import Board
 from serving.news import News
-from watching.engine import Watch
+from watching.roster import Roster
 
 HERE = "127.0.0.1"
 ENDING = 3.0  # seconds that browsers have to hear that the watch ends
@@ -82,7 +82,7 @@ class Server:
         self.note = "" if tls or address.here else ", not encrypted: who is between can read the token; --tls-cert FILE"
         self.thread: threading.Thread | None = None
 
-    def start(self, watching: Watch) -> None:
+    def start(self, watching: Roster) -> None:
         """Serve the page of this watch."""
         board = Board(watching)
         self.news = News(board)

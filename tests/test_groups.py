@@ -98,6 +98,9 @@ def test_what_a_group_writes_waits_until_it_is_taken(tmp_path):
             assert kept == row
 
 
+METHODS = ("news", "picture", "watch", "stop")
+
+
 class Failed(Exception):
     """What Ray raises where a watcher does; `cause` is what."""
 
@@ -132,7 +135,7 @@ class Machines:
         def start(machine, *what, **how):
             self.placed.append((machine, [camera.name for camera in what[1]]))
             made = kind(*what, **how)
-            return SimpleNamespace(**{name: self.asking(machine, getattr(made, name)) for name in ("news", "watch", "stop")})
+            return SimpleNamespace(**{name: self.asking(machine, getattr(made, name)) for name in METHODS})
 
         return SimpleNamespace(options=lambda machine: SimpleNamespace(remote=partial(start, machine)))
 
@@ -142,9 +145,11 @@ class Machines:
     def wait(self, requests, **_):
         return [request for request in requests if request.answers], []
 
-    def get(self, request):
+    def get(self, request, timeout=None):
         if request.error:
             raise request.error
+        if not request.answers:
+            raise Failed(f"no answer in {timeout} s")
         return request.answer
 
     def kill(self, watcher):
@@ -240,7 +245,6 @@ def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monk
 
 def test_flags_and_folders_that_do_not_go_with_a_cluster_are_refused(there, watch, undisturbed, tmp_path):
     for flags, words in (
-        (["--serve", 8080], ["--serve shows what this process sees", "--webhook"]),
         (["--groups", 3], ["the cluster at head:1 has room for 2 of 3"]),
         (["--cores", 2], ["--cores 2", "no machine of the cluster"]),
     ):

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import call, make_model, refused, write_list
+from test_groups import machines  # noqa: F401
 from test_watch import scenes, tiny, write_video
 
 from serving import giving, server
@@ -310,6 +311,33 @@ def watch(tmp_path, monkeypatch):
         return done
 
     return run
+
+
+def test_the_page_of_a_cluster_shows_what_its_machines_see(watch, machines, tmp_path):  # noqa: F811
+    (tmp_path / "videos").mkdir()
+    for i, name in enumerate(("door", "yard")):
+        write_video(tmp_path / "videos" / f"{name}.mp4", scenes(230, i))
+
+    def visit(url, watching):
+        page = httpx.Client(base_url=url, timeout=10)
+
+        def shown(state, n_scores):
+            cameras = page.get("/api/cameras").json()["cameras"]
+            return [(camera["state"], len(camera["scores"])) for camera in cameras] == [(state, n_scores)] * 2
+
+        eventually(lambda: shown("ended", 15))
+        for camera in page.get("/api/cameras").json()["cameras"]:
+            assert camera["picture"] and page.get(f"/cameras/{camera['id']}.jpg").content[:2] == b"\xff\xd8"
+            (alarm, *_) = page.get("/api/alarms", params={"camera": camera["id"]}).json()["alarms"]
+            assert page.get(f"/pictures/{alarm['id']}.jpg").status_code == 200
+        figures = page.get("/metrics").text
+        assert 'lshma_camera_snippets_total{camera="yard"} 15.0' in figures and "lshma_batches_total 0.0" not in figures
+        assert page.get("/healthz").json() == {"status": "ok", "cameras": 2, "down": 0}
+        machines.silent.update(machines.names)
+        assert page.get(f"/cameras/{camera['id']}.jpg").status_code == 404
+
+    done = watch(tmp_path / "videos", "--serve", "0", "--ray", "head:1", visit=visit)
+    assert done.code == 0 and "2 groups" in done.out and "2 of 2 files are watched" in done.out, done
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"

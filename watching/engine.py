@@ -7,9 +7,8 @@ moment, a watch goes on from the last state that was written.
 Shapes: n snippets of a camera, N pictures, D width.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from typing import Any
 
@@ -23,7 +22,7 @@ from watching.brought import Begins, Happened, Passed, Taken
 from watching.cameras import Camera
 from watching.keeping import SAVED_EVERY
 from watching.roster import Roster
-from watching.watched import Spent, Watched, encoded
+from watching.watched import Watched, encoded
 
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
 DROPS_TOLD_EVERY = 30.0  # seconds
@@ -38,18 +37,12 @@ class Watch(Roster):
         encoder: Encoder,
         cameras: Sequence[Camera],
         *what: Any,
-        edited: Callable[[], Sequence[Camera] | None] = lambda: None,
-        stays: bool = False,
         **how: Any,
     ):
-        """what, how: as Roster; edited: the cameras that are to be watched from now on, asked for again and again, None = as
-        before; stays: even where nothing is left to be watched.
-        """
+        """what, how: as Roster."""
         super().__init__(*what, **how)
         self.watched = {camera.name: Watched(camera) for camera in cameras}
-        self.encoder, self.edited, self.stays = encoder, edited, stays
-        self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []
-        self.alive_at = time.monotonic()  # when it last went round
+        self.encoder = encoder
 
     def run(self) -> None:
         """Watch until all files have ended, or `stopped` is set. Raises OSError where the journal cannot be written."""
@@ -68,7 +61,7 @@ class Watch(Roster):
                     self.turn(brought)
                 self.tell_drops(self.watched.values(), DROPS_TOLD_EVERY)
                 self.tell_sinks()
-                self.take_up(self.edited)
+                self.take_up()
                 self.alive_at = time.monotonic()
         finally:
             torch.set_num_threads(n_threads)

@@ -10,6 +10,7 @@ from typing import Any
 from files.extra import needed
 from running import cluster
 from watching.cameras import Camera
+from watching.watched import Spent
 
 
 def require_used(args: Namespace) -> None:
@@ -17,9 +18,6 @@ def require_used(args: Namespace) -> None:
     cluster.require_used(args)
     if args.groups and not args.ray:
         raise ValueError("--groups would be ignored without --ray; leave it out")
-    if args.ray and args.serve:
-        what = "--serve shows what this process sees, and with --ray others watch"
-        raise ValueError(f"{what}; leave out either: --webhook, --mqtt, --json and --report go with --ray")
 
 
 @dataclass
@@ -39,6 +37,7 @@ class Group:
     ended: bool = False  # it was asked to stop, and has saved
     lost_at: float | None = None  # when it was heard last, until it is watched again
     begun: bool = False  # it has been watched once
+    spent: Spent = field(default_factory=Spent)  # of its watcher
 
     @property
     def name(self) -> str:
@@ -47,7 +46,7 @@ class Group:
     def drop(self) -> None:
         """It has no watcher any more."""
         self.watcher = self.request = None
-        self.heard, self.taken = False, 0
+        self.heard, self.taken, self.spent = False, 0, Spent()
 
 
 def assigned(names: Iterable[str], before: Mapping[str, int], n: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from watching.brought import Happened, How
 from watching.journal import Journal
 from watching.outbox import Outbox, Sink
 from watching.raising import Raising
-from watching.watched import RECENT, Told, Watched, file_id, memory_of
+from watching.watched import Told, Watched, file_id, memory_of
 
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
@@ -101,7 +101,7 @@ class Keeping:
         if camera.live:  # what came after the saved state is known, and keeps its numbers
             known = self.journal.scores(name, saved.stream)
             watched.position = max([watched.position, *(known.number + 1).tolist()])
-            watched.recent.extend(zip(known.wall[-RECENT:].tolist(), known.score[-RECENT:].tolist(), strict=True))
+            watched.recall(known)
         return True
 
     def known(self, watched: Watched) -> bool:

@@ -10,7 +10,7 @@ from watching.brought import Happened
 from watching.cameras import Camera
 from watching.keeping import Keeping
 from watching.readers import Reader
-from watching.watched import Watched
+from watching.watched import Spent, Watched
 
 FILES_AT_ONCE = 8  # that are decoded at a time
 EDITED_EVERY = 2.0  # seconds between two looks at what is to be watched
@@ -20,10 +20,21 @@ GONE = Happened("gone", "no longer on the list")
 class Roster(Keeping):
     """The cameras of a watch, by name. Whoever reads it from another thread sees the cameras of one moment."""
 
-    def __init__(self, *what: Any, **how: Any):
-        """As Keeping."""
+    def __init__(
+        self,
+        *what: Any,
+        edited: Callable[[], Sequence[Camera] | None] = lambda: None,
+        stays: bool = False,
+        **how: Any,
+    ):
+        """what, how: as Keeping; edited: the cameras that are to be watched from now on, asked for again and again, None = as
+        before; stays: even where nothing is left to be watched.
+        """
         super().__init__(*what, **how)
         self.watched: dict[str, Watched] = {}
+        self.edited, self.stays = edited, stays
+        self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []
+        self.alive_at = time.monotonic()  # when it last went round
         self.changed = threading.Condition()  # something has been brought, or taken
         self.asked_at = 0.0  # on the monotonic clock
 
@@ -54,14 +65,19 @@ class Roster(Keeping):
                 for name in absent:
                     self.note(name, GONE)
 
-    def take_up(self, edited: Callable[[], Sequence[Camera] | None]) -> None:
+    def picture_of(self, watched: Watched) -> bytes | None:
+        """The last picture of a camera, a JPEG; asked for from other threads."""
+        last = watched.last_picture()
+        return last and last.jpeg
+
+    def take_up(self) -> None:
         """Ask, now and then, which cameras are to be watched: others come, and some go."""
         now = time.monotonic()
         if now - self.asked_at < EDITED_EVERY:
             return
         self.asked_at = now
         try:
-            cameras = edited()
+            cameras = self.edited()
         except (ValueError, OSError) as error:
             with self.writing():
                 self.note("list", Happened("not read", f"{error}; the cameras of before are watched"))

@@ -12,7 +12,6 @@ cameras go on elsewhere, from what it has saved. Nothing here waits for a machin
 import json
 import math
 import os
-import threading
 import time
 from argparse import Namespace
 from collections import Counter
@@ -26,9 +25,9 @@ from running import cluster
 from watching.brought import Happened
 from watching.cameras import Camera
 from watching.engine import STOPPING
-from watching.gathering import AT_ONCE, gathered
+from watching.gathering import AT_ONCE, Call, gathered
 from watching.group import Group, assigned, needs, require_shared, room
-from watching.journal import Journal
+from watching.journal import Journal, Row
 from watching.keeping import settings_of
 from watching.outbox import Sink
 from watching.report import counted
@@ -42,7 +41,8 @@ SILENT, STARTING = 10.0, 60.0  # seconds without an answer after which a watcher
 SETTLING = 2.0  # seconds till a lost group is placed: machines that are lost together are known by then
 AVOIDED = 120.0  # seconds that a machine is the last choice after a watcher there was given up
 SAVING = 60.0  # seconds that watchers have to save
-HIDDEN = ("token", "webhook", "mqtt")  # flags that no group needs, and that may hold passwords
+PICTURE = 2.0  # seconds that a watcher has to send one
+HIDDEN = ("serve", "token", "webhook", "mqtt")  # flags that no group needs, and that may hold passwords
 
 
 class Spread(Roster):
@@ -61,19 +61,19 @@ class Spread(Roster):
         announce: Callable[[Told], None],
         sinks: Sequence[Sink] = (),
         edited: Callable[[], Sequence[Camera] | None] = lambda: None,
+        stays: bool = False,
     ):
         """args: of watch.py, as each group gets them; the others as Watch takes them. Raises ValueError."""
-        how = {"model": made.model, "pictures": pictures, "announce": announce, "sinks": sinks}
-        super().__init__(made.detector, made.how, journal, made.rule, **how)
+        how = {"model": made.model, "pictures": pictures, "announce": announce, "sinks": sinks, "stays": stays}
+        super().__init__(made.detector, made.how, journal, made.rule, edited=lambda: require_shared(edited()), **how)
         self.watched = {camera.name: Watched(camera) for camera in require_shared(cameras)}
-        self.ray, self.n_groups, self.edited = ray, n_groups, lambda: require_shared(edited())
+        self.ray, self.n_groups = ray, n_groups
         self.args = Namespace(**vars(args) | dict.fromkeys(HIDDEN))
         self.settings = settings_of(made.model, made.how, made.rule)
         self.lives = {stream.camera: stream.id for stream in journal.streams() if stream.began is not None}
         self.numbers: dict[str, int] = json.loads(journal.settings().get("groups", "{}"))  # of all cameras' groups, ever
         self.groups: dict[int, Group] = {}
         self.avoided: dict[str, float] = {}  # machines, and since when, on the monotonic clock
-        self.stopped, self.left_unsent = threading.Event(), []
         note_before(self)
 
     def run(self) -> None:
@@ -84,12 +84,13 @@ class Spread(Roster):
         try:
             self.begin_to_tell()
             self.assign()
-            while not (self.stopped.is_set() or all(watched.over for watched in self.watched.values())):
+            while not self.stopped.is_set() and (self.stays or any(not watched.over for watched in self.watched.values())):
                 for group in self.groups.values():
                     self.place(group)
                 self.hear_all()
                 self.tell_sinks()
-                self.take_up(self.edited)
+                self.take_up()
+                self.alive_at = time.monotonic()
                 self.stopped.wait(EVERY)
         finally:
             with SIGNALS.delayed():
@@ -119,10 +120,10 @@ class Spread(Roster):
     def at_work(self) -> list[Group]:
         return [group for group in self.groups.values() if group.watcher and not group.ended]
 
-    def take_up(self, edited: Callable[[], Sequence[Camera] | None]) -> None:
+    def take_up(self) -> None:
         """As Roster; the groups are told."""
         before = self.watched
-        super().take_up(edited)
+        super().take_up()
         if self.watched is not before:
             self.assign()
 
@@ -137,6 +138,7 @@ class Spread(Roster):
             for name, watched in self.watched.items():
                 if not (watched.stream or watched.over) and self.known(watched) and watched.camera.live:
                     watched.stream = self.lives.get(name, "")
+                    watched.recall(self.journal.scores(name, watched.stream))
             self.numbers |= assigned(self.watched, self.numbers, self.n_groups)
             self.journal.set({"groups": json.dumps(self.numbers)})
         for number in {self.numbers[name] for name in self.watched} - self.groups.keys():
@@ -198,21 +200,45 @@ class Spread(Roster):
         group.request, group.heard, group.heard_at, group.n_placed = None, True, time.monotonic(), 0
         with self.writing():
             for number, call in news.calls:
-                self.told += gathered(self.journal, call)
-                if call.name == "stream" and (watched := self.watched.get(call.what[1])) and watched.camera.live:
-                    watched.stream = call.what[0]
+                new = list(gathered(self.journal, call))
+                self.told += new
+                self.follow(call, new)
                 group.taken = number
             if news.watching and group.lost_at:
                 seconds = time.monotonic() - group.lost_at
                 self.note(group.name, Happened("watched again", f"on {group.address}, after {seconds:.0f} s"))
                 group.lost_at = None
-        group.begun |= news.watching
+        for name in news.figures.keys() & self.watched.keys():
+            self.watched[name].elsewhere = news.figures[name]
+        self.spent.add(news.spent, group.spent)
+        group.spent, group.begun = news.spent, group.begun or news.watching
         if len(news.calls) < AT_ONCE:  # all that came before what is over is written
             self.end(news.over)
         if news.ended and self.stopped.is_set():
             group.ended = True
         elif news.ended:
             self.lose(group, f"{group.address} was not asked for news in time, and has ended it")
+
+    def follow(self, call: Call, new: Sequence[Told]) -> None:
+        """What a group has written, and what of it is new, as far as it changes how its cameras are."""
+        for told in new:
+            if isinstance(told.what, Happened) and (watched := self.watched.get(told.camera)):
+                watched.has(told.what)
+        if call.name == "stream" and (watched := self.watched.get(call.what[1])) and watched.camera.live:
+            watched.stream = call.what[0]
+        elif call.name == "score_rows" and (watched := self.watched.get(call.what[0])):
+            for row in (Row(*row) for row in call.what[2]):
+                if not watched.recent or watched.recent[-1][0] < (row.time if row.wall is None else row.wall):
+                    watched.has_score(row.time, row.wall, row.score, self.how.snippet_seconds)  # else it is told again
+
+    def picture_of(self, watched: Watched) -> bytes | None:
+        """As Roster, from where it is watched; None where that does not answer."""
+        group = self.groups.get(self.numbers.get(watched.camera.name))
+        watcher = group and group.watcher  # which another thread may take away
+        try:
+            return watcher and self.ray.get(watcher.picture.remote(watched.camera.name), timeout=PICTURE)
+        except self.ray.exceptions.RayError:
+            return None
 
     def end(self, over: Sequence[Over]) -> None:
         """Note cameras of which nothing more will come."""
@@ -241,5 +267,6 @@ class Spread(Roster):
             with self.writing():
                 self.note(group.name, Happened("unwatched", f"{why}; {counted(len(left), 'camera')} to be watched elsewhere"))
                 for watched in left:
+                    watched.elsewhere = None
                     if watched.camera.live:  # as it is told of one that does not answer
                         self.happened(watched, Happened("lost", f"{group.name} is unwatched"))

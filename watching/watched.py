@@ -40,6 +40,19 @@ class Timing(NamedTuple):
     wall: float  # NaN = of a file
 
 
+class Figures(NamedTuple):
+    """What is known of a camera only where it is watched; None = not, or no more."""
+
+    n_frames: int | None = None  # decoded
+    n_dropped: int | None = None  # snippets
+    n_opened: int | None = None  # times
+    n_waiting: int | None = None  # snippets that are decoded, and not taken yet
+    seen_at: float | None = None  # wall time of its last frame
+    dropped_at: float | None = None  # and of the last snippet that was dropped
+    alarm: str | None = None  # the identifier of one that lasts
+    pictured: float | None = None  # stream time of its last picture
+
+
 class Told(NamedTuple):
     """What a person is told, after it is written."""
 
@@ -77,6 +90,7 @@ class Watched:
     )  # the last scores, each after when it was
     picture: evidence.Picture | None = None  # the last one of what is over
     delay: float | None = None  # seconds from the end of a live camera's snippet till its score was known
+    elsewhere: Figures | None = None  # of a camera that is watched by another process
 
     def note(self, what: Taken) -> None:
         """A snippet has come, and goes to the model."""
@@ -96,6 +110,14 @@ class Watched:
         ring = self.ring  # whoever asks from another thread may see it go
         return ring.last[-1] if ring and ring.last else self.picture
 
+    def figures(self) -> Figures:
+        """As they are now, for others to see."""
+        if self.elsewhere:
+            return self.elsewhere
+        reader, last, alarm = self.reader, self.last_picture(), self.alarm
+        counted = (getattr(reader, name, None) for name in Figures._fields[:-2])
+        return Figures(*counted, alarm.alarm.id if alarm.raised else None, last.time if last else None)
+
     def has(self, what: Happened) -> None:
         """What has happened to it, as far as it changes how it is."""
         state = STATES.get(what.kind, self.state)
@@ -108,13 +130,21 @@ class Watched:
         for score, logit, layer, key in zip(known.scores, known.logits, known.exit_layer, known.key, strict=True):
             number, start, end, wall = self.timings.popleft()
             wall = None if math.isnan(wall) else wall
-            self.recent.append((start if wall is None else wall, float(score)))
-            self.n_scored += 1  # after it: who counts from another thread has it in `recent`
-            self.delay = None if wall is None else time.time() - (wall + end - start)
+            self.has_score(start, wall, float(score), end - start)
             yield (
                 Seen(number, start, end, wall, float(score), int(layer)),
                 Row(number, start, wall, float(score), float(logit), int(layer), bool(key)),
             )
+
+    def recall(self, known: Row) -> None:
+        """The scores, as arrays, of a live camera that goes on."""
+        self.recent.extend(zip(known.wall[-RECENT:].tolist(), known.score[-RECENT:].tolist(), strict=True))
+
+    def has_score(self, start: float, wall: float | None, score: float, seconds: float) -> None:
+        """A snippet's score is known, of so many seconds."""
+        self.recent.append((start if wall is None else wall, score))
+        self.n_scored += 1  # after it: who counts from another thread has it in `recent`
+        self.delay = None if wall is None else time.time() - (wall + seconds)
 
     def values(self) -> dict[str, Any]:
         """What it needs to go on, beside the model's memory; `go_on` takes it."""
@@ -159,6 +189,12 @@ class Spent:
         began = time.perf_counter()
         yield
         self.seconds[what] += time.perf_counter() - began
+
+    def add(self, now: "Spent", before: "Spent") -> None:
+        """What another has worked since it had worked so much."""
+        self.n_turns += now.n_turns - before.n_turns
+        for what in self.seconds:
+            self.seconds[what] += now.seconds[what] - before.seconds[what]
 
 
 BEGINNING = 2**16  # bytes, by which files of the same size and time are told apart

@@ -8,6 +8,7 @@ The group's events.db is written by one watcher at a time. One that nobody asks 
 dead or cannot reach it, and its cameras may be watched elsewhere by now.
 """
 
+import copy
 import os
 import threading
 import time
@@ -27,6 +28,7 @@ from watching.engine import Watch
 from watching.gathering import GATHERER, Call, Recorded, calls_after
 from watching.journal import Journal, opened
 from watching.keeping import settings_of
+from watching.watched import Figures, Spent
 
 UNASKED = 20.0  # seconds without being asked, after which a watcher saves and ends
 
@@ -44,6 +46,8 @@ class News(NamedTuple):
 
     calls: list[tuple[int, Call]]  # of its journal, with their numbers
     over: list[Over]  # as far as it is written
+    figures: dict[str, Figures]  # of its cameras, by name
+    spent: Spent
     watching: bool  # its cameras are watched
     ended: bool  # and it has saved; nothing more will come
 
@@ -84,7 +88,15 @@ class Watcher:
             if self.journal:
                 self.journal.taken = taken
                 calls = calls_after(self.journal.path, taken)
-            return News(calls, over, self.watching is not None, self.ended)
+            watched = self.watching.watched if self.watching else {}
+            figures = {name: one.figures() for name, one in watched.items()}
+            spent = copy.deepcopy(self.watching.spent) if self.watching else Spent()
+            return News(calls, over, figures, spent, self.watching is not None, self.ended)
+
+    def picture(self, name: str) -> bytes | None:
+        """The last picture of a camera, a JPEG."""
+        watched = self.watching and self.watching.watched.get(name)
+        return watched and self.watching.picture_of(watched)
 
     def over(self) -> list[Over]:
         """The cameras that are over, but none while a turn may be about to write that."""
