@@ -8,7 +8,7 @@ from pathlib import Path
 
 from option import flag_of
 from serving.mqtt import Broker
-from serving.server import Address, Server, encryption
+from serving.server import Address, Encryption, Server
 from serving.webhook import Webhook
 from watching.outbox import Sink
 
@@ -48,7 +48,7 @@ def server(given: dict[str, str]) -> Iterator[Server | None]:
     if "serve" not in given:
         yield None
         return
-    tls = encryption(given["tls_cert"], given.get("tls_key")) if "tls_cert" in given else None
+    tls = Encryption(given["tls_cert"], given.get("tls_key")) if "tls_cert" in given else None
     with Server(Address.of(given["serve"]), given.get("token"), tls) as bound:
         yield bound
 

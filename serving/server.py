@@ -5,8 +5,10 @@ with Server(address, token, tls) as server:  # bound: a port that is taken is to
 """
 
 import asyncio
+import os
 import socket
 import ssl
+import sys
 import threading
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from serving.news import News
 from watching.roster import Roster
 
 HERE = "127.0.0.1"
+RENEWED_EVERY = 60.0  # seconds between two looks at the certificate
 ENDING = 3.0  # seconds that browsers have to hear that the watch ends
 
 
@@ -40,27 +43,52 @@ class Address(NamedTuple):
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
-def encryption(cert: str, key: str | None) -> ssl.SSLContext:
-    """TLS by the certificate and the key of these PEM files. Raises ValueError or OSError that names them."""
-    given = {"--tls-cert": cert} | ({"--tls-key": key} if key is not None else {})
-    for flag, path in given.items():
+class Encryption:
+    """TLS by the certificate and the key of PEM files, which are read again when they are renewed."""
+
+    def __init__(self, cert: str, key: str | None):
+        """Raises ValueError or OSError that names them."""
+        self.given = {"--tls-cert": cert} | ({"--tls-key": key} if key is not None else {})
+        self.context, self.stamps = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), [0]
+        self.renew()
+
+    def renew(self) -> None:
+        """Read them if they were written since; who is connected stays so. Raises ValueError or OSError, nothing changed."""
+        stamps = []
+        for flag, path in self.given.items():
+            try:
+                open(path, "rb").close()
+                stamps.append(os.stat(path).st_mtime_ns)
+            except OSError as error:
+                raise type(error)(f"{flag} {path}: {error.strerror}") from error
+        if stamps == self.stamps:
+            return
         try:
-            open(path, "rb").close()
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):  # of a pair that fails the first half stays
+                context.load_cert_chain(*self.given.values(), password="")  # nobody is asked for a key's on the terminal
         except OSError as error:
-            raise type(error)(f"{flag} {path}: {error.strerror}") from error
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key, password="")  # of a key that has one nobody is asked on the terminal
-    except OSError as error:
-        said = " ".join(f"{flag} {path}" for flag, path in given.items())
-        raise ValueError(f"{said}: expected a certificate and its key, without a password, as PEM ({error})") from error
-    return context
+            said = " ".join(f"{flag} {path}" for flag, path in self.given.items())
+            raise ValueError(f"{said}: expected a certificate and its key, without a password, as PEM ({error})") from error
+        self.stamps = stamps
+
+    async def renewed(self) -> None:
+        """Look for ever; that they cannot be read is said once."""
+        said = ""
+        while True:
+            await asyncio.sleep(RENEWED_EVERY)
+            try:
+                self.renew()
+                said = ""
+            except (ValueError, OSError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    print(f"{said}; the page goes on with those of before", file=sys.stderr)
 
 
 class Server:
     """The server, and its socket."""
 
-    def __init__(self, address: Address, token: str | None, tls: ssl.SSLContext | None = None):
+    def __init__(self, address: Address, token: str | None, tls: Encryption | None = None):
         """Raises ValueError where a token is missing, OSError where the port cannot be had."""
         self.uvicorn = needed("uvicorn", "serve")
         needed("starlette", "serve")
@@ -87,17 +115,19 @@ class Server:
         board = Board(watching)
         self.news = News(board)
         how = {"log_level": "critical", "lifespan": "off", "timeout_graceful_shutdown": ENDING}
-        how |= {"ssl_context_factory": lambda *_: self.tls} if self.tls else {}
+        how |= {"ssl_context_factory": lambda *_: self.tls.context} if self.tls else {}
         config = self.uvicorn.Config(application(board, self.news, self.token), **how)
         self.server = self.uvicorn.Server(config)
         self.thread = threading.Thread(target=asyncio.run, args=[self.serve()], name="page", daemon=True)
         self.thread.start()
 
     async def serve(self) -> None:
-        telling = asyncio.create_task(self.news.run())
+        beside = [asyncio.create_task(self.news.run())]
+        beside += [asyncio.create_task(self.tls.renewed())] if self.tls else []
         self.loop = asyncio.get_running_loop()
         await self.server.serve(sockets=[self.socket])
-        telling.cancel()
+        for task in beside:
+            task.cancel()
 
     def __enter__(self) -> "Server":
         return self

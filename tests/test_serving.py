@@ -413,11 +413,21 @@ def certificate(path):
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(["openssl", *how.split(), "-keyout", path, "-out", "-"], stdout=path.open("a"), stderr=-3, check=True)
+    made = subprocess.run(["openssl", *how.split(), "-keyout", "-", "-out", "-"], stdout=-1, stderr=-3, check=True).stdout
+    path.write_bytes(made)
     return path
 
 
-def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_it(watch, tmp_path):
+def is_trusted(url, context):
+    """Whether a new connection is."""
+    try:
+        return httpx.get(f"{url}healthz", verify=context).status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_it(watch, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "RENEWED_EVERY", 0.02)
     (tmp_path / "token").write_text("s3cret\n")
     pem = certificate(tmp_path / "both.pem")
     trusting = ssl.create_default_context(cafile=pem)
@@ -436,8 +446,16 @@ def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_
         bearer = {"authorization": "Bearer s3cret"}
         assert httpx.get(f"{page.base_url}metrics", headers=bearer, verify=trusting).status_code == 200
 
+        pem.write_text("half a certificate")
+        time.sleep(0.2)
+        assert httpx.get(f"{page.base_url}healthz", verify=trusting).status_code == 200
+        renewed = ssl.create_default_context(cafile=certificate(pem))
+        eventually(lambda: is_trusted(page.base_url, renewed))
+        assert not is_trusted(page.base_url, trusting) and page.get("/healthz").status_code == 200
+
     done = watch(video, "--serve", "0.0.0.0:0", "--token", f"@{tmp_path / 'token'}", "--tls-cert", pem, visit=visit)
     assert done.code == 0 and "page: https://0.0.0.0:" in done.out, done.err
+    assert done.err.count("expected a certificate and its key") == 1 and "goes on with those of before" in done.err
 
 
 def test_a_camera_that_left_the_list_while_nobody_watched_is_told_to_be_gone_once(watch, tmp_path, monkeypatch):
