@@ -77,6 +77,7 @@ def watch(args: Namespace) -> None:
             watching = made.watch(sources.cameras, db, out_dir / "alarms", **others)
         if page:
             page.start(watching)
+            stack.callback(page.stop)  # before Ray, which it asks for pictures
             print(f"page: {page.url}{page.note}")
         if args.duration:
             timer = threading.Timer(min(args.duration, threading.TIMEOUT_MAX), watching.stopped.set)
@@ -103,10 +104,12 @@ def calibrate(args: Namespace) -> None:
         watching = made.watch(cameras, db, Path(there), announce=telling.print_failures)
         watching.run()
         scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
+        rates = {stream.id: stream.fps for stream in db.streams()}
+        seconds = [made.seconds_at(rates.get(watched.stream)) for watched in watching.watched.values()]
     if not any(map(len, scores)):
         setting.require_watched(watching)  # says why
-    seconds = made.how.snippet_seconds
-    found = calibration.calibrate(scores, seconds, rate=args.false_alarms, **setting.shape_of(args, seconds))
+    shape = setting.shape_of(args, made.how.snippet_seconds)
+    found = calibration.calibrate(scores, seconds, rate=args.false_alarms, **shape)
     print(found.in_words())
     print(f"watch with it: --threshold {found.rule.on!r}")
     setting.require_watched(watching)

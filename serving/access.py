@@ -15,6 +15,7 @@ from files.extra import needed
 COOKIE, MONTH = "lshma", 30 * 86400
 OPEN = ("/login", "/healthz", "/page/")
 HERE = ("127.0.0.1", "localhost", "[::1]")  # names of this machine: a page of another name must not read this one through it
+LONGEST = 2**16  # bytes of a request
 WRONG = 0.5  # seconds that a wrong token takes
 POLICY = ("default-src 'self'", "img-src 'self' data:", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'")
 HEADERS = {
@@ -75,7 +76,7 @@ class Access:
             return self.answers.RedirectResponse("/", 303)
         if request.method == "GET":
             return self.answers.FileResponse(self.login_page)
-        given = parse_qs((await request.body())[:10_000].decode(errors="replace")).get("token", [""])[0]
+        given = parse_qs((await beginning(request)).decode(errors="replace")).get("token", [""])[0]
         if not same(given.strip(), self.token):
             await asyncio.sleep(WRONG)
             return self.answers.RedirectResponse("/login?wrong", 303)
@@ -83,6 +84,16 @@ class Access:
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, self.cookie, max_age=MONTH, httponly=True, samesite="strict", secure=secure)
         return answer
+
+
+async def beginning(request: Any) -> bytes:
+    """What a request sends, but only so much as is of use: who sends more is not heard out."""
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > LONGEST:
+            break
+    return content
 
 
 def same(given: str, token: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from files.extra import needed
-from serving.access import Access
+from serving.access import Access, beginning
 from serving.board import LONGEST_NOTE, PER_REQUEST, Board
 from serving.health import health, metrics
 from serving.news import News
@@ -90,7 +90,7 @@ class Handlers:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise Refused("expected application/json")  # what another site's page cannot send from a browser
         try:
-            asked = json.loads(await request.body())
+            asked = json.loads(await beginning(request))
         except ValueError as error:
             raise Refused(f"no JSON ({error})") from None
         if not isinstance(asked, dict) or asked.keys() - {"acknowledged", "note"}:

@@ -39,8 +39,8 @@ class News:
         while True:
             try:
                 events = await asyncio.to_thread(self.look)
-            except (OSError, ValueError) as error:  # events.db cannot be read now
-                events = [event("trouble", {"error": str(error)})]
+            except Exception as error:  # as where events.db cannot be read now: a page that stands still would be believed
+                events = [event("trouble", {"error": str(error) or type(error).__name__})]
             self.tell(events)
             await asyncio.sleep(EVERY)
 

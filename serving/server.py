@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from files.extra import needed
@@ -49,8 +50,13 @@ class Encryption:
     def __init__(self, cert: str, key: str | None):
         """Raises ValueError or OSError that names them."""
         self.given = {"--tls-cert": cert} | ({"--tls-key": key} if key is not None else {})
-        self.context, self.stamps = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), [0]
+        self.stamps: list[int] = []
         self.renew()
+        self.context = self.now  # the one that a server keeps, which hands each connection on to that of now
+        self.context.sni_callback = self.hand_on
+
+    def hand_on(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = self.now
 
     def renew(self) -> None:
         """Read them if they were written since; who is connected stays so. Raises ValueError or OSError, nothing changed."""
@@ -63,13 +69,13 @@ class Encryption:
                 raise type(error)(f"{flag} {path}: {error.strerror}") from error
         if stamps == self.stamps:
             return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # in one that has another kind of key, that would stay, too
         try:
-            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):  # of a pair that fails the first half stays
-                context.load_cert_chain(*self.given.values(), password="")  # nobody is asked for a key's on the terminal
+            context.load_cert_chain(*self.given.values(), password="")  # nobody is asked for a key's on the terminal
         except OSError as error:
             said = " ".join(f"{flag} {path}" for flag, path in self.given.items())
             raise ValueError(f"{said}: expected a certificate and its key, without a password, as PEM ({error})") from error
-        self.stamps = stamps
+        self.stamps, self.now = stamps, context
 
     async def renewed(self) -> None:
         """Look for ever; that they cannot be read is said once."""
@@ -109,6 +115,7 @@ class Server:
         self.url = f"http{'s' * bool(tls)}://{shown}:{self.socket.getsockname()[1]}/"
         self.note = "" if tls or address.here else ", not encrypted: who is between can read the token; --tls-cert FILE"
         self.thread: threading.Thread | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None  # while it serves
 
     def start(self, watching: Roster) -> None:
         """Serve the page of this watch."""
@@ -122,19 +129,31 @@ class Server:
         self.thread.start()
 
     async def serve(self) -> None:
+        """Until `stop`; what ends it before is said."""
         beside = [asyncio.create_task(self.news.run())]
         beside += [asyncio.create_task(self.tls.renewed())] if self.tls else []
         self.loop = asyncio.get_running_loop()
-        await self.server.serve(sockets=[self.socket])
-        for task in beside:
-            task.cancel()
+        try:
+            await self.server.serve(sockets=[self.socket])
+        finally:
+            self.loop = None
+            for task in beside:
+                task.cancel()
+            if not self.server.should_exit:
+                print(f"{self.url} is served no more ({sys.exception() or 'its server has ended'})", file=sys.stderr)
 
     def __enter__(self) -> "Server":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def stop(self) -> None:
+        """Tell browsers that the watch ends, and end."""
         if self.thread:
-            self.loop.call_soon_threadsafe(self.news.stop)
             self.server.should_exit = True
+            if loop := self.loop:
+                with suppress(RuntimeError):  # it has ended meanwhile
+                    loop.call_soon_threadsafe(self.news.stop)
             self.thread.join(ENDING + 1)
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
         self.socket.close()

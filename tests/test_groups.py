@@ -223,6 +223,10 @@ def test_a_live_camera_goes_on_with_its_memory_in_its_group(there, watch, tmp_pa
         with journal.opened(tmp_path / "out" / "events.db") as db:
             (stream,) = db.streams()
             np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(n_scores))
+            if n_scores == 12:
+                assert "score 0.97" not in done.out
+                db.alarm(ALARM._replace(stream=stream.id, score=0.97), raised_at=1.0)  # as killed before it was told
+    assert "door: ALARM since 0:01, score 0.97 at 0:02" in done.out, done
 
 
 def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monkeypatch):

@@ -408,11 +408,11 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
     assert {alarm["name"] for alarm in seen.alarms} == {HOSTILE, "yard"}, "alarms outlive their camera"
 
 
-def certificate(path):
+def certificate(path, key="ec -pkeyopt ec_paramgen_curve:prime256v1"):
     """A certificate of this machine and its key, in one file."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
-    how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+    how = f"req -x509 -newkey {key} -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
     made = subprocess.run(["openssl", *how.split(), "-keyout", "-", "-out", "-"], stdout=-1, stderr=-3, check=True).stdout
     path.write_bytes(made)
     return path
@@ -449,7 +449,7 @@ def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_
         pem.write_text("half a certificate")
         time.sleep(0.2)
         assert httpx.get(f"{page.base_url}healthz", verify=trusting).status_code == 200
-        renewed = ssl.create_default_context(cafile=certificate(pem))
+        renewed = ssl.create_default_context(cafile=certificate(pem, "rsa:2048"))
         eventually(lambda: is_trusted(page.base_url, renewed))
         assert not is_trusted(page.base_url, trusting) and page.get("/healthz").status_code == 200
 

@@ -283,3 +283,36 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
     with journal.opened(tmp_path / "out" / "events.db") as db:  # it goes on with its memory and its numbers
         assert [stream.camera for stream in db.streams()].count("door") == 1
         np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))
+
+
+def test_a_stream_that_ends_is_scored_to_its_last_snippet_and_an_alarm_of_before_ends_where_none_are_raised(
+    there, watch, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
+    monkeypatch.setattr(clock, "AHEAD", np.inf)
+    for name, value in (("WAITING", 99), ("FIRST_PAUSE", 0.01)):
+        monkeypatch.setattr(readers, name, value)
+    tell, lost = keeping.Keeping.tell, []
+
+    def stop_when_lost_twice(self, watched, what):
+        tell(self, watched, what)
+        lost.extend([what] if what.kind == "lost" else [])
+        if len(lost) >= 2:
+            self.stopped.set()
+
+    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_lost_twice)
+    assert watch("whatever", "--duration", 60.0).code == 0
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        first, *_ = db.streams()
+        np.testing.assert_array_equal(db.scores("door", first.id).number, np.arange(14))  # two of no whole clip
+        np.testing.assert_array_equal(db.scores("door", first.id, last=3).number, [11, 12, 13])
+        saved = db.saved("door")
+        lasting = Alarm("door", saved.stream, 9, 4.8, 4.8, None, 1e9, 1e9, None, 0.9, 1)
+        db.state("door", saved.stream, 14, saved.values | {"alarm": State(lasting, raised=True).to_json()})
+        db.alarm(lasting, raised_at=1e9)
+    lost.clear()
+    flags = there.flags[: there.flags.index("--threshold")]
+    done = call("watch.py", "whatever", *flags, "--no-alarms", "--duration", 60.0, "--out-dir", tmp_path / "out")
+    assert done.code == 0 and "door: alarm ended: " in done.out and "ALARM since" not in done.out, done
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        assert all(alarm.end is not None for alarm, *_ in db.alarms())

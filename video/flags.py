@@ -30,12 +30,14 @@ OF_WATCHING = (
          "model's features were made"),
     Flag("snippet_seconds", float, Range(0.01, 60), "seconds of a live source's snippet; None = 16 frames of 30 a second, or "
          "of the rate that the model's features were made at"),
-    Flag("forget_after", float, SECONDS, "seconds of a gap in a live source after which its memory begins anew", 60.0),
+    Flag("forget_after", float, SECONDS, "seconds of a gap in a live source after which its memory begins anew, as it "
+         "does where the source is opened again", 60.0),
     Flag("threshold", float, Range(0, 1, open="("), "an alarm is on at this score; None = the checkpoint's, of its validation "
          "videos"),
     Flag("off_share", float, Range(0, 1, open="("), "off where the odds of a score are below this share of the threshold's",
          0.5),
-    Flag("least", float, SECONDS, "seconds that an alarm lasts at least", 0.0),
+    Flag("least", float, SECONDS, "seconds that an alarm lasts at least; counted, as --pause, in snippets of a live source's",
+         0.0),
     Flag("pause", float, SECONDS, "seconds below, after which an alarm has ended; what rises before is the same alarm", 4.0),
     Flag("false_alarms", float, Range(0, 10**6, open="()"), "calibrate: alarms an hour of normal footage, at most", 1.0),
     Flag("duration", float, Range(0, open="("), "stop after so many seconds; None = when files end, or never"),

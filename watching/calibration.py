@@ -58,7 +58,7 @@ def lasting(hours: float) -> str:
 
 
 def calibrate(
-    streams: Sequence[np.ndarray], snippet_seconds: float, *, rate: float, share: float, least: int, pause: int
+    streams: Sequence[np.ndarray], seconds: float | Sequence[float], *, rate: float, share: float, least: int, pause: int
 ) -> Calibration:
     """The threshold that will do, where the next lower score as the threshold would not; found from the highest score down.
 
@@ -66,7 +66,7 @@ def calibrate(
     not, the threshold is above it.
 
     Args:
-        streams: (L,) float64 scores in [0, 1] of each stream's snippets.
+        streams: (L,) float64 scores in [0, 1] of each stream's snippets. seconds: of a snippet, or of one of each stream.
         share, least, pause: as `Rule.at` takes them.
     Raises ValueError where there are no scores, or they are not finite, or no threshold up to 1 will do.
     """
@@ -75,7 +75,7 @@ def calibrate(
     if not len(together) or not np.isfinite(together).all():
         found = "some that are NaN or infinite" if len(together) else "none"
         raise ValueError(f"expected scores of normal footage, found {found}")
-    hours = len(together) * snippet_seconds / 3600
+    hours = sum(len(scores) * of for scores, of in zip(streams, np.broadcast_to(seconds, len(streams)), strict=True)) / 3600
     highest = np.unique(together)[::-1]
     thresholds = np.concatenate(([np.nextafter(highest[0], 2)], highest[highest > 0]))
 
@@ -93,7 +93,7 @@ def calibrate(
             "it is not normal, or the model was trained on other features"
         )
     n_alarms, n_alarmed = count(streams, rule_of(best))
-    return Calibration(rule_of(best), rate, n_alarms, hours, n_alarmed * snippet_seconds / 3600)
+    return Calibration(rule_of(best), rate, n_alarms, hours, hours * n_alarmed / len(together))
 
 
 def last_true(holds: Callable[[int], bool], n: int) -> int:

@@ -157,10 +157,13 @@ class Watch(Roster):
         name = watched.camera.name
         self.happened(watched, Happened("opened" if what.facts else "gap", what.text))
         if what.anew and watched.camera.live:
-            self.told += self.raising.finish(watched)
+            try:
+                self.finish(watched)
+                self.streams.add(name)
+            except ValueError as error:
+                self.unscorable(watched, str(error))
             watched.position, watched.ring = 0, self.raising.ring()
             watched.timings.clear()
-            self.streams.reset(name)
             moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(what.wall))
             watched.stream = f"{name} {moment}.{int(what.wall % 1 * 1000):03}Z"
         began = what.wall if watched.camera.live else None
@@ -174,15 +177,19 @@ class Watch(Roster):
             self.told += self.raising.advance(watched, seen)
         self.journal.score_rows(watched.camera.name, watched.stream, rows)
 
+    def finish(self, watched: Watched) -> None:
+        """A stream is over: the scores of its last snippets, and an alarm that lasts ends. Raises ValueError."""
+        if known := self.streams.finish(watched.camera.name):
+            self.record(watched, known)
+        self.told += self.raising.finish(watched)
+
     def end(self, watched: Watched) -> None:
         """No more comes: the last snippets, an alarm that lasts, and, once its clips are written, the end."""
         if not watched.position and not watched.camera.live and not watched.failed:
             self.fail(watched, f"{watched.camera.shown}: no frame of it can be decoded")
         if not watched.ended and not watched.failed:
             try:
-                if known := self.streams.finish(watched.camera.name):
-                    self.record(watched, known)
-                self.told += self.raising.finish(watched)
+                self.finish(watched)
             except ValueError as error:
                 self.fail(watched, str(error))
         watched.ended = True
@@ -192,4 +199,5 @@ class Watch(Roster):
         if not watched.clips:
             if not watched.failed:
                 self.journal.finished(watched.stream)
+                self.finished.add(watched.stream)
             watched.close()

@@ -238,10 +238,11 @@ class Journal:
         """Camera, wall, kind and text of all that happened, in its order."""
         return self.read("SELECT * FROM happenings ORDER BY wall")
 
-    def scores(self, camera: str, stream: str) -> Row:
-        """The scores of a stream that are kept, in its order, as arrays."""
+    def scores(self, camera: str, stream: str, last: int = -1) -> Row:
+        """The scores of a stream that are kept, or the last so many, in its order, as arrays."""
         columns = ", ".join(Row._fields)
-        rows = self.read(f"SELECT {columns} FROM scores WHERE camera = ? AND stream = ? ORDER BY number", camera, stream)
+        query = f"SELECT {columns} FROM scores WHERE camera = ? AND stream = ? ORDER BY number DESC LIMIT ?"
+        rows = self.read(query, camera, stream, last)[::-1]
         kinds = (np.int64, np.float64, np.float64, np.float64, np.float64, np.int64, bool)
         columns_of = zip(*rows, strict=True) if rows else [()] * len(kinds)
         return Row(*(np.array(column, kind) for column, kind in zip(columns_of, kinds, strict=True)))

@@ -14,7 +14,7 @@ from watching.brought import Happened, How
 from watching.journal import Journal
 from watching.outbox import Outbox, Sink
 from watching.raising import Raising
-from watching.watched import Told, Watched, file_id, memory_of
+from watching.watched import RECENT, Told, Watched, file_id, memory_of
 
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
@@ -42,7 +42,7 @@ class Keeping:
     ):
         """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'."""
         self.detector, self.how, self.journal, self.announce = detector, how, journal, announce
-        self.raising, self.streams = Raising(journal, rule, pictures), detector.stream()
+        self.raising, self.streams = Raising(journal, rule, pictures, how.snippet_seconds), detector.stream()
         self.of_files = [model, how[:3], rule]  # what a file's scores and alarms depend on beside the file
         streams = journal.streams()
         self.finished = {stream.id for stream in streams if stream.finished}
@@ -96,10 +96,12 @@ class Keeping:
             self.streams.add(name)
             return True
         watched.go_on(saved)
-        if watched.alarm.raised:  # killed, the earlier watch may have written that it begins, and not told it
+        if watched.alarm.raised and not self.raising.rule:  # none are raised any more
+            self.told += self.raising.finish(watched)
+        elif watched.alarm.raised:  # killed, the earlier watch may have written that it begins, and not told it
             self.told.append(Told(name, watched.alarm.alarm, "lasts"))
         if camera.live:  # what came after the saved state is known, and keeps its numbers
-            known = self.journal.scores(name, saved.stream)
+            known = self.journal.scores(name, saved.stream, last=RECENT)
             watched.position = max([watched.position, *(known.number + 1).tolist()])
             watched.recall(known)
         return True

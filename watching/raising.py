@@ -12,25 +12,26 @@ from watching.evidence import Ring, stem_of
 from watching.journal import Journal
 from watching.watched import Told, Watched
 
-BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, at most
+BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, where it need not last
 
 
 class Raising:
     """What turns scored snippets into alarms, in a turn of the journal."""
 
-    def __init__(self, journal: Journal, rule: Rule | None, folder: Path):
-        """rule: None raises none. folder: of their pictures and clips."""
-        self.journal, self.rule, self.folder = journal, rule, folder
+    def __init__(self, journal: Journal, rule: Rule | None, folder: Path, seconds: float):
+        """rule: None raises none. folder: of their pictures and clips. seconds: of a snippet."""
+        self.journal, self.rule, self.folder, self.seconds = journal, rule, folder, seconds
+        self.late = max(LATE, rule.least * seconds + BEFORE) if rule else LATE
         self.writer = ThreadPoolExecutor(1, "clips")
 
     def ring(self) -> Ring | None:
-        return Ring(BEFORE, LATE) if self.rule else None
+        return Ring(BEFORE, self.late) if self.rule else None
 
-    def shown_from(self, watched: Watched, seconds: float) -> int:
-        """The first snippet, of so many seconds, whose pictures its alarms may need when it goes on."""
+    def shown_from(self, watched: Watched) -> int:
+        """The first snippet whose pictures its alarms may need when it goes on."""
         alarm = watched.alarm.alarm if watched.alarm.raised else None
-        first, needed = (alarm.first, BEFORE) if alarm else (watched.position, BEFORE + LATE)
-        return max(0, min(watched.position, first - math.ceil(needed / seconds))) if watched.ring else watched.position
+        first, needed = (alarm.first, BEFORE) if alarm else (watched.position, BEFORE + self.late)
+        return max(0, min(watched.position, first - math.ceil(needed / self.seconds))) if watched.ring else watched.position
 
     def advance(self, watched: Watched, seen: Seen) -> Iterator[Told]:
         """A snippet is scored."""
@@ -59,8 +60,9 @@ class Raising:
                     self.journal.happened(watched.camera.name, time.time(), "picture", str(error))
                     yield Told(watched.camera.name, Happened("picture", str(error)))
             else:
-                clip = watched.ring.end(alarm.end)
-                watched.clips.append((self.writer.submit(clip.write, self.clip_of(alarm)), alarm))
+                if watched.ring:  # else no alarms are raised any more, and this one is of before
+                    clip = watched.ring.end(alarm.end)
+                    watched.clips.append((self.writer.submit(clip.write, self.clip_of(alarm)), alarm))
             self.journal.alarm(alarm, raised_at=time.time(), picture=picture)
             yield Told(watched.camera.name, alarm, "ends" if ends else "rises" if before.raised else "begins")
 

@@ -47,7 +47,7 @@ class Roster(Keeping):
             with self.writing():
                 for watched in due:
                     if (watched.camera.live or room > 0) and self.resume(watched):
-                        shown = self.raising.shown_from(watched, self.how.snippet_seconds)
+                        shown = self.raising.shown_from(watched)
                         known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
                         known["known_time"] = watched.known_time
                         watched.start(Reader(watched.camera, self.how, self.changed, **known))

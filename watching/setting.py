@@ -45,6 +45,10 @@ class Setting(NamedTuple):
     rule: Rule | None
     model: str  # what scores depend on, as a digest
 
+    def seconds_at(self, fps: float | None) -> float:
+        """Of a snippet of a file at this rate; of what has none, and by time, as of a live source."""
+        return FRAMES_PER_SNIPPET / fps if fps and self.how.by == "frames" else self.how.snippet_seconds
+
     def watch(self, cameras: Sequence[Camera], journal: Journal, pictures: Path, **how: Any) -> Watch:
         """how: as Watch takes it."""
         what = (self.encoder, cameras, self.detector, self.how, journal, self.rule)

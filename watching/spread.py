@@ -33,7 +33,7 @@ from watching.outbox import Sink
 from watching.report import counted
 from watching.roster import Roster
 from watching.setting import Setting, note_before
-from watching.watched import Told, Watched
+from watching.watched import RECENT, Told, Watched
 from watching.watcher import Over, Watcher
 
 EVERY = 0.5  # seconds between two requests of news
@@ -73,6 +73,7 @@ class Spread(Roster):
         self.lives = {stream.camera: stream.id for stream in journal.streams() if stream.began is not None}
         self.numbers: dict[str, int] = json.loads(journal.settings().get("groups", "{}"))  # of all cameras' groups, ever
         self.groups: dict[int, Group] = {}
+        self.shown: dict[str, tuple[str, int]] = {}  # of each camera the last score that is: its stream and number
         self.avoided: dict[str, float] = {}  # machines, and since when, on the monotonic clock
         note_before(self)
 
@@ -84,6 +85,7 @@ class Spread(Roster):
         try:
             self.begin_to_tell()
             self.assign()
+            self.tell_lasting()
             while not self.stopped.is_set() and (self.stays or any(not watched.over for watched in self.watched.values())):
                 for group in self.groups.values():
                     self.place(group)
@@ -138,7 +140,7 @@ class Spread(Roster):
             for name, watched in self.watched.items():
                 if not (watched.stream or watched.over) and self.known(watched) and watched.camera.live:
                     watched.stream = self.lives.get(name, "")
-                    watched.recall(self.journal.scores(name, watched.stream))
+                    watched.recall(self.journal.scores(name, watched.stream, last=RECENT))
             self.numbers |= assigned(self.watched, self.numbers, self.n_groups)
             self.journal.set({"groups": json.dumps(self.numbers)})
         for number in {self.numbers[name] for name in self.watched} - self.groups.keys():
@@ -149,6 +151,14 @@ class Spread(Roster):
             if cameras != group.cameras:
                 group.cameras = cameras
                 group.watcher.watch.remote(cameras)
+
+    def tell_lasting(self) -> None:
+        """The alarms that an earlier watch has begun here; their groups go on with them."""
+        with self.writing():
+            for alarm, *_ in self.journal.alarms() if self.raising.rule else ():
+                watched = self.watched.get(alarm.camera)
+                if watched and alarm.end is None and alarm.stream == watched.stream and not watched.over:
+                    self.told.append(Told(alarm.camera, alarm, "lasts"))
 
     def members(self, group: Group) -> list[Watched]:
         return [watched for name, watched in self.watched.items() if self.numbers[name] == group.number]
@@ -227,16 +237,19 @@ class Spread(Roster):
         if call.name == "stream" and (watched := self.watched.get(call.what[1])) and watched.camera.live:
             watched.stream = call.what[0]
         elif call.name == "score_rows" and (watched := self.watched.get(call.what[0])):
-            for row in (Row(*row) for row in call.what[2]):
-                if not watched.recent or watched.recent[-1][0] < (row.time if row.wall is None else row.wall):
-                    watched.has_score(row.time, row.wall, row.score, self.how.snippet_seconds)  # else it is told again
+            name, stream, rows = call.what
+            for row in (Row(*row) for row in rows):
+                before, number = self.shown.get(name, ("", -1))
+                if before != stream or number < row.number:  # else it is told again
+                    self.shown[name] = stream, row.number
+                    watched.has_score(row.time, row.wall, row.score, self.how.snippet_seconds)
 
     def picture_of(self, watched: Watched) -> bytes | None:
         """As Roster, from where it is watched; None where that does not answer."""
         group = self.groups.get(self.numbers.get(watched.camera.name))
-        watcher = group and group.watcher  # which another thread may take away
+        watcher = group and not self.stopped.is_set() and group.watcher  # which another thread may take away
         try:
-            return watcher and self.ray.get(watcher.picture.remote(watched.camera.name), timeout=PICTURE)
+            return self.ray.get(watcher.picture.remote(watched.camera.name), timeout=PICTURE) if watcher else None
         except self.ray.exceptions.RayError:
             return None
 
@@ -247,6 +260,7 @@ class Spread(Roster):
             if watched and watched.camera == camera and not watched.over:
                 watched.stream, watched.failed = stream, failed
                 watched.close()
+                self.finished |= set() if failed or camera.live else {stream}
 
     def fail_group(self, group: Group, error: Exception) -> None:
         """No news but an error of Ray's. Raises ValueError where it is the watcher's own, and the group was never watched."""

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,7 +70,7 @@ class Watcher:
         """args: of watch.py. here: the folder that paths are relative to. settings: what is to come of args, as settings_of."""
         self.args, self.cameras, self.folder, self.pictures = args, list(cameras), folder, pictures
         self.here, self.cores, self.settings = here, cores, settings
-        self.edited: list[Camera] | None = None
+        self.edited: deque[list[Camera]] = deque(maxlen=1)  # which another thread takes
         self.journal: Recorded | None = None  # while it is open
         self.reading = threading.Lock()  # held while it is read, or closed
         self.watching: Watch | None = None
@@ -106,7 +107,7 @@ class Watcher:
 
     def watch(self, cameras: Sequence[Camera]) -> None:
         """Watch these from now on."""
-        self.edited = list(cameras)
+        self.edited.append(list(cameras))
 
     def stop(self) -> None:
         """Save and end; what is left to be told waits for whoever asks."""
@@ -161,8 +162,7 @@ class Watcher:
         """The cameras that are to be watched from now on, once; ends the watch where nobody asks for its news."""
         if self.is_unasked():
             self.stopped.set()
-        cameras, self.edited = self.edited, None
-        return cameras
+        return self.edited.pop() if self.edited else None
 
     def is_unasked(self) -> bool:
         return time.monotonic() - self.asked_at > UNASKED
