@@ -106,13 +106,24 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
     with SIGNALS.held(), blocked():  # worker processes begin here
         batches = iter(loader)
     try:
-        for batch in batches:
+        for batch in received(batches):
             if not isinstance(batch, Batch):
                 raise batch
             yield batch.to(device)
     finally:
         with SIGNALS.held():  # and end here
             del batches
+
+
+def received(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches of a loader. Raises OSError where one of its processes has died, as where shared memory is short."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        what = f"a process that reads features has died ({str(error).splitlines()[0]})"
+        raise OSError(f"{what}; pass --workers 0, or give this machine or container more (shared) memory") from error
 
 
 def alternate(anomalous: Sequence[bool], *, seed: int, epoch: int) -> list[int]:

@@ -15,7 +15,7 @@ from evaluation import source, tables
 from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
 from evaluation.scores import Scores
 from evaluation.scores_file import read_scores
-from files import atomic
+from files import atomic, folder
 from files.truth import read_ground_truth
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check
 from running.command import exit_codes
@@ -40,6 +40,8 @@ def main() -> None:
         read = source.read_file(Path(args.scores), args, Terms(args.fps, args.false_alarms)._asdict())
         inputs = (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path)
         out = tables.output(args.out or Path(args.scores).with_suffix(".json"), [".json"], inputs, "--out")
+        if not args.out and out.exists() and not is_ours(out):
+            raise ValueError(f"{out} is there already, and not of this script; name another file with --out")
         table = args.table and tables.output(args.table, tables.ENDINGS, inputs, "--table")
         results = evaluate(read.scores, read.truth, read.terms, thresholds_of(args, read.scores))
         columns = {Path(args.scores).name: results}
@@ -49,6 +51,14 @@ def main() -> None:
             tables.write(table, tables.rows_of(columns))
         print(tables.text(columns))
         print(f"figures in {out}" + (f", table in {table}" if table else ""))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file holds figures of `evaluate`."""
+    try:
+        return "look_ahead" in folder.read_json(path)
+    except ValueError:
+        return False
 
 
 def thresholds_of(args: Namespace, scores: Scores) -> Thresholds:

@@ -21,7 +21,7 @@ VARIANTS = {
     "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
 }
 VARIANTS["ours"] |= {"visual_layers": 0, "weight_average": 0.97}
-# what older checkpoints, without them, had
+# what older checkpoints, without them, had: a new flag of the model or of training that is not here makes them useless
 ADDED = {"weight_average": 0.0} | {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}
 # which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
 FORGETTING = {

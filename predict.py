@@ -17,10 +17,10 @@ import numpy as np
 
 from evaluation import figures, scores, scores_file, smoothing, tables
 from evaluation.figures import clock
-from files import folder
+from files import folder, origin
 from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
-from files.lists import Row
+from files.lists import Row, few
 from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
@@ -36,7 +36,8 @@ from video.flags import HOW
 N_MOMENTS = 3
 ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FLAGS[group] if flag.name in {
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
-    *("feature_root", "zero_non_finite", "allow_other_features", "model_path", "out_dir", "overwrite", "device", "workers"),
+    *("feature_root", "zero_non_finite", "hold_last", "allow_other_features", "model_path", "out_dir", "overwrite"),
+    *("device", "workers"),
 }]  # fmt: skip
 
 parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
@@ -90,12 +91,11 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
         videos += read(args, options, extracted.rows, extracted.files) if extracted.rows else []
     require_distinct(", ".join(args.sources), videos)
     require_files(videos, options.out_dir, f".{args.format}")
+    fps = rates_of(videos, options)
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
         prediction = testing.predict(lshma.to(device), videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
         record = scores.Record(scored, prediction.logits, prediction.exit_layer, prediction.key, None)
-        rates = extracted.fps if extracted and "fps" not in options.given else {}  # of features nobody knows it
-        fps = np.array([rates.get(video.name, options.fps) for video in videos])
         of_videos = tables.of_snippets(scored, None, fps, record).groupby("video", sort=False)
         of_each = out_dir / "videos"
         of_each.mkdir(exist_ok=True)
@@ -115,9 +115,25 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
 
 def read(args: Namespace, options: Namespace, rows: Sequence[Row], files: Sequence[Path]) -> list[Video]:
     """The videos of these rows, their feature files read and checked. Raises ValueError."""
-    how = {"crops": options.crops, "width": options.visual_width, "zero_non_finite": options.zero_non_finite}
+    how = {"crops": options.crops, "width": options.visual_width}
+    how |= {"zero_non_finite": options.zero_non_finite, "hold_last": options.hold_last}
     what = ", ".join(args.sources)
     return check_videos(what, rows, files, why=f"{args.model_path} was trained on this width", **how)
+
+
+def rates_of(videos: Sequence[Video], options: Namespace) -> np.ndarray:
+    """Frames a second of each video, (V,): as --fps says, or extract.py; else the checkpoint's, which is said.
+
+    The options have it where all are alike, as the report of what is predicted takes it. Raises ValueError or OSError.
+    """
+    known = {} if "fps" in options.given else origin.rates_of(video.path for video in videos)
+    unknown = [video.name for video in videos if video.name not in known and "fps" not in options.given]
+    if unknown:
+        print(f"note: nothing says the frame rate of {few(unknown)}; times are at {options.fps:g} frames/s, or what --fps says")
+    rates = np.array([known.get(video.name, options.fps) for video in videos])
+    if len(set(rates)) == 1:
+        options.fps = float(rates[0])
+    return rates
 
 
 def require_files(videos: Sequence[Video], out_dir: str | None, picture: str) -> None:

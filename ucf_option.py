@@ -11,7 +11,7 @@ parser.set_defaults(
     attn_window=4,
     cache_keep_max_len=4,
     p=0.0,
-    variant="paper",
+    variant="paper",  # ours brings its own layers, head and weight average, whatever stands here
     # training
     seed=234,
     max_epoch=15,

@@ -71,7 +71,7 @@ def resampled(scores: Scores, truth: np.ndarray, terms: Terms) -> dict[str, Any]
     classes = {}
     for name in sorted({name for v in videos for name in v.classes or ()}):
         of_class = np.array([name in (v.classes or ()) for v in videos]) & ~is_normal
-        if of_class.any():
+        if of_class.any() and is_normal.any():
             classes[name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
     return {
         "look_ahead": scores.look_ahead,

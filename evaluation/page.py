@@ -64,6 +64,11 @@ def write_report(
     return out_dir / "report.html"
 
 
+def files_in(out_dir: Path) -> list[Path]:
+    """What a report writes there, its figures as far as any are there."""
+    return [*(out_dir / name for name in OUTPUTS[:3]), *sorted(out_dir.glob("figures/*.*"))]
+
+
 def is_ours(path: Path) -> bool:
     """Whether this is a page of `framed`."""
     return path.is_file() and TITLE in path.read_bytes()[:1000]

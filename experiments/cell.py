@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -37,7 +38,7 @@ class Cell(NamedTuple):
 
     def read(self, name: str) -> dict:
         """A JSON file of its folder. Raises ValueError where it is missing or damaged."""
-        return read_json(self.folder / name)
+        return read_json(self.folder / name, f"delete {self.folder} to run it again")
 
     def is_done(self) -> bool:
         """Whether it has been run to its end. Raises ValueError where its folder holds another run."""
@@ -49,7 +50,16 @@ class Cell(NamedTuple):
                 f"{self.folder} holds a run of {before['script']}.py with other flags ({before['flags']}), not "
                 f"{self.script}.py {shlex.join(self.flags)}; choose another --out-dir"
             )
+        if before.get("model", self.model()) != self.model():
+            raise ValueError(f"{self.folder} holds a test of another checkpoint, which {self.flags} names no more as it was; "
+                             "choose another --out-dir")  # fmt: skip
         return True
+
+    def model(self) -> list[int] | None:
+        """What tells the checkpoint that is tested from another one in its place: its size, and when it was written."""
+        flags = dict(pairwise(self.flags))
+        path = Path(flags.get("--model-path", "")) if self.script.endswith("_test") else Path()
+        return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
 
     def command(self) -> list[str]:
         """What runs it, or goes on with it."""
@@ -103,7 +113,7 @@ def run(cell: Cell, environment: Mapping[str, str], stopped: threading.Event) ->
             words = " ".join((cell.folder / "output.txt").read_text().strip().splitlines()[-1:])
             raise ValueError(f"{shlex.join(command)}\nended with {process.returncode}: {words} (all in {output.name})")
         seconds = None if "--use-checkpoint" in command else time.monotonic() - began  # gone on with, nobody knows in all
-        done = {"script": cell.script, "flags": cell.flags, "wall_seconds": seconds}
+        done = {"script": cell.script, "flags": cell.flags, "wall_seconds": seconds, "model": cell.model()}
         atomic.write_text(cell.folder / "cell.json", json.dumps(done, indent=2) + "\n")
         (cell.folder / "last.pt").unlink(missing_ok=True)  # only needed to go on; the selected weights stay
     return cell

@@ -221,12 +221,12 @@ def read_options(out_dir: Path) -> dict[str, Any]:
     return options
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "copy it again") -> dict[str, Any]:
     """A JSON file that a run wrote. Raises ValueError where it is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: missing or damaged ({error}); delete {path.parent} to run it again") from None
+        raise ValueError(f"{path}: missing or damaged ({error}); {remedy}") from None
 
 
 def require_new(paths: Sequence[Path], earlier: Collection[Path] = ()) -> None:

@@ -3,6 +3,8 @@
 Features made in another way are other numbers: a model that never saw such is silently wrong on them.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 from option import Range
 
 NAME, FORMAT = "extract.json", "lshma features 1"
+TABLE, COLUMNS = "frames.csv", ("video", "frames", "fps", "seconds", "width", "height")  # of the videos that are extracted
 # what two sets of features must share for a model of the one to be right on the other; crops and versions may differ
 SAME = ("encoder", "weights", "rule", "frames_per_snippet", "by", "fps", "resize", "crop")
 TYPES = {
@@ -59,11 +62,7 @@ def origin_of(files: Iterable[Path]) -> Origin | None:
 
     Raises ValueError where some were made in another way than others, or only some have one.
     """
-    folders: dict[Path, Path | None] = {}
-    for file in files:
-        parent = file.absolute().parent
-        if parent not in folders:
-            folders[parent] = next((p / NAME for p in (parent, *parent.parents) if (p / NAME).is_file()), None)
+    folders = nearest(files, NAME)
     known: dict[Path | None, Origin | None] = {path: path and read(path) for path in folders.values()}
     (first, origin), *others = known.items() or [(None, None)]
     for path, other in others:
@@ -75,6 +74,39 @@ def origin_of(files: Iterable[Path]) -> Origin | None:
         if wrong := differences(origin, other):
             raise ValueError(f"{path} and {first} say that features were made in different ways ({wrong}); extract one anew")
     return origin
+
+
+def nearest(files: Iterable[Path], name: str) -> dict[Path, Path | None]:
+    """Of each folder of these files the file of this name in it, or in the nearest folder above; None where there is none."""
+    folders: dict[Path, Path | None] = {}
+    for file in files:
+        parent = file.absolute().parent
+        if parent not in folders:
+            folders[parent] = next((p / name for p in (parent, *parent.parents) if (p / name).is_file()), None)
+    return folders
+
+
+def rows_of(path: Path) -> dict[str, list[str]]:
+    """The rows of a frames.csv by their videos' names. Raises OSError, or ValueError that names a line which is wrong."""
+    rows, remedy = {}, "delete it to extract all videos again"
+    try:
+        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
+        if tuple(header := next(lines, [])) != COLUMNS:
+            raise ValueError(f"{path}, line 1: expected the header {','.join(COLUMNS)}, found {header}; {remedy}")
+        for row in filter(None, lines):
+            if len(row) != len(COLUMNS):
+                what = f"expected {len(COLUMNS)} values as in the header, found {len(row)}"
+                raise ValueError(f"{path}, line {lines.line_num}: {what}; {remedy}")
+            rows[row[0]] = row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); {remedy}") from error
+    return rows
+
+
+def rates_of(files: Iterable[Path]) -> dict[str, float]:
+    """The frames a second of videos by their names, as the frames.csv that extract.py wrote above their feature files says."""
+    tables = {path for path in nearest(files, TABLE).values() if path and (path.parent / NAME).is_file()}
+    return {name: float(row[COLUMNS.index("fps")]) for path in sorted(tables) for name, row in rows_of(path).items()}
 
 
 def differences(one: Mapping | None, other: Mapping | None) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import model
 from model import LSHMA, Fuse, Output, Select, StreamMemory
-from option import MODEL, flag_of
+from option import ADDED, MODEL, flag_of
 from outside import onnx_file
 from outside.graph import Graph, names_of, to_fields, to_memory
 
@@ -56,7 +56,7 @@ class Exported(nn.Module):
         self.session, told = onnx_file.read(path)
         if "memory" not in told:
             raise ValueError(f"{path}: an image encoder's; give a model that export.py wrote")
-        self.options, self.video_threshold = told["options"], told["video_threshold"]
+        self.options, self.video_threshold = ADDED | told["options"], told["video_threshold"]
         self.fields = [(field["shape"][1:], getattr(torch, field["type"])) for field in told["memory"]]
         with torch.device("meta"):  # no weights: what the memory is made of
             self.like = model.build(Namespace(**self.options)).empty_memory(1)

@@ -66,13 +66,12 @@ def begin(options: Namespace, stack: ExitStack) -> Run:
     begun: list[Run] = []
 
     def of_first() -> tuple:
-        begun.append(open_run(options, device, stack))
+        begun.append(open_run(options, stack))
         return told(begun[0]) if processes.n > 1 else ()
 
-    with processes.together():
-        device = choose_device(options.device)
     known = processes.by_first(of_first)
-    run = begun[0] if begun else join(*known, device)
+    with processes.together():
+        run = begun[0] if begun else join(*known)
     return replace(run, processes=processes)
 
 
@@ -83,12 +82,12 @@ def told(run: Run) -> tuple[Namespace, Data, Paths, bytes]:
     return run.options, run.data, run.paths, content.getvalue()
 
 
-def join(options: Namespace, data: Data, paths: Paths, content: bytes, device: torch.device) -> Run:
+def join(options: Namespace, data: Data, paths: Paths, content: bytes) -> Run:
     """The run that another process has begun, as it was `told`."""
     known = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     lshma = model.build(options)
     lshma.load_state_dict(known["model"])
-    run = assemble(lshma, options, data, paths, device)
+    run = assemble(lshma, options, data, paths, choose_device(options.device))
     record.restore(run, known, str(paths.last))
     return run
 
@@ -100,9 +99,10 @@ def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device:
     return Run(lshma, optimizer, scheduler, options, data, paths, device, make_average(lshma, options))
 
 
-def open_run(options: Namespace, device: torch.device, stack: ExitStack) -> Run:
+def open_run(options: Namespace, stack: ExitStack) -> Run:
     """The run, new or gone on with, its files opened."""
     loaded = resume.begin(options)
+    device = choose_device(options.device)  # of a run that goes on, its own
     content = loaded.run if loaded else None  # None: a new run, from fresh weights or the authors'
     check_needs(options)
     replaced = stack.enter_context(folder.reserved(options))

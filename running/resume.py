@@ -4,8 +4,9 @@ What may differ between a run and its resumption is in `FREE`: lists and feature
 """
 
 import hashlib
+import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,8 +62,9 @@ def require_same(options: Namespace, digests_now: dict[str, str], content: dict)
     for name in sorted(vars(options).keys() - FREE):
         value = begun_with.get(name, getattr(options, name))  # a flag that is newer than the run
         if getattr(options, name) != value:
-            flag = flag_of(name)
-            raise ValueError(f"{path}: the run was begun with {flag} {value}, not {getattr(options, name)}; leave {flag} out")
+            flag = flag_of(name if name in options.given or "variant" not in options.given else "variant")
+            begun = f"the run was begun with {flag_of(name)} {value}, not {getattr(options, name)}"
+            raise ValueError(f"{path}: {begun}; leave {flag} out")
     for flag, value in digests_now.items():
         if content["digests"].get(flag) != value:
             changed = getattr(options, flag[2:].replace("-", "_"))
@@ -143,7 +145,20 @@ def claim(options: Namespace, replaced: bool = False) -> Paths:
 def out_dir_of(options: Namespace, content: dict) -> Path:
     """The folder of the run that goes on: the checkpoint's, unless that lies elsewhere. Raises ValueError for another one."""
     beside = Path(options.checkpoint_path).parent
-    own = beside if (beside / "options.json").exists() else Path(content["options"]["out_dir"])
+    own = (
+        beside
+        if (beside / "options.json").exists() and is_of(content["options"], beside)
+        else Path(content["options"]["out_dir"])
+    )
     if options.out_dir is not None and Path(options.out_dir).resolve() != own.resolve():
         raise ValueError(f"--out-dir {options.out_dir}: the run goes on in its own folder, {own}; leave --out-dir out")
     return own
+
+
+def is_of(options: Mapping, out_dir: Path) -> bool:
+    """Whether a run's folder is that of the run which has these options; one whose own cannot be read is taken to be."""
+    try:
+        there = folder.read_options(out_dir)
+    except ValueError:
+        return True
+    return all(there.get(name) == value for name, value in json.loads(json.dumps(dict(options))).items() if name not in FREE)

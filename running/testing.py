@@ -247,9 +247,11 @@ def test_into(options: Namespace, replaced: bool) -> None:
     note_differences(options, loaded.options)
     videos, truth = read_test_set(options, why=f"{options.model_path} was trained on this width")
     require_known_features(options, videos, loaded.options)
-    outputs = ("results.json", "scores.npz", "timelines.png", *(page.OUTPUTS[:3] if options.report else ()))
     if options.out_dir:
-        (folder.require_writable if replaced else folder.require_new)([Path(options.out_dir, name) for name in outputs])
+        out_dir = Path(options.out_dir)
+        outputs = [out_dir / name for name in ("results.json", "scores.npz", "timelines.png")]
+        outputs += page.files_in(out_dir) if options.report else []
+        (folder.require_writable if replaced else folder.require_new)(outputs)
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
         tested = score(lshma.to(device), videos, truth, options, device)
         terms = evaluate.Terms(options.fps, options.false_alarms)

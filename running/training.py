@@ -198,6 +198,9 @@ def go_on(run: Run) -> None:
                 run.progress = run.processes.by_first(lambda: evaluate(run))
             else:
                 train_epoch(run)
+    except torch.OutOfMemoryError as full:  # perhaps amid a step: what was saved before stands
+        what = f"{run.device} has no room for a step ({str(full).splitlines()[0]})"
+        raise ValueError(f"{what}; begin again with a smaller --batch-size") from full
     except (KeyboardInterrupt, ValueError, OSError) as stop:
         SIGNALS.ignore()
         with suppress(OSError):  # a full disk: the checkpoint from before stands

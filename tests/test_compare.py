@@ -181,6 +181,7 @@ def test_seeds_that_differ_in_more_say_so_and_equal_names_take_their_folders(tmp
         (["a", "truth", "--out-dir", "a"], "(its options.json is there); choose another one\n"),
         (["a", "truth", "--gt-path", "gt.npy"], "--gt-path would be ignored"),
         (["a", "truth", "--out-dir", "empty"], "videos.csv is there already, and not of a whole comparison"),
+        (["a", "truth", "--out-dir", "drawn"], "comparison.png is there already, and not of a whole comparison"),
         (["a", "fast"], "different --fps: 30.0, 24.0; give it"),
         (["a", "truth", "--false-alarms", "-1"], "--false-alarms must be at least 0"),
     ],
@@ -194,6 +195,8 @@ def test_what_cannot_be_compared_is_named(tmp_path, run, monkeypatch, arguments,
     write_run(tmp_path / "fast", one, "--fps", "24")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/videos.csv").touch()  # as a report's
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn/comparison.png").touch()
     np.save("gt.npy", one.truth)
     write_scores("other.npz", one)
     write_scores("turned.npz", judged(order=range(N)[::-1]))

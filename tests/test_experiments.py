@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,7 +13,7 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, write_list
+from conftest import ROOT, SMALL, refused, write_list
 from warm import Forked, ran, started
 
 from evaluation import events, figures, page, timeline
@@ -241,6 +242,9 @@ def test_a_grid_of_tests(trained, run):
     assert done.code == 0, done.err
     assert done.out.count("| paper, drop-snippets") == 3 and "last epoch" not in done.out
     assert (trained.out / "figure.png").exists()
+    os.utime(trained.best, (1, 1))
+    done = run("ablate.py", "ucf_test", *more, "--", *trained.test_flags[:-2])
+    refused(done, "holds a test of another checkpoint", "another --out-dir")
     done = run("ablate.py", "longterm_test", *more, "--", *trained.test_flags[:-2])
     assert done.code == 2 and "holds a run of ucf_test.py" in done.err
     done = run("ablate.py", "ucf_test", "--tune", "p=0,1", *more, "--", *trained.test_flags[:-2])

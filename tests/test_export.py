@@ -11,6 +11,7 @@ from conftest import WIDTH, call, make_model, refused, walk
 
 import lshma
 import model
+import option
 from files import checkpoint
 from option import FORGETTING, parse, resolve_variant
 from outside import onnx_file
@@ -192,6 +193,10 @@ def test_damaged_and_foreign_files_are_refused(made, tmp_path):
         path.write_bytes(flipped)
         with pytest.raises(ValueError, match=r"wrong.onnx: .*damaged"):
             lshma.load(path)
+    older, told = onnx_file.read(made.file)[1], {"video_threshold": None}
+    told |= {"memory": older["memory"], "options": {k: v for k, v in older["options"].items() if k not in option.ADDED}}
+    onnx_file.write(path, onnx.load(made.file), told)
+    assert lshma.load(path).options.channels is False, "of before there were such"
     foreign = onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], []))
     for wrong in (b"", content[:1000], made.best.read_bytes(), foreign.SerializeToString()):
         path.write_bytes(wrong)

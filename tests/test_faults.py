@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, WIDTH, make_model, refused, walk, write_list
 from warm import ran, started
 
+import dataset
 import option
 import ucf_option
 from dataset import pack
@@ -25,7 +26,7 @@ from files.features import checksum, unusable
 from files.interrupt import STOPS, Signals
 from files.labels import label_of
 from model import FUSE
-from running import beginning, resume
+from running import beginning, resume, training
 from running.loading import load_model
 from running.testing import warn_of_smoothing
 
@@ -223,6 +224,25 @@ def test_a_signal_to_the_whole_process_group_loses_nothing(toy, number):
     assert time.monotonic() - began < 20
     content = torch.load(toy.out / "last.pt", weights_only=True)
     assert f"stopped after {content['progress']['step']} steps" in errors and content["progress"]["step"] >= 10
+
+
+class Dies:
+    """Features whose reader is killed, as for want of memory."""
+
+    def __getitem__(self, rows):
+        os._exit(1)
+
+
+def test_a_reader_that_dies_and_a_device_that_is_full_are_told(toy, run, monkeypatch):
+    with pytest.raises(OSError, match=r"a process that reads features has died .*--workers 0"):
+        list(dataset.load(Dies(), [[0]], 1, torch.device("cpu")))
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nMore of it")
+
+    monkeypatch.setattr(training, "train_batch", full)
+    done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--out-dir", toy.out)
+    refused(done, "cpu has no room for a step (CUDA out of memory.)", "smaller --batch-size")
 
 
 def test_a_signal_that_was_ignored_stays_ignored():

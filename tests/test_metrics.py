@@ -315,6 +315,8 @@ def test_resamples_without_a_normal_video_say_nothing_of_events():
     truth = np.r_[np.zeros(64), np.ones(192)].astype(np.uint8)
     happened = evaluate.evaluate(method, truth, evaluate.Terms(30.0, 0.0))["events"]
     assert happened["threshold"] == 0.5
+    without = Scores(videos[1:], np.full(12, 0.5), np.tile(np.arange(4) + 1, 3), 0)
+    assert evaluate.evaluate(without, truth[64:], evaluate.Terms(30.0, 0.0))["classes"] == {}, "against no normal video"
     assert happened["detected"] == {"value": 0, "interval": [0, 0]}
 
 
@@ -516,6 +518,15 @@ def test_the_figures_never_replace_an_input(scored, run):
     for out, problem in (("gt.npy/x.json", "gt.npy cannot be written"), ("x.csv", "ends in .json"), ("x", "ends in .json")):
         done = run(*words, "--out", path / out)
         assert done.code == 2 and problem in done.err and not (path / out).exists()
+    (path / "s.json").write_text("{}")
+    done = run(*words)
+    assert (
+        done.code == 2
+        and "s.json is there already, and not of this script" in done.err
+        and (path / "s.json").stat().st_size == 2
+    )
+    (path / "s.json").unlink()
+    assert run(*words).code == run(*words).code == 0, "its own it replaces"
     done = run(*words, "--out", path / "new/x.json", "--table", path / "newer/still/t.md")
     assert done.code == 0 and (path / "new/x.json").exists() and (path / "newer/still/t.md").exists(), done
 

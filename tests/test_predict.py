@@ -1,6 +1,7 @@
 """Scores without ground truth: of a file, a folder, a list with or without labels."""
 
 import csv
+import json
 import os
 import sys
 
@@ -14,6 +15,7 @@ from test_house import EXTRA
 import lshma
 from evaluation import figures, scores_file
 from evaluation.scores_file import read_record, read_scores
+from files import origin
 
 
 def read(path):
@@ -44,6 +46,24 @@ def test_a_folder_a_list_and_a_file_score_as_the_detector_does(trained, run):
         assert float(rows[0]["start"]) == 0 and abs(float(rows[-1]["end"]) - (1.6 * len(rows) - cut)) < 1e-6
         assert (trained.out / "videos" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"{name}: {expected.max():.2f} at " in done.out
+
+
+def test_features_of_extract_py_are_timed_as_it_says_and_others_as_is_told(trained, run, undrawn):
+    new = trained.path / "new"
+    new.mkdir()
+    for name, (path, _) in zip("ab", trained.test_rows, strict=False):
+        (new / f"{name}__0.npy").write_bytes((trained.path / "features" / path).read_bytes())
+    flags = ["--model-path", trained.best, "--workers", 0]
+    done = run("predict.py", new, *flags, "--out-dir", trained.path / "told")
+    assert "nothing says the frame rate of a, b; times are at 30 frames/s" in done.out, done
+    made = dict.fromkeys(origin.SAME, "x") | {"format": origin.FORMAT, "frames_per_snippet": 16, "by": "frames", "fps": None}
+    (new / "extract.json").write_text(json.dumps(made | {"resize": [1], "crop": 1}))
+    rows = [(name, 100, 25.0, 4.0, 64, 48) for name in "ab"]
+    write_list(new / "frames.csv", rows, origin.COLUMNS)
+    done = run("predict.py", new, *flags, "--out-dir", trained.out)
+    assert done.code == 0 and "frame rate" not in done.out, done
+    assert [float(row["end"]) for row in read(trained.out / "videos" / "a.csv")][:2] == [0.64, 1.28]
+    assert json.loads((trained.out / "options.json").read_text())["fps"] == 25.0, "as report.py takes it"
 
 
 def test_of_several_crops_the_first_or_all_count(trained, run):

@@ -19,7 +19,7 @@ import dataset
 import model
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
-from running import testing, training
+from running import beginning, testing, training
 from running.forecast import passes
 from running.loading import load_model
 from running.training import video_scores
@@ -236,10 +236,11 @@ def test_a_runs_folder_may_move_and_its_checkpoint_may_lie_elsewhere(toy, run, u
     assert len((toy.path / "d" / "log.jsonl").read_text().splitlines()) == 2 and not (toy.path / "a").exists()
 
 
-def test_resuming_with_other_options_or_lists_is_refused(trained, run, undrawn):
+def test_resuming_with_other_options_or_lists_is_refused(trained, run, undrawn, monkeypatch):
     resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
     refused(run(TRAIN, *resume, "--lr", 1), "begun with --lr 2e-05, not 1.0")
     refused(run(TRAIN, *resume, "--visual-layers", 4), "trained with --visual-layers 2")
+    refused(run(TRAIN, *resume, "--variant", "released"), "begun with --", "leave --variant out")
     write_list(trained.path / "train.csv", trained.rows[:-1])
     refused(run(TRAIN, *resume), "--train-list", "have changed since")
     write_list(trained.path / "train.csv", trained.rows)
@@ -247,7 +248,20 @@ def test_resuming_with_other_options_or_lists_is_refused(trained, run, undrawn):
     np.save(trained.path / "gt.npy", 1 - truth)
     refused(run(TRAIN, *resume), "--gt-path", "have changed since")
     np.save(trained.path / "gt.npy", truth)
-    assert run(TRAIN, *resume).code == 0
+    asked, choose = [], beginning.choose_device
+    monkeypatch.setattr(beginning, "choose_device", lambda name: asked.append(name) or choose(name))
+    assert run(TRAIN, *resume).code == 0 and asked == ["cpu"], "it was begun with --device cpu, and says so itself"
+
+
+def test_a_checkpoint_in_another_runs_folder_goes_on_in_its_own(toy, run, undrawn):
+    common = [*toy.flags, "--batch-size", 8, "--max-epoch", 1, "--visual-layers", 0]
+    assert run(TRAIN, *common, "--seed", 1, "--out-dir", toy.path / "b").code == 0
+    kept = (toy.path / "b" / "results.json").read_bytes()
+    last = toy.path / "b" / "a.pt"
+    assert run(TRAIN, *common, "--seed", 2, "--out-dir", toy.path / "a", "--checkpoint-path", last).code == 0
+    assert run(TRAIN, "--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 2).code == 0
+    assert len((toy.path / "a" / "log.jsonl").read_text().splitlines()) == 2
+    assert (toy.path / "b" / "results.json").read_bytes() == kept
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):

@@ -19,12 +19,11 @@ PICTURES = 64  # encoded at a time
 
 
 class Extracted(NamedTuple):
-    """A row and a feature file of each video that gave features, a line of each that did not, and frames a second by names."""
+    """A row and a feature file of each video that gave features, and a line of each that did not."""
 
     rows: list[Row]
     files: list[Path]
     failed: list[str]
-    fps: dict[str, float]
 
 
 def fill_in(args: Namespace, trained: Mapping) -> None:
@@ -76,10 +75,9 @@ def extract(sources: Sequence[str], args: Namespace, options: Namespace, trained
     with into.held():
         failed = extraction.extract(videos, into, encoder, how)
     done = [video for video in videos if into.has(video)]
-    rows, files, rates = [], [], {}
+    rows, files = [], []
     for video in done:
-        _, frames, fps, *_ = into.rows[video.name]
+        _, frames, *_ = into.rows[video.name]
         files.append(into.files(video)[0])
         rows.append(Row(str(video.path), str(files[-1]), n_frames=int(frames)))
-        rates[video.name] = float(fps)
-    return Extracted(rows, files, failed, rates)
+    return Extracted(rows, files, failed)

