@@ -145,11 +145,8 @@ def claim(options: Namespace, replaced: bool = False) -> Paths:
 def out_dir_of(options: Namespace, content: dict) -> Path:
     """The folder of the run that goes on: the checkpoint's, unless that lies elsewhere. Raises ValueError for another one."""
     beside = Path(options.checkpoint_path).parent
-    own = (
-        beside
-        if (beside / "options.json").exists() and is_of(content["options"], beside)
-        else Path(content["options"]["out_dir"])
-    )
+    lies_there = (beside / "options.json").exists() and is_of(content["options"], beside)
+    own = beside if lies_there else Path(content["options"]["out_dir"])
     if options.out_dir is not None and Path(options.out_dir).resolve() != own.resolve():
         raise ValueError(f"--out-dir {options.out_dir}: the run goes on in its own folder, {own}; leave --out-dir out")
     return own
