@@ -8,6 +8,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from evaluation import figures
+from experiments.rows import ROWS
 
 
 def main() -> None:
@@ -16,7 +17,8 @@ def main() -> None:
     if lacking or not folders:
         sys.exit(f"error: expected folders with the cells.csv that ablate.py writes, found {', '.join(lacking) or 'none'}")
     cells = [pd.read_csv(folder / "cells.csv").query("chosen") for folder in folders]
-    names = list(dict.fromkeys(row for of_grid in cells for row in of_grid.row))
+    found = {row for of_grid in cells for row in of_grid.row}
+    names = [row for row in ROWS if row in found] + sorted(found - ROWS.keys())
     size = 1.5 + 3.4 * len(folders), 1.3 + 0.5 * len(names)
     with figures.drawing(Path(__file__).with_name("parts.png"), size) as figure:
         axes = figure.subplots(1, len(folders), sharey=True, squeeze=False)[0]
