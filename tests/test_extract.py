@@ -120,7 +120,7 @@ def test_a_finished_video_is_not_done_again_and_a_newer_one_is(videos, tmp_path)
     assert one.stat().st_mtime_ns == before[0] and len(np.load(two)) == 3 and rows_in(out)["two"]["frames"] == "33"
     extract(videos / "Abuse", "--out", out)  # from another folder it is the same video, at the same place
     assert sorted(path.name for path in out.rglob("*.npy")) == ["one__0.npy", "two__0.npy"]
-    header = ",".join(feature_folder.COLUMNS)
+    header = ",".join(origin.COLUMNS)
     for damage, said in (("video,frames\nx,1\n", "line 1: expected the header"), (f"{header}\nx,1\n", "line 2: expected 6")):
         (out / "frames.csv").write_text(damage)
         refused(extract(videos, "--out", out), f"frames.csv, {said}", "delete it")
