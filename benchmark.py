@@ -11,15 +11,13 @@ time is taken: others that are busy beside it count little.
 
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import kcg
 import model
-from files.videos import Video
 from option import resolve_variant
 from outside.exported import Exported
 from running import testing
@@ -93,11 +91,6 @@ def outside_and_inside(path: str) -> None:
         print(f"a step of {n} streams: onnxruntime {there:.2f} ms, PyTorch {here:.2f} ms: {here / there:.2f} times as fast")
 
 
-def ends_of(videos: Sequence[Video], window: int) -> list[int]:
-    """How many clips there are up to the end of each video."""
-    return list(accumulate(-(-video.n_snippets // window) for video in videos))
-
-
 def main(options: Namespace) -> None:
     if options.model_path:
         return outside_and_inside(options.model_path)
@@ -137,7 +130,8 @@ def main(options: Namespace) -> None:
         fast, slow = seconds(lambda w=work: w(whole), device), seconds(lambda w=work: w(by_step), device)
         share = counter.get_total_flops() / fast / rate
         print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
-    clips, starts, *_ = data[[i for i, end in enumerate(ends_of(videos, options.attn_window)) if end <= MOST_CLIPS]].to(device)
+    n_clips = torch.tensor([-(-video.n_snippets // options.attn_window) for video in videos]).cumsum(0)  # up to each one's end
+    clips, starts, *_ = data[range(int((n_clips <= MOST_CLIPS).sum()))].to(device)
     kcg_seconds = seconds(lambda: kcg.select(clips, starts), device)
     share = kcg.select(clips, starts).float().mean()
     print(f"KCG over {len(starts)} videos, {len(clips):,} clips: {kcg_seconds:.2f} s, {share:.0%} key")

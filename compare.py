@@ -43,9 +43,8 @@ def main() -> None:
             raise ValueError(f"{args.methods[0]} alone is nothing to compare; name two or more")
         folder.require_free(args.out_dir, replaceable=False)
         paths = [args.out_dir / name for name in ("figures.csv", "differences.csv", "videos.csv", f"comparison.{args.format}")]
-        there = [path for path in paths[:3] if path.exists()]
-        there += [path for path in paths[3:] if not there and path.exists()]
-        if 0 < len(there) < 3:
+        there = [path for path in paths if path.exists()]
+        if there and not all(path.exists() for path in paths[:3]):
             what = "is there already, and not of a whole comparison"
             raise ValueError(f"{there[0]} {what}; move it away, or choose another --out-dir")
         folder.require_writable(paths)

@@ -126,9 +126,10 @@ def rates_of(videos: Sequence[Video], options: Namespace) -> np.ndarray:
 
     The options have it where all are alike, as the report of what is predicted takes it. Raises ValueError or OSError.
     """
-    known = {} if "fps" in options.given else origin.rates_of(video.path for video in videos)
-    unknown = [video.name for video in videos if video.name not in known and "fps" not in options.given]
-    if unknown:
+    if "fps" in options.given:
+        return np.full(len(videos), options.fps)
+    known = origin.rates_of(video.path for video in videos)
+    if unknown := [video.name for video in videos if video.name not in known]:
         print(f"note: nothing says the frame rate of {few(unknown)}; times are at {options.fps:g} frames/s, or what --fps says")
     rates = np.array([known.get(video.name, options.fps) for video in videos])
     if len(set(rates)) == 1:

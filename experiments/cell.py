@@ -50,9 +50,10 @@ class Cell(NamedTuple):
                 f"{self.folder} holds a run of {before['script']}.py with other flags ({before['flags']}), not "
                 f"{self.script}.py {shlex.join(self.flags)}; choose another --out-dir"
             )
-        if before.get("model", self.model()) != self.model():
-            raise ValueError(f"{self.folder} holds a test of another checkpoint, which {self.flags} names no more as it was; "
-                             "choose another --out-dir")  # fmt: skip
+        now = self.model()
+        if before.get("model", now) != now:
+            what = "holds a test of another checkpoint than the one that lies at --model-path now"
+            raise ValueError(f"{self.folder} {what}; choose another --out-dir")
         return True
 
     def model(self) -> list[int] | None:

@@ -102,8 +102,7 @@ class Outbox:
 
     def start(self, cameras: Container[str]) -> None:
         """Begin to send; cameras: the names of those that are watched."""
-        alarms = [raised.alarm for raised in self.journal.alarms()] if self.senders else []
-        lasting = [alarm for alarm in alarms if alarm.end is None and alarm.camera in cameras]
+        lasting = self.journal.lasting(cameras) if self.senders else []
         for sender in self.senders:
             sender.sink.begin(lasting)
             sender.start()

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from files import atomic
 from files.interrupt import SIGNALS
@@ -29,7 +30,6 @@ from watching.gathering import AT_ONCE, Call, gathered
 from watching.group import Group, assigned, needs, require_shared, room
 from watching.journal import Journal, Row
 from watching.keeping import settings_of
-from watching.outbox import Sink
 from watching.report import counted
 from watching.roster import Roster
 from watching.setting import Setting, note_before
@@ -58,14 +58,12 @@ class Spread(Roster):
         pictures: Path,
         *,
         n_groups: int,
-        announce: Callable[[Told], None],
-        sinks: Sequence[Sink] = (),
         edited: Callable[[], Sequence[Camera] | None] = lambda: None,
-        stays: bool = False,
+        **how: Any,
     ):
-        """args: of watch.py, as each group gets them; the others as Watch takes them. Raises ValueError."""
-        how = {"model": made.model, "pictures": pictures, "announce": announce, "sinks": sinks, "stays": stays}
-        super().__init__(made.detector, made.how, journal, made.rule, edited=lambda: require_shared(edited()), **how)
+        """args: of watch.py, as each group gets them; how: as Watch takes it. Raises ValueError."""
+        how |= {"model": made.model, "pictures": pictures, "edited": lambda: require_shared(edited())}
+        super().__init__(made.detector, made.how, journal, made.rule, **how)
         self.watched = {camera.name: Watched(camera) for camera in require_shared(cameras)}
         self.ray, self.n_groups = ray, n_groups
         self.args = Namespace(**vars(args) | dict.fromkeys(HIDDEN))
@@ -155,9 +153,9 @@ class Spread(Roster):
     def tell_lasting(self) -> None:
         """The alarms that an earlier watch has begun here; their groups go on with them."""
         with self.writing():
-            for alarm, *_ in self.journal.alarms() if self.raising.rule else ():
-                watched = self.watched.get(alarm.camera)
-                if watched and alarm.end is None and alarm.stream == watched.stream and not watched.over:
+            for alarm in self.journal.lasting(self.watched) if self.raising.rule else ():
+                watched = self.watched[alarm.camera]
+                if alarm.stream == watched.stream and not watched.over:
                     self.told.append(Told(alarm.camera, alarm, "lasts"))
 
     def members(self, group: Group) -> list[Watched]:
