@@ -1,12 +1,12 @@
-"""How fast the whole-video path is: against `step` in a loop, and against the machine's own matrix products. And how fast
-onnxruntime steps, against PyTorch.
+"""How fast the whole-video path is, against `step` in a loop and against the machine's own matrix products; how fast live
+streams are, against reading the weights once. And how fast onnxruntime steps, against PyTorch.
 
-    python benchmark.py --feature-root FEATURES --train-list list/ucf_CLIP_rgb.csv
+    python benchmark.py --feature-root FEATURES --train-list list/ucf_CLIP_rgb.csv --precision bf16
     python benchmark.py --model-path model.onnx
 
 The first takes the UCF-Crime options. Times are of the model alone, on the first videos of the training list, loaded
-beforehand. The second takes a file of export.py, and a model of its size; both work on one thread, whose own
-time is taken: others that are busy beside it count little.
+beforehand; live streams stop early nowhere. The second takes a file of export.py, and a model of its size; both work on one
+thread, whose own time is taken: others that are busy beside it count little.
 """
 
 import time
@@ -18,12 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import kcg
 import model
+from files.features import FRAMES_PER_SNIPPET
 from option import resolve_variant
 from outside.exported import Exported
 from running import testing
 from running.beginning import make_optimizer
 from running.command import run
-from running.loading import choose_device, load_model
+from running.loading import autocast, choose_device, load_model, ready
 from running.training import loss_of
 from ucf_option import parser
 
@@ -31,6 +32,7 @@ N_VIDEOS = 16
 REPEATS = 3
 MOST_CLIPS = 80_000  # that the KCG is timed on: all of UCF-Crime's would need 20 GB
 STEPS = 20  # timed together
+LIVE = (1, 16, 256)  # streams at a time
 
 
 def seconds(work: Callable[[], object], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -50,11 +52,16 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def matmul_rate(*, width: int, rows: int, device: torch.device) -> float:
+def matmul_rate(*, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of this machine's matrix products at the shape of the model's largest."""
-    a, b = torch.randn(rows, width, device=device), torch.randn(width, 4 * width, device=device)
-    out = torch.empty(rows, 4 * width, device=device)
+    a, b = torch.randn(rows, width, device=device, dtype=dtype), torch.randn(width, 4 * width, device=device, dtype=dtype)
+    out = torch.empty(rows, 4 * width, device=device, dtype=dtype)
     return 10 * 2 * a.numel() * b.shape[1] / seconds(lambda: [torch.mm(a, b, out=out) for _ in range(10)], device)
+
+
+def whole(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
+    """The model's logits, whole videos at once: (N, T)."""
+    return lshma(clips, starts, **how).logits
 
 
 def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
@@ -69,25 +76,44 @@ def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how
 
 
 @torch.inference_mode()
+def seconds_of_a_step(of: torch.nn.Module, n: int, options: Namespace, clock: Callable[[], float] = time.perf_counter) -> float:
+    """A step's of n streams that all go through the model, as the options say."""
+    memory = of.empty_memory(n)
+    clips = torch.randn(STEPS, n, options.attn_window, options.visual_width, device=memory.logits.device)
+    how = {"key_clips": options.keyclip_test, "scales": model.scales_of(options)}
+
+    def steps() -> None:
+        now = memory
+        for clip in clips:
+            _, now = of.step(clip, now, **how)
+
+    with autocast(options, clips.device):
+        return seconds(steps, clips.device, clock) / STEPS
+
+
+def live(lshma: model.LSHMA, options: Namespace) -> None:
+    """Print what a step of some streams takes, against reading the weights once, and how many cameras that is in real time."""
+    device, options = lshma.position.device, Namespace(**vars(options) | {"exit_threshold": 1.0})
+    scoring, of_clip = ready(lshma, options, device), options.attn_window * FRAMES_PER_SNIPPET / options.fps
+    n_bytes = (2 if options.precision == "bf16" else 4) * sum(parameter.numel() for parameter in lshma.parameters())
+    weights = torch.ones(n_bytes // 4, device=device)
+    once = 1000 * seconds(lambda: [weights.sum() for _ in range(STEPS)], device) / STEPS
+    print(f"reading {n_bytes / 1e6:.0f} MB of weights once: {once:.2f} ms")
+    for n in LIVE:
+        step = seconds_of_a_step(scoring, n, options)
+        print(f"a clip of {n} streams: {1000 * step:.2f} ms; {n * of_clip / step:,.0f} cameras in real time, {n} at a time")
+
+
+@torch.inference_mode()
 def outside_and_inside(path: str) -> None:
     """Print what a step takes in onnxruntime, of this file, and in PyTorch."""
     exported, options, _ = load_model(path)
     if not isinstance(exported, Exported):
         raise ValueError(f"{path}: a checkpoint; give a file of export.py, which is timed against PyTorch")
     torch.set_num_threads(1)
-    inside, how = model.build(options).eval(), {"key_clips": options.keyclip_test, "scales": model.scales_of(options)}
-
-    def steps(of: torch.nn.Module, clips: torch.Tensor) -> None:
-        memory = of.empty_memory(clips.shape[1])
-        for clip in clips:
-            _, memory = of.step(clip, memory, **how)
-
+    inside = ready(model.build(options), options, torch.device("cpu"))
     for n in (1, 64):
-        clips = torch.randn(STEPS, n, options.attn_window, options.visual_width)
-        there, here = (
-            seconds(lambda of=of, clips=clips: steps(of, clips), clips.device, time.thread_time) / STEPS * 1000
-            for of in (exported, inside)
-        )
+        there, here = (1000 * seconds_of_a_step(of, n, options, time.thread_time) for of in (exported, inside))
         print(f"a step of {n} streams: onnxruntime {there:.2f} ms, PyTorch {here:.2f} ms: {here / there:.2f} times as fast")
 
 
@@ -103,31 +129,29 @@ def main(options: Namespace) -> None:
     batches = [data[rows[i : i + options.batch_size]].to(device) for i in rows[:: options.batch_size]]
     optimizer = make_optimizer(lshma, options)
 
-    def train(forward: Callable) -> None:
+    def train(forward: Callable, of: model.LSHMA) -> None:
         for batch in batches:
-            logits = forward(batch.clips, batch.starts, key_clips=options.keyclip_train, scales=model.FUSE)
+            with autocast(options, device):
+                logits = forward(of, batch.clips, batch.starts, key_clips=options.keyclip_train, scales=model.FUSE)
             optimizer.zero_grad()
             loss_of([logits], batch).mean().backward()
             optimizer.step()
 
     @torch.inference_mode()
-    def test(forward: Callable) -> None:
+    def test(forward: Callable, of: model.LSHMA) -> None:
         for batch in batches:
-            forward(batch.clips, batch.starts, key_clips=options.keyclip_test, scales=model.scales_of(options))
-
-    def whole(*args, **how) -> torch.Tensor:
-        return lshma(*args, **how).logits
-
-    def by_step(*args, **how) -> torch.Tensor:
-        return stepped(lshma, *args, **how)
+            with autocast(options, device):
+                forward(of, batch.clips, batch.starts, key_clips=options.keyclip_test, scales=model.scales_of(options))
 
     n_rows = sum(len(b.clips) for b in batches) // len(batches) * options.attn_window
-    rate = matmul_rate(width=options.visual_width, rows=n_rows, device=device)
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    rate = matmul_rate(width=options.visual_width, rows=n_rows, device=device, dtype=dtype)
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {len(rows)} videos")
     for name, work in (("training", train), ("testing", test)):
         with FlopCounterMode(display=False) as counter:
-            work(whole)
-        fast, slow = seconds(lambda w=work: w(whole), device), seconds(lambda w=work: w(by_step), device)
+            work(whole, lshma)  # of packed weights it would count nothing
+        of = lshma if work is train else ready(lshma, options, device)
+        fast, slow = (seconds(lambda w=work, of=of, f=f: w(f, of), device) for f in (whole, stepped))
         share = counter.get_total_flops() / fast / rate
         print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
     n_clips = torch.tensor([-(-video.n_snippets // options.attn_window) for video in videos]).cumsum(0)  # up to each one's end
@@ -135,6 +159,7 @@ def main(options: Namespace) -> None:
     kcg_seconds = seconds(lambda: kcg.select(clips, starts), device)
     share = kcg.select(clips, starts).float().mean()
     print(f"KCG over {len(starts)} videos, {len(clips):,} clips: {kcg_seconds:.2f} s, {share:.0%} key")
+    live(lshma, options)
 
 
 if __name__ == "__main__":

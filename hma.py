@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MOST_SALIENT = 100.0  # bounds the odds that `salience` counts with, and with them how long a moment can outlive others
-FEW = 64  # rows of a product
 CHUNK = 512  # clips that attend at a time: it bounds the memory that long videos take, and fits caches
 
 
@@ -126,24 +125,13 @@ class Compressed(NamedTuple):
     entry: Tensor  # (N, T, D/2) the same, detached, as later clips remember it
 
 
-class Linear(nn.Linear):
-    """nn.Linear; of a few live streams on a CPU, the weights are the left factor, which is up to twice as fast in float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        other = torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda or torch.is_autocast_enabled("cpu")
-        if other or x.shape[:-1].numel() > FEW:
-            return super().forward(x)
-        product = torch.addmm(self.bias.unsqueeze(1), self.weight, x.flatten(0, -2).t())
-        return product.t().contiguous().view(*x.shape[:-1], len(self.weight))
-
-
 class MLP(nn.Module):
     """Linear D -> 4D, QuickGELU, Linear 4D -> D."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.fc = Linear(width, 4 * width)
-        self.proj = Linear(4 * width, width)
+        self.fc = nn.Linear(width, 4 * width)
+        self.proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(F.silu(self.fc(x) * 1.702) / 1.702)  # QuickGELU: x sigmoid(1.702 x) = silu(1.702 x) / 1.702
@@ -170,7 +158,7 @@ class HMA(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.compress_memory = nn.Conv1d(window, window, 3, stride=2, padding=1, bias=False)  # along the channels
         self.compress_current = nn.Conv1d(window, window, 3, stride=2, padding=1, bias=False)
-        self.up = Linear(width // 2, width)
+        self.up = nn.Linear(width // 2, width)
         self.mlp = MLP(width)
         self.drop, self.drop_attn, self.drop_qkv = (nn.Dropout(r) for r in (drop_rate, drop_attn_rate, drop_qkv_rate))
 

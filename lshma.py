@@ -62,7 +62,7 @@ with own_modules():
     from option import FLAGS, SWITCH, TESTING, check
     from outside.exported import Exported
     from running.camera import Camera, arrays_of, from_arrays
-    from running.loading import autocast, choose_device, held, load_model, require_runnable
+    from running.loading import autocast, choose_device, load_model, ready, require_runnable
 
 
 OF_FILES = ("crops", "drop_snippets")  # options of tests that are about what is read, which is the program's here
@@ -87,7 +87,7 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
     vars(options).update(changed)
     check(options, ["testing"])
     require_runnable(model, options)
-    return Detector(held(model, options).to(where), options, where, loaded)
+    return Detector(ready(model, options, where), options, where, loaded)
 
 
 class Detector:

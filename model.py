@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import kcg
 from change import Change, Past, empty_past, joined
-from hma import HMA, MLP, RULES, Linear, Memory
+from hma import HMA, MLP, RULES, Memory
 
 
 class Fuse(NamedTuple):
@@ -107,7 +107,7 @@ class LSHMA(nn.Module):
             )
             for _ in range(layers)
         )
-        self.linear, self.mlp = (Linear(width, width), MLP(width)) if head == "mlp" else (nn.Identity(), None)
+        self.linear, self.mlp = (nn.Linear(width, width), MLP(width)) if head == "mlp" else (nn.Identity(), None)
         self.classifier = nn.Linear(width, 1)
         if head == "linear":
             nn.init.zeros_(self.classifier.weight)

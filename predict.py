@@ -93,7 +93,7 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     require_files(videos, options.out_dir, f".{args.format}")
     fps = rates_of(videos, options)
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
-        prediction = testing.predict(lshma.to(device), videos, options, device)
+        prediction = testing.predict(lshma, videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
         record = scores.Record(scored, prediction.logits, prediction.exit_layer, prediction.key, None)
         of_videos = tables.of_snippets(scored, None, fps, record).groupby("video", sort=False)

@@ -1,11 +1,12 @@
 """From a checkpoint to a model that is ready to run, and the device it runs on."""
 
+import copy
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import model
 import own_option
@@ -87,12 +88,39 @@ def choose_device(name: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
-def held(built: model.LSHMA | Exported, options: Namespace) -> model.LSHMA | Exported:
-    """The model with its products' weights in the precision of --precision, to which autocast would cast them at every call."""
-    for module in built.modules() if options.precision == "bf16" else ():
+class Packed(nn.Module):
+    """nn.Linear as it scores on a CPU: the weights lie as oneDNN reads them, which PyTorch arranges at every call otherwise."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.bias = linear.bias.detach()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.bias.dtype), self.weight, self.bias, "none", [], "")
+
+
+def ready(built: model.LSHMA | Exported, options: Namespace, device: torch.device) -> model.LSHMA | Exported:
+    """A copy of the model to score with: in evaluation mode on the device, its products' weights in the precision of
+    --precision, to which autocast would cast them at every call, and on a CPU packed. An exported one is ready as it is.
+    """
+    if isinstance(built, Exported):
+        return built.to(device)
+    built, half = copy.deepcopy(built).eval().to(device), options.precision == "bf16"
+    for module in built.modules() if half else ():
         if isinstance(module, (nn.Linear, nn.Conv1d)):
             module.to(torch.bfloat16)
+    if device.type == "cpu" and torch.backends.mkldnn.is_available() and (not half or bf16_products()):
+        for module in list(built.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.Linear):
+                    setattr(module, name, Packed(child))
     return built
+
+
+def bf16_products() -> bool:
+    """Whether oneDNN multiplies in bfloat16 on this processor."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def autocast(options: Namespace, device: torch.device) -> torch.autocast:

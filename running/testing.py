@@ -6,8 +6,7 @@ Shapes: V videos, S snippets (of all videos), F frames, N clips, T snippets per 
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from files.truth import read_ground_truth, require_normal
 from files.videos import Video, read_videos, require_distinct
 from model import LSHMA, scales_of
 from option import MODEL, TESTING, flag_of
-from running.loading import autocast, choose_device, load_model
+from running.loading import autocast, choose_device, load_model, ready
 
 FAR_BETTER = 0.02  # unsmoothed, in AUC or AP: then the smoothing averages short events away
 
@@ -70,7 +69,7 @@ def packed(videos: Sequence[Video], options: Namespace, drop: float = 0.0) -> Pa
 def predict(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: torch.device) -> Prediction:
     """Score whole videos, many at once; of one with other crops the logits are those of the mean of all their scores.
 
-    The model's mode is as before afterwards. Raises ValueError where logits overflow.
+    Raises ValueError where logits overflow.
     """
     crops = [crop for video in videos for crop in video.crops]
     began = time.perf_counter()
@@ -78,7 +77,8 @@ def predict(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: t
     batches = test_batches(crops, options.attn_window, device)
     data = load(packed(crops, options, options.drop_snippets), batches, options.workers, device)
     n_snippets = sum(crop.n_snippets for crop in crops)
-    with evaluating(lshma), bar(None, "testing", n_snippets, unit="snippet") as progress:
+    lshma = ready(lshma, options, device)
+    with bar(None, "testing", n_snippets, unit="snippet") as progress:
         for batch in data:
             with autocast(options, device):
                 out = lshma(batch.clips, batch.starts, key_clips=options.keyclip_test, scales=scales_of(options))
@@ -112,17 +112,6 @@ def over_crops(videos: Sequence[Video], prediction: Prediction) -> Prediction:
         exit_layer=prediction.exit_layer[first],
         key=prediction.key[first],
     )
-
-
-@contextmanager
-def evaluating(lshma: LSHMA) -> Iterator[None]:
-    """The model in evaluation mode; afterwards in the mode it was found in."""
-    was_training = lshma.training
-    lshma.eval()
-    try:
-        yield
-    finally:
-        lshma.train(was_training)
 
 
 def score(lshma: LSHMA, videos: Sequence[Video], truth: np.ndarray, options: Namespace, device: torch.device) -> Tested:
@@ -253,7 +242,7 @@ def test_into(options: Namespace, replaced: bool) -> None:
         outputs += page.files_in(out_dir) if options.report else []
         (folder.require_writable if replaced else folder.require_new)(outputs)
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
-        tested = score(lshma.to(device), videos, truth, options, device)
+        tested = score(lshma, videos, truth, options, device)
         terms = evaluate.Terms(options.fps, options.false_alarms)
         evaluations = evaluate.evaluate_all(tested.columns, truth, terms, evaluate.Thresholds(videos=loaded.video_threshold))
         results = tested.results | {"evaluations": evaluations, "checkpoint": options.model_path}

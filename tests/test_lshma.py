@@ -76,15 +76,23 @@ def test_a_camera_that_is_reset_or_dropped_forgets_and_the_others_do_not_notice(
     np.testing.assert_allclose(after["b"].scores, model.score(b)[20:], rtol=0, atol=1e-5)
 
 
-def test_weights_that_are_held_in_bf16_score_to_the_bit_as_those_that_are_cast_at_every_call():
-    cast, held = detector(), detector()
-    cast.options.precision = held.options.precision = "bf16"
-    assert loading.held(held.model, held.options).linear.weight.dtype == torch.bfloat16
-    for one in (cast, held):
-        one.cameras = one.stream()
-        one.cameras.add("a")
-    for ours, theirs in zip(*(one.cameras.push({"a": walk(24, seed=1)})["a"] for one in (held, cast)), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_model_that_is_ready_scores_as_the_one_it_is_a_copy_of(precision):
+    """In bf16 to the bit: its weights are cast once, not at every call."""
+    plain, ready = detector(), detector()
+    plain.options.precision = ready.options.precision = precision
+    plain.model.train()
+    ready.model = loading.ready(plain.model, ready.options, CPU)
+    assert plain.model.training and not ready.model.training and type(plain.model.linear) is torch.nn.Linear
+    plain.model.eval()
+    found = []
+    for one in (plain, ready):
+        cameras = one.stream()
+        cameras.add("a", "b", "c")
+        of_streams = cameras.push({name: walk(24, seed=seed) for seed, name in enumerate("abc")})
+        found.append((one.score(walk(300, seed=3)), *(values for name in "abc" for values in of_streams[name])))
+    for ours, theirs in zip(*reversed(found), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 if precision == "fp32" else 0)
 
 
 @pytest.mark.parametrize("forgetting", sorted(RULES))

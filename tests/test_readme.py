@@ -81,6 +81,7 @@ def test_the_benchmark_runs(project):
     flags = ["--feature-root", "UCFClipFeatures", "--batch-size", "8", "--workers", "0", "--visual-layers", "1"]
     done = ran(["benchmark.py", *flags], cwd=project)
     assert done.returncode == 0 and done.stdout.count("times") == 2, done.stderr
+    assert done.stdout.count("cameras in real time") == 3
 
 
 def test_the_figures_are_drawn(project):

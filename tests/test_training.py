@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, make_model, refused, walk, write_list
+from conftest import ROOT, refused, walk, write_list
 from warm import ran, started
 
 import dataset
@@ -342,16 +342,6 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_bits(toy):
         found = list(pool.map(killed_and_resumed, range(4)))
     assert all(same for same, _ in found)
     assert sum(code == -signal.SIGKILL for _, code in found) >= 2  # the others had just finished
-
-
-def test_evaluation_restores_the_mode_it_found():
-    model = make_model()
-    for trains in (True, False):
-        model.train(trains)
-        with pytest.raises(ZeroDivisionError), testing.evaluating(model):
-            assert not model.training
-            raise ZeroDivisionError
-        assert model.training is trains
 
 
 def test_fused_scales_are_tested_as_they_are_trained(trained, run, undrawn):
