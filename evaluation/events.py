@@ -113,8 +113,8 @@ def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> 
     return Detections(Runs(video[kept], start[kept], end[kept]), confidence[kept])
 
 
-def overlap(start: int, end: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Intersection over union of one interval with others."""
+def overlap(start: int | np.ndarray, end: int | np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Intersection over union of intervals, one with others or pair by pair."""
     common = np.maximum(0, np.minimum(end, ends) - np.maximum(start, starts))
     return common / (end - start + ends - starts - common)
 
@@ -124,14 +124,16 @@ def matched(detections: Detections, events: Runs, least: float) -> np.ndarray:
 
     In the order of their confidence each takes the event of its video that it overlaps most of those not yet taken.
     """
-    right, taken = np.zeros(len(detections.confidence), bool), np.zeros(len(events.video), bool)
-    of_video = {int(v): np.flatnonzero(events.video == v) for v in np.unique(events.video)}
-    video, start, end = detections.intervals
-    for d in np.argsort(-detections.confidence, kind="stable"):
-        there = of_video.get(int(video[d]), np.zeros(0, int))
-        there = there[~taken[there]]
-        if len(there):
-            shared = overlap(start[d], end[d], events.start[there], events.end[there])
-            if shared.max() >= least:
-                right[d] = taken[there[shared.argmax()]] = True
+    (video, start, end), confidence = detections
+    first, after = (np.searchsorted(events.video, video, side) for side in ("left", "right"))  # the events of its video
+    n = after - first
+    d = np.repeat(np.arange(len(n)), n)  # (P,) pairs of a detection and an event
+    e = np.arange(len(d)) - np.repeat(n.cumsum() - n - first, n)
+    shared = overlap(start[d], end[d], events.start[e], events.end[e])
+    rank = np.argsort(np.argsort(-confidence, kind="stable"))
+    right, taken = np.zeros(len(confidence), bool), np.zeros(len(events.video), bool)
+    some = np.flatnonzero(shared >= least)
+    for pair in some[np.lexsort((e[some], -shared[some], rank[d[some]]))]:
+        if not (right[d[pair]] or taken[e[pair]]):
+            right[d[pair]] = taken[e[pair]] = True
     return right
