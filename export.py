@@ -15,6 +15,7 @@ Needs requirements-export.txt.
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,9 +72,11 @@ def export(args: Namespace) -> None:
     vars(options).update({flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None})
     check(options, ["testing"])
     encoder = as_trained.encoder_for(args, "cpu", options.visual_width) if args.encoder else None
+    of_pictures = traced(encoder) if encoder else None  # one that cannot be traced leaves no model behind
     write_model(args.out, lshma, options, loaded)
     if encoder:
-        write_encoder(of_encoder, encoder)
+        onnx_file.write(of_encoder, of_pictures, {"encoder": encoder.name, "width": encoder.width, "digest": encoder.digest})
+        print(f"{of_encoder}: {encoder.name}, vectors of {encoder.width}")
 
 
 def write_model(path: Path, lshma: LSHMA, options: Namespace, loaded: Checkpoint) -> None:
@@ -99,12 +102,14 @@ class Pictures(nn.Module):
         return self.encoder.vectors(inputs[0].permute(0, 3, 1, 2).float())  # (N, H, W, 3) -> (N, 3, H, W)
 
 
-def write_encoder(path: Path, encoder: Encoder) -> None:
-    """Write an image encoder, and say so."""
+def traced(encoder: Encoder) -> Any:
+    """The graph of an image encoder. Raises ValueError where PyTorch can make none of one's own."""
     pictures = torch.zeros(N_PICTURES, CROP, CROP, 3, dtype=torch.uint8)
-    graph = onnx_file.trace(Pictures(encoder), {"pictures": pictures}, ["vectors"], "pictures")
-    onnx_file.write(path, graph, {"encoder": encoder.name, "width": encoder.width, "digest": encoder.digest})
-    print(f"{path}: {encoder.name}, vectors of {encoder.width}")
+    try:
+        return onnx_file.trace(Pictures(encoder), {"pictures": pictures}, ["vectors"], "pictures")
+    except Exception as error:
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(f"--encoder {encoder.name}: PyTorch makes no graph of it ({why}); leave --encoder out") from error
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def test_without_the_extra_the_remedy_is_named(made, run, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_exported_is_refused_before_anything_is_written(made, run, tmp_path):
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(made, run, tmp_path, monkeypatch):
     before, new = made.file.read_bytes(), tmp_path / "new.onnx"
     refused(run("export.py", made.best, "--out", made.file), made.file, "there already", "--overwrite")
     refused(run("export.py", made.best, "--out", tmp_path / "new"), "ends in .onnx")
@@ -227,4 +227,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(made, run
     refused(run("export.py", made.best, "--out", new, "--exit-threshold", 2), "--exit-threshold must be")
     refused(run("export.py", tmp_path / "no.pt", "--out", new), "no.pt")
     refused(run("export.py", made.best, "--out", new, "--encoder", "efficientnet-lite0"), "1280", "128")
+    untraceable = made.columns._replace(vectors=lambda x: x if x.sum() else -x)
+    monkeypatch.setitem(encoders.ENCODERS, "efficientnet-lite0", lambda *_: untraceable)
+    refused(run("export.py", made.best, "--out", new, "--encoder", "efficientnet-lite0"), "no graph of it", "--encoder out")
     assert not list(tmp_path.iterdir()) and made.file.read_bytes() == before
