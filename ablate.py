@@ -17,8 +17,9 @@ from evaluation import tables
 from experiments import outcome
 from experiments.grid import PARSERS, Grid
 from experiments.rows import ROWS
-from files import atomic
+from files import atomic, folder
 from files.interrupt import SIGNALS
+from files.lists import several
 from running.cluster import OF_CLUSTER
 from running.command import exit_codes
 
@@ -58,19 +59,25 @@ def main() -> None:
         if args.dry_run:
             print("\n".join(shlex.join(cell.command()) for row in grid.rows for cell in grid.planned(row)))
             return
+        if not outcome.is_ours(args.out_dir):
+            folder.require_new([args.out_dir / name for name in outcome.OUTPUTS])
+        grid.require_inputs()
         try:
             grid.run()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; the same command goes on") from None
         cells = outcome.read_cells(grid)
         lines = outcome.lines_of(grid, cells)
-        atomic.write_text(args.out_dir / "cells.csv", outcome.to_csv(grid, cells))
-        both = dict(zip(("table", "differences"), outcome.tables_of(lines, args.metric), strict=True))
-        for name, rows in both.items():
-            for ending in ("md", "csv", "tex"):
-                tables.write(args.out_dir / f"{name}.{ending}", rows)
-        outcome.draw(grid, lines, args.out_dir / "figure.png")
+        both = dict(zip(outcome.TABLES, outcome.tables_of(lines, args.metric), strict=True))
+        with folder.staged(args.out_dir) as new:
+            atomic.write_text(new / "cells.csv", outcome.to_csv(grid, cells))
+            for name, rows in both.items():
+                for ending in outcome.ENDINGS:
+                    tables.write(new / f"{name}.{ending}", rows)
+            outcome.draw(grid, lines, new / "figure.png")
         print("\n".join(tables.markdown(rows) for rows in both.values() if len(rows) > 1), end="")
+        if others := outcome.others(args.out_dir, cells):
+            print(several(f"note: {len(others)} runs in {args.out_dir} are not among these rows", others))
         print(f"tables, cells, figure and all runs in {args.out_dir}")
 
 

@@ -205,8 +205,9 @@ def alike(videos: Sequence[Video]) -> list[list[Video]]:
     from scipy.sparse import coo_array  # slow to import, and only --val-share needs them
     from scipy.sparse.csgraph import connected_components
 
-    first: dict[str | int, int] = {}  # by name, and by checksum
-    pairs = [(i, first.setdefault(key, i)) for i, video in enumerate(videos) for key in (video.name, video.checksum)]
+    first: dict[str | tuple[int, int], int] = {}  # by name, and by content, of which a checksum alone says too little
+    keys = [(video.name, (video.n_snippets, video.checksum)) for video in videos]
+    pairs = [(i, first.setdefault(key, i)) for i, of_video in enumerate(keys) for key in of_video]
     for video in videos:
         crop = videos[first[video.name]]
         if crop.anomalous is not video.anomalous:

@@ -57,7 +57,7 @@ def is_ours(path: Path) -> bool:
     """Whether a file holds figures of `evaluate`."""
     try:
         return "look_ahead" in folder.read_json(path)
-    except ValueError:
+    except (ValueError, TypeError):  # a bare number
         return False
 
 
@@ -65,7 +65,7 @@ def thresholds_of(args: Namespace, scores: Scores) -> Thresholds:
     """The threshold of the best F1 on the validation scores, if there are any. Raises ValueError where videos are in both."""
     if args.val_scores is None:
         return UNKNOWN
-    validation = read_scores(args.val_scores, hold_last=args.hold_last)
+    validation = read_scores(args.val_scores, hold_last=args.hold_last, normal_label=args.normal_label)
     both = {video.name for video in validation.videos} & {video.name for video in scores.videos}
     if both:
         raise ValueError(f"{args.val_scores}: {len(both)} videos are in the test too, {min(both)} among them; use other videos")

@@ -62,7 +62,8 @@ def main() -> None:
 
 def of_watch(args: Namespace) -> None:
     """Write the page of an earlier watch. Raises ValueError or OSError."""
-    asked = [flag_of(name) for name in (*source.OF_FILES, "videos", "table", "fps", "false_alarms") if getattr(args, name)]
+    names = (*source.OF_FILES, "videos", "table", "fps", "false_alarms", "format", "width")
+    asked = [flag_of(name) for name in names if getattr(args, name) != parser.get_default(name)]
     if asked:
         raise ValueError(f"{args.source} is the folder of a watch: {', '.join(asked)} would be ignored; leave that out")
     from watching import report as watched  # torch takes seconds to import, and only what was watched stands on it

@@ -47,6 +47,9 @@ def given_as(text: str) -> Given:
         raise ValueError(f"{path}: neither a run's folder (no options.json) nor one whose subfolders are runs")
     if len(seeds) < len(inside):
         print(several(f"note: in {path} these are no runs, and left out", [f.name for f in inside if f not in seeds]))
+    unfinished = [folder.name for folder in seeds if not (folder / "cell.json").exists()]
+    if len(unfinished) < len(seeds) and unfinished:
+        print(several(f"warning: in {path} these runs of a grid have not ended, and count all the same", unfinished))
     return Given(name, path, seeds)
 
 
@@ -64,7 +67,17 @@ def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
         names = [video_name(row.path) for row in read_list(args.test_list, None, args.normal_label)]
         others = {path: ordered(arrays, names) for path, arrays in others.items()}
     judged = own | {path: judge(arrays, path, args) for path, arrays in others.items()}
+    for one in given:
+        require_no_copy({path: judged[path] for path in paths_of(one)})
     return [[judged[path] for path in paths_of(one)] for one in given]
+
+
+def require_no_copy(seeds: Mapping[Path, Judged]) -> None:
+    """Raise ValueError where one seed would count twice."""
+    first: dict[bytes, Path] = {}
+    for path, judged in seeds.items():
+        if (other := first.setdefault(judged.scores.scores.tobytes(), path)) != path:
+            raise ValueError(f"{other} and {path} hold the same scores, and a copy is no seed; move one away")
 
 
 def paths_of(one: Given) -> list[Path]:

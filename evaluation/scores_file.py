@@ -125,7 +125,8 @@ def checked(
     require_scores(path, names, n_snippets, scores)
     seen, look_ahead = timing_of(content, path, n_snippets)
     names = [video_name(str(name)) for name in names]
-    described = described_in(content, path, names) if list_path is None else listed(list_path, path, names, normal_label)
+    of_file = described_in(content, path, names, normal_label) if list_path is None else None
+    described = of_file or listed(list_path, path, names, normal_label)
     videos = []
     for name, (label, classes, n_frames), n in zip(names, described, n_snippets.tolist(), strict=True):
         frames = FRAMES_PER_SNIPPET * n if n_frames is None else n_frames
@@ -174,7 +175,7 @@ def require_scores(path: str | Path, names: np.ndarray, n_snippets: np.ndarray, 
         )
 
 
-def described_in(content: dict, path: str | Path, names: list[str]) -> list[Described]:
+def described_in(content: dict, path: str | Path, names: list[str], normal_label: str | None) -> list[Described]:
     """The videos as their own file describes them, or as their names do."""
     labels = content.get("label", np.array([label_of(name) for name in names]))
     frames = content.get("n_frames")
@@ -183,14 +184,17 @@ def described_in(content: dict, path: str | Path, names: list[str]) -> list[Desc
     if frames is not None and (frames.shape != (len(names),) or frames.dtype.kind not in "iu"):
         raise ValueError(f"{path}: n_frames must hold a whole number for each of {len(names)} videos")
     counts = [None] * len(names) if frames is None else frames.tolist()
-    return list(zip(labels.tolist(), classes_in(content, path, names, labels.tolist()), counts, strict=True))
+    classes = classes_in(content, path, names, labels.tolist(), normal_label)
+    return list(zip(labels.tolist(), classes, counts, strict=True))
 
 
-def classes_in(content: dict, path: str | Path, names: list[str], labels: list[str]) -> list[tuple[str, ...] | None]:
+def classes_in(
+    content: dict, path: str | Path, names: list[str], labels: list[str], normal_label: str | None
+) -> list[tuple[str, ...] | None]:
     """The classes of each video, as their own file has them, or as its label says; None of one without label."""
-    classes = content.get("classes")
+    classes, labelled = content.get("classes"), zip(names, labels, strict=True)
     if classes is None:
-        return [classes_said(label, f"{path}, {name}") if label else None for name, label in zip(names, labels, strict=True)]
+        return [classes_said(label, normal_label, f"{path}, {name}") if label else None for name, label in labelled]
     if classes.ndim != 2 or len(classes) != len(names) or classes.dtype.kind != "U":
         raise ValueError(f"{path}: classes must hold a row of texts for each of {len(names)} videos")
     return [tuple(filter(None, row)) if label else None for row, label in zip(classes.tolist(), labels, strict=True)]
@@ -211,9 +215,9 @@ def listed(list_path: str, path: str | Path, names: list[str], normal_label: str
     return [(row.label, row.classes, row.n_frames) for row in rows]
 
 
-def classes_said(label: str, where: str) -> tuple[str, ...]:
+def classes_said(label: str, normal_label: str | None, where: str) -> tuple[str, ...]:
     """The classes in a label of any data set. Raises ValueError that begins with `where`."""
     try:
-        return classes_of(label, None)
+        return classes_of(label, None, normal_label)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None

@@ -37,7 +37,8 @@ class Ours(NamedTuple):
     @property
     def n_layers(self) -> int:
         """The model's, or, of a file alone, as many as it shows."""
-        return self.options.get("visual_layers") or max(1, int(self.record.exit_layer.max()))
+        known = self.options.get("visual_layers")
+        return max(1, int(self.record.exit_layer.max())) if known is None else known
 
 
 class Source(NamedTuple):

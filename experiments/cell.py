@@ -2,18 +2,21 @@
 
 import fcntl
 import json
+import re
 import shlex
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from itertools import pairwise
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+import option
+from experiments.rows import differing
 from files import atomic
-from files.folder import read_json
+from files.folder import left_by_run, read_json, read_options
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -51,15 +54,27 @@ class Cell(NamedTuple):
                 f"{self.script}.py {shlex.join(self.flags)}; choose another --out-dir"
             )
         now = self.model()
-        if before.get("model", now) != now:
+        if now and before.get("model", now) != now:
             what = "holds a test of another checkpoint than the one that lies at --model-path now"
             raise ValueError(f"{self.folder} {what}; choose another --out-dir")
         return True
 
+    def require_alike(self, options: Namespace) -> None:
+        """Raise ValueError where it has been begun with other options than these, as they stood in an option file then."""
+        if not any((self.folder / name).exists() for name in ("cell.json", "last.pt")):
+            return
+        now = vars(options)
+        if self.script.endswith("_test"):  # the others are its checkpoint's
+            now = {name: now[name] for name in option.TESTING if name not in option.PAPER}
+        if names := differing([read_options(self.folder), now]):
+            raise ValueError(
+                f"{self.folder} holds a run with another {', '.join(names)} than the command and the option file say now; "
+                "choose another --out-dir, or delete it to run it again"
+            )
+
     def model(self) -> list[int] | None:
         """What tells the checkpoint that is tested from another one in its place: its size, and when it was written."""
-        flags = dict(pairwise(self.flags))
-        path = Path(flags.get("--model-path", "")) if self.script.endswith("_test") else Path()
+        path = Path(checkpoint_in(self.flags)) if self.script.endswith("_test") else Path()
         return [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
 
     def command(self) -> list[str]:
@@ -71,8 +86,8 @@ class Cell(NamedTuple):
     def clear(self) -> None:
         """Remove what a killed run left that cannot go on, so that the next one can claim the folder."""
         if (self.folder / "output.txt").exists() and not (self.folder / "last.pt").exists():
-            for path in self.folder.iterdir():
-                if path.is_file() and path.name not in ("lock", "output.txt"):
+            for path in {*left_by_run(self.folder), *filter(Path.is_file, self.folder.iterdir())}:
+                if path.name not in ("lock", "output.txt"):
                     path.unlink()
 
     def selected(self) -> float:
@@ -108,7 +123,7 @@ def run(cell: Cell, environment: Mapping[str, str], stopped: threading.Event) ->
                 if process.poll() is None:
                     process.terminate()
                     process.wait()
-        if stopped.is_set():
+        if process.returncode and stopped.is_set():
             raise KeyboardInterrupt
         if process.returncode:
             words = " ".join((cell.folder / "output.txt").read_text().strip().splitlines()[-1:])
@@ -118,6 +133,11 @@ def run(cell: Cell, environment: Mapping[str, str], stopped: threading.Event) ->
         atomic.write_text(cell.folder / "cell.json", json.dumps(done, indent=2) + "\n")
         (cell.folder / "last.pt").unlink(missing_ok=True)  # only needed to go on; the selected weights stay
     return cell
+
+
+def checkpoint_in(flags: Sequence[str]) -> str:
+    """The last --model-path among flags, given in either form; empty where there is none."""
+    return ["", *re.findall(r"--model-path[\n=](.*)", "\n".join(map(option.dashed, flags)))][-1]
 
 
 def acquire(lock: TextIO, stopped: threading.Event) -> None:

@@ -20,7 +20,7 @@ import ucf_option
 import xd_option
 from experiments import cluster
 from experiments.cell import Cell, Row, run
-from experiments.rows import ROWS
+from experiments.rows import ROWS, TRAINING
 from running.cluster import require_used
 
 PARSERS = {
@@ -87,11 +87,31 @@ class Grid:
         cells = [cell for row in self.rows for cell in self.planned(row)]
         if len({cell.folder for cell in cells}) < len(cells):
             raise ValueError("two runs would have folders of one name: their values differ in signs like / and - alone")
+        tests = not args.script.endswith("train")
         for cell in cells:
             options = option.parse(PARSERS[args.script], cell.flags)
             if len(self.tunings(cell.row)) > 1 and not options.val_share:
                 raise ValueError("--tune needs validation videos: give --val-share 0.1 after --, or leave --tune out")
+            if ignored := {*options.given} & {*TRAINING} - {"seed"} if tests else ():
+                flag = option.flag_of(min(ignored))
+                raise ValueError(f"{cell.name}: {flag} is a training's, and a test would ignore it; leave it out, or the row")
+            option.resolve_variant(options)
             cell.is_done()
+            cell.require_alike(options)
+        by_seed = any("{seed}" in flag for flag in self.flags) or "drop-snippets" in {*names, *flags}
+        if tests and len(args.seeds) > 1 and not by_seed:
+            raise ValueError("all seeds would be the same test: put {seed} into --model-path, or give --seeds a single one")
+
+    def require_inputs(self) -> None:
+        """Raise FileNotFoundError where what a cell reads is not there, before any is run."""
+        read = ("train_list" if self.args.script.endswith("train") else "model_path", "test_list", "gt_path", "feature_root")
+        for cell in (cell for row in self.rows for cell in self.planned(row)):
+            options = vars(option.parse(PARSERS[self.args.script], cell.flags))
+            for name in read:
+                if options[name] and not Path(options[name]).exists():
+                    raise FileNotFoundError(
+                        f"{cell.name}: {option.flag_of(name)} {options[name]}: not there; mend what is given"
+                    )
 
     def run(self) -> None:
         """Run all cells that are not done, in --jobs processes or on a cluster, and print a line for each at its end.
@@ -109,7 +129,7 @@ class Grid:
 
 def finished_here(cells: Sequence[Cell], jobs: int) -> Iterator[Cell]:
     """Run all on this machine, so many at a time, and yield each at its end."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
+    environment = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // jobs))} | dict(os.environ)
     stopped = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:

@@ -1,7 +1,6 @@
 """What came of a grid of runs: every cell in a CSV file, tables of its rows and of their differences, and a figure."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from evaluation.bootstrap import Bootstrap, figure_of
 from evaluation.comparison import difference, signed, summary
 from evaluation.scores import from_logits
 from evaluation.scores_file import read_record
+from experiments.cell import checkpoint_in
 from experiments.grid import Cell, Grid, Row, combinations, named
 from experiments.rows import ROWS, changes_of, options_of, what_it_is
 
@@ -34,6 +34,8 @@ COLUMNS = {  # of the tables: name -> key of a metric
     "last epoch": "auc_last",
     "best on test": "auc_best_on_test",
 }
+TABLES, ENDINGS = ("table", "differences"), ("md", "csv", "tex")
+OUTPUTS = ("cells.csv", *(f"{name}.{ending}" for name in TABLES for ending in ENDINGS), "figure.png")
 
 
 class Outcome(NamedTuple):
@@ -100,6 +102,20 @@ def read_cells(grid: Grid) -> dict[Path, Outcome]:
     return {folder: read_cell(cell) for folder, cell in cells.items()}
 
 
+def is_ours(out_dir: Path) -> bool:
+    """Whether the tables in this folder are of a grid."""
+    try:
+        return (out_dir / "cells.csv").read_text().startswith("row,")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def others(out_dir: Path, outcomes: Mapping[Path, Outcome]) -> list[str]:
+    """The finished runs in this folder that are none of these."""
+    found = sorted(path.parent for path in out_dir.rglob("cell.json") if path.parent not in outcomes)
+    return [str(path.relative_to(out_dir)) for path in found]
+
+
 def lines_of(grid: Grid, outcomes: Mapping[Path, Outcome]) -> list[Line]:
     """The results of every row."""
     lines = []
@@ -128,7 +144,7 @@ def what_a_row_is(grid: Grid, cell: Cell, options: Mapping[str, Any]) -> str:
 
 def without_checkpoint(changes: Mapping[str, str], flags: Sequence[str]) -> dict[str, str]:
     """What was varied, but for what names the checkpoint to test: that a row is called by what it is says it."""
-    (path,) = re.findall(r"--model-path[\n=](.*)", "\n".join(map(option.dashed, flags)))[-1:] or [""]
+    path = checkpoint_in(flags)
     return {name: value for name, value in changes.items() if name != "model-path" and f"{{{name}}}" not in path}
 
 

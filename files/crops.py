@@ -46,7 +46,7 @@ def layout_of(shapes: Mapping[Path, tuple[int, ...]]) -> Layout | None:
     what = f"which axis of {kinds} are the crops?" if common else f"no one layout of crops has {kinds}"
     raise ValueError(
         f"{other}: {what} Expected (L, D) in all files, or as many crops, {', '.join(map(str, COUNTS))}, on the same axis of "
-        "(C, L, D) or (L, C, D); list/split_crops.py writes a file for each crop"
+        "(C, L, D) or (L, C, D); of ten crops list/split_crops.py writes a file each"
     )
 
 

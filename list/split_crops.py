@@ -123,9 +123,12 @@ def split(root: Path, out: Path, width: int | None) -> None:
     owner: dict[Path, Path] = {}
     for path, shape in shapes.items() if not bad else ():
         try:
-            for target in targets(path, root, out, len(crops_of(np.broadcast_to(np.float32(0), shape), width))):
+            crops = crops_of(np.broadcast_to(np.float32(0), shape), width)
+            for crop, target in zip(crops, targets(path, root, out, len(crops)), strict=True):
                 if owner.setdefault(target, path) != path:
                     raise ValueError(f"would go to {target}, as {owner[target]} does")
+                if target.exists() and np.load(target, mmap_mode="r").shape != crop.shape:
+                    raise ValueError(f"would replace {target}, which holds other features; choose another --out")
         except ValueError as error:
             bad.append(f"{path}: {error}")
     if bad:

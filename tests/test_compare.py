@@ -1,6 +1,7 @@
 """Methods side by side: paired differences on the videos they share, and rows called by what they are."""
 
 import csv
+import shutil
 from argparse import Namespace
 
 import numpy as np
@@ -162,6 +163,11 @@ def test_seeds_that_differ_in_more_say_so_and_equal_names_take_their_folders(tmp
     done = run("compare.py", tmp_path / "x", tmp_path / "x/seed-1", "--out-dir", tmp_path / "out")
     assert done.code == 0 and "differ in more than their seed: --batch-size" in done.out, done
     assert read(tmp_path / "out/figures.csv")[0][1:] == ["paper, x", "paper, seed-1"]
+    (tmp_path / "x/seed-1/cell.json").touch()
+    shutil.copytree(tmp_path / "x/seed-2", tmp_path / "x/seed-2-copy")
+    done = run("compare.py", tmp_path / "x", tmp_path / "x/seed-1", "--out-dir", tmp_path / "out")
+    refused(done, "seed-2-copy", "a copy is no seed")
+    assert "have not ended, and count all the same:\n  seed-2" in done.out
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,20 @@ def test_a_grid_of_tests(trained, run):
     assert done.code == 0, done.err
     assert done.out.count("| paper, drop-snippets") == 3 and "last epoch" not in done.out
     assert (trained.out / "figure.png").exists()
+    (trained.out / "table.csv").unlink()
+    fewer = [*more[:1], "drop-snippets=0", *more[2:]]
+    done = run("ablate.py", "ucf_test", *fewer, "--", *trained.test_flags[:-2])
+    assert done.code == 0 and "1 runs in" in done.out and "drop-snippets-0.9/seed-3" in done.out
+    refused(run("ablate.py", "ucf_test", "--rows", "no KCG", *more, "--", *trained.test_flags[:-2]), "a test would ignore")
+    done = run("ablate.py", "ucf_test", "--out-dir", trained.path / "same", "--", *trained.test_flags[:-2])
+    refused(done, "the same test", "{seed}")
+    options = trained.out / "paper/drop-snippets-0/seed-3/options.json"
+    options.write_text(json.dumps(json.loads(options.read_text()) | {"exit_threshold": 0.7}))
+    refused(run("ablate.py", "ucf_test", *more, "--", *trained.test_flags[:-2]), "another --exit-threshold")
+    (trained.path / "mine").mkdir()
+    (trained.path / "mine/table.csv").touch()
+    done = run("ablate.py", "ucf_test", "--seeds", 3, "--out-dir", trained.path / "mine", "--", *trained.test_flags[:-2])
+    refused(done, "table.csv is there already")
     os.utime(trained.best, (1, 1))
     done = run("ablate.py", "ucf_test", *more, "--", *trained.test_flags[:-2])
     refused(done, "holds a test of another checkpoint", "another --out-dir")
@@ -268,7 +282,7 @@ def test_a_grid_of_tests(trained, run):
         ([], ["--out_dir=x"], "--out-dir is given to each run by the grid"),
         (["--vary", "feature-root=a/b,a-b"], [], "folders of one name"),
         (["--seeds", 1, -1], [], "--seed must be at least 0"),
-        ([], ["--train-list", "nowhere.csv"], "nowhere.csv: no such list"),
+        ([], ["--train-list", "nowhere.csv"], "--train-list nowhere.csv: not there"),
     ],
 )
 def test_bad_grids_are_refused(tmp_path, run, flags, then, words):

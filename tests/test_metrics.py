@@ -563,6 +563,15 @@ def test_labels_that_the_ground_truth_contradicts_are_a_warning(scored, run):
     assert "has anomalous frames in 2 videos called normal" in done.err and "has none in 2 videos called anomalous" in done.err
 
 
+def test_what_is_normal_in_a_files_own_labels_can_be_said(scored, run):
+    command, content, _ = scored
+    labels = np.array(["calm" if name.startswith("N") else "fight" for name in content["video"]])
+    words = command(label=labels)[:-2]  # without its list
+    assert "called anomalous" in run(*words).err
+    done = run(*words, "--normal-label", "calm")
+    assert (done.code, done.err) == (0, "")
+
+
 def test_the_ap_of_intervals_does_not_depend_on_the_videos_order():
     rng = np.random.default_rng(0)
     rows = [rng.choice((0.1, 0.9), 9) for _ in range(12)]

@@ -87,8 +87,10 @@ def test_the_benchmark_runs(project):
 def test_the_figures_are_drawn(project):
     (project / "img").mkdir()
     (project / "grid").mkdir()
-    (project / "grid/cells.csv").write_text("row,auc_unsmoothed,chosen\nours,0.7,True\nours,0.9,False\nno HMA,0.6,True\n")
-    for name, arguments in (("overview", []), ("parts", ["grid"])):
+    (project / "grid/cells.csv").write_text("row,seed,auc_unsmoothed,chosen\nours,1,0.7,True\nours,1,0.9,False\n")
+    (project / "other").mkdir()
+    (project / "other/cells.csv").write_text("row,seed,auc_unsmoothed,chosen\nno HMA,1,0.6,True\n")
+    for name, arguments in (("overview", []), ("parts", ["I3D=grid,other"])):
         shutil.copy(ROOT / f"img/{name}.py", project / "img")
         assert ran([f"img/{name}.py", *arguments], cwd=project).returncode == 0
         assert (project / f"img/{name}.png").read_bytes().startswith(b"\x89PNG")
