@@ -11,15 +11,15 @@ thread, whose own time is taken: others that are busy beside it count little.
 
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import kcg
 import model
+import option
 from files.features import FRAMES_PER_SNIPPET
-from option import resolve_variant
 from outside.exported import Exported
 from running import testing
 from running.beginning import make_optimizer
@@ -93,7 +93,7 @@ def seconds_of_a_step(of: torch.nn.Module, n: int, options: Namespace, clock: Ca
 
 def live(lshma: model.LSHMA, options: Namespace) -> None:
     """Print what a step of some streams takes, against reading the weights once, and how many cameras that is in real time."""
-    device, options = lshma.position.device, Namespace(**vars(options) | {"exit_threshold": 1.0})
+    device, options = lshma.position.device, Namespace(**vars(options) | {"exit_threshold": 1.0, "keyclip_test": False})
     scoring, of_clip = ready(lshma, options, device), options.attn_window * FRAMES_PER_SNIPPET / options.fps
     n_bytes = (2 if options.precision == "bf16" else 4) * sum(parameter.numel() for parameter in lshma.parameters())
     weights = torch.ones(n_bytes // 4, device=device)
@@ -105,8 +105,10 @@ def live(lshma: model.LSHMA, options: Namespace) -> None:
 
 
 @torch.inference_mode()
-def outside_and_inside(path: str) -> None:
-    """Print what a step takes in onnxruntime, of this file, and in PyTorch."""
+def outside_and_inside(path: str, given: Sequence[str]) -> None:
+    """Print what a step takes in onnxruntime, of this file, and in PyTorch. Raises ValueError where a flag would be ignored."""
+    if ignored := sorted({*given} - {"model_path"}):
+        raise ValueError(f"{option.flag_of(ignored[0])} would be ignored with --model-path; leave it out")
     exported, options, _ = load_model(path)
     if not isinstance(exported, Exported):
         raise ValueError(f"{path}: a checkpoint; give a file of export.py, which is timed against PyTorch")
@@ -119,8 +121,8 @@ def outside_and_inside(path: str) -> None:
 
 def main(options: Namespace) -> None:
     if options.model_path:
-        return outside_and_inside(options.model_path)
-    resolve_variant(options)
+        return outside_and_inside(options.model_path, options.given)
+    option.resolve_variant(options)
     device = choose_device(options.device)
     videos = testing.videos_of(options.train_list, options, "file")
     lshma = model.build(options).to(device)

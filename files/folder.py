@@ -44,7 +44,12 @@ def claim(options: Namespace, replaced: bool = False) -> Path:
         names = (Path(name + (f"-{n}" if n > 1 else "")) for n in range(1, 10**6))
         out_dir = next(path for path in names if take(path))
     options.out_dir = str(out_dir)
-    write_options(out_dir, options)
+    try:
+        write_options(out_dir, options)
+    except OSError:  # a full disk: nobody's again
+        if not replaced:
+            (out_dir / "options.json").unlink(missing_ok=True)
+        raise
     return out_dir
 
 
@@ -81,7 +86,8 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
         yield False
         return
     try:
-        read_options(out_dir)
+        if (out_dir / "options.json").stat().st_size:  # else it is of a run that was killed as it began
+            read_options(out_dir)
     except ValueError as error:
         what = f"--out-dir {out_dir}: --overwrite replaces the folder of a run, and its options.json is none's"
         raise ValueError(f"{what}; choose another one") from error
@@ -92,11 +98,15 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
         yield True
 
 
-def clear(out_dir: Path) -> None:
-    """Remove the files of the run in this folder, but its options.json: it stays taken. Says what goes and what is left."""
+def clear(out_dir: Path, made: Sequence[Path] = ()) -> None:
+    """Remove the files of the run in this folder, but its options.json: it stays taken. Says what goes and what is left.
+
+    made: those that are in the place of earlier ones by now.
+    """
     files = [path for path in left_by_run(out_dir) if path.name != "options.json"]
     for path in files:
-        path.unlink()
+        if path.relative_to(out_dir) not in made:
+            path.unlink()
     for room in {path.parent for path in files} - {out_dir}:
         with suppress(OSError):  # it holds something else
             room.rmdir()
@@ -141,12 +151,12 @@ def staged(out_dir: Path, replaced: bool = False, name: str = NEW) -> Iterator[P
     try:
         yield new
         with SIGNALS.delayed():
+            made = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
+            for path in made:
+                (out_dir / path).parent.mkdir(exist_ok=True)  # it may hold what no run wrote
+                (new / path).replace(out_dir / path)
             if replaced:
-                clear(out_dir)
-            for path in sorted(path for path in new.rglob("*") if path.is_file()):
-                there = out_dir / path.relative_to(new)
-                there.parent.mkdir(exist_ok=True)  # it may hold what no run wrote
-                path.replace(there)
+                clear(out_dir, made)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

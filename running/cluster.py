@@ -27,6 +27,8 @@ OF_CLUSTER = (
 def require_used(args: Namespace) -> None:
     """Raise ValueError where a flag of OF_CLUSTER has a value that it cannot have, or would be ignored."""
     require(args, OF_CLUSTER)
+    if (args.gpus or 0) > 1 and args.gpus % 1:
+        raise ValueError(f"--gpus {args.gpus:g}: expected whole ones, or a share of a single one")
     if not args.ray and (args.cores, args.gpus) != (None, None):
         raise ValueError("--cores and --gpus would be ignored without --ray; leave them out")
 
@@ -68,7 +70,8 @@ def machines(ray: ModuleType) -> list[dict[str, Any]]:
 def room(resources: Mapping[str, float], *, cores: int, gpus: float) -> int:
     """How often a machine of these resources has so many cores and GPUs."""
     n_cores, n_gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    return int(min(n_cores // cores, n_gpus / gpus + 1e-9 if gpus else n_cores))
+    of_gpus = n_cores if not gpus else n_gpus // gpus if gpus >= 1 else n_gpus * int(1 / gpus + 1e-9)  # a share is of one
+    return int(min(n_cores // cores, of_gpus))
 
 
 def require_room(there: Sequence[Mapping[str, float]], args: Namespace, n: int = 1) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import model
@@ -14,10 +15,11 @@ import ucf_option
 import xd_option
 from files import checkpoint, origin
 from files.checkpoint import Checkpoint
-from option import MODEL, adopt, parse, resolve_variant
+from option import MODEL, adopt, flag_of, parse, resolve_variant
 from outside.exported import Exported
 from running.command import launched
 
+ROWS, STEP = 512, 64  # of a packed product: the most at once, and of what their number is a multiple
 PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 
 
@@ -63,11 +65,12 @@ def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -
         if (features := loaded.options.get("features")) is not None:
             origin.require_origin(features, f"{loaded.path}, of its training's features", "use another checkpoint")
         adopt(options, loaded.options, names, loaded.path)
-    elif loaded.released:
-        if "variant" not in options.given:
-            options.variant = "released"
-    else:
-        print(f"note: {loaded.path} holds weights without options; p, cache-keep-max-len and variant are those given here")
+        return
+    if loaded.released and "variant" not in options.given:
+        options.variant = "released"
+    if not loaded.released or not any(options.attn_window == known.get_default("attn_window") for known in PARSERS):
+        said = ", ".join(f"{flag_of(name)[2:]} {getattr(options, name)}" for name in ("variant", "p", "cache_keep_max_len"))
+        print(f"note: {loaded.path} holds weights without options; taken for it: {said}")
 
 
 def choose_device(name: str) -> torch.device:
@@ -81,15 +84,22 @@ def choose_device(name: str) -> torch.device:
     if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
         raise ValueError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device {name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu or auto"
-        )
-    torch.backends.cudnn.allow_tf32 = False  # cuDNN would round the compressions' inputs; --precision says what is rounded
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        n, here = launched().n, f"PyTorch sees {torch.cuda.device_count()} CUDA devices here"
+        if n > 1:
+            raise ValueError(f"{n} processes, and {here}; start as many with torchrun, or use --device cpu")
+        raise ValueError(f"--device {name}: {here}; use --device cpu or auto")
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else what is pinned would take room on the first one
+        torch.backends.cudnn.allow_tf32 = False  # it would round the compressions' inputs; --precision says what is rounded
+    return device
 
 
 class Packed(nn.Module):
-    """nn.Linear as it scores on a CPU: the weights lie as oneDNN reads them, which PyTorch arranges at every call otherwise."""
+    """nn.Linear as it scores on a CPU: the weights lie as oneDNN reads them, which PyTorch arranges at every call otherwise.
+
+    oneDNN keeps what it compiles for each number of rows, and that grows with the number: a few of them are asked for.
+    """
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -97,7 +107,19 @@ class Packed(nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.bias.dtype), self.weight, self.bias, "none", [], "")
+        parts = [self.product(rows) for rows in x.to(self.bias.dtype).reshape(-1, x.shape[-1]).split(ROWS)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*x.shape[:-1], len(self.bias))
+
+    def product(self, rows: Tensor) -> Tensor:
+        """Of (n, D) rows, n <= ROWS, with others of zeros below them."""
+        n, more = len(rows), rows_asked(len(rows)) - len(rows)
+        rows = F.pad(rows, (0, 0, 0, more)) if more else rows
+        return torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")[:n]
+
+
+def rows_asked(n: int) -> int:
+    """The rows of a packed product of n: a power of two, or a multiple of STEP."""
+    return 1 << max(0, n - 1).bit_length() if n <= STEP else -(-n // STEP) * STEP
 
 
 def ready(built: model.LSHMA | Exported, options: Namespace, device: torch.device) -> model.LSHMA | Exported:

@@ -36,15 +36,19 @@ from running.record import Progress, Run
 PROBE_SECONDS = 2.0  # of training to measure its pace
 
 
+class Diverged(ValueError):
+    """A loss is not finite: what the weights are now is worth nothing."""
+
+
 def loss_of(judges: Sequence[Tensor], batch: Batch, *, co_training: bool = True) -> Tensor:
     """Each video's loss: (N, T) logits of each judge -> (V,) binary cross entropies of its scores, summed over the judges.
 
-    Raises ValueError that names the video whose loss is not finite.
+    Raises Diverged, which names the video whose loss is not finite.
     """
     scores = video_scores(judges, batch, co_training=co_training)
     for name, finite in zip(batch.names, scores.isfinite().all(1).tolist(), strict=True):
         if not finite:
-            raise ValueError(f"the loss of {name} is not finite: lower --lr or look at its features")
+            raise Diverged(f"the loss of {name} is not finite: look at its features, or begin a new run with a lower --lr")
     return F.binary_cross_entropy(scores, batch.anomalous.unsqueeze(1).expand_as(scores), reduction="none").sum(1)
 
 
@@ -106,7 +110,7 @@ def train_epoch(run: Run) -> None:
 
 
 def train_batch(run: Run, batch: Batch, rows: Sequence[int]) -> float:
-    """One optimiser step; returns its loss. Raises ValueError where a loss is not finite, before the weights change.
+    """One optimiser step; returns its loss. Raises Diverged where a loss is not finite, before the weights change.
 
     batch: this process's share of the batch of these rows, perhaps of no video.
     """
@@ -201,6 +205,8 @@ def go_on(run: Run) -> None:
     except torch.OutOfMemoryError as full:  # perhaps amid a step: what was saved before stands
         what = f"{run.device} has no room for a step ({str(full).splitlines()[0]})"
         raise ValueError(f"{what}; begin again with a smaller --batch-size") from full
+    except Diverged as lost:
+        raise ValueError(f"{lost}; what was saved before stands") from lost
     except (KeyboardInterrupt, ValueError, OSError) as stop:
         SIGNALS.ignore()
         with suppress(OSError):  # a full disk: the checkpoint from before stands

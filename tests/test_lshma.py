@@ -76,6 +76,17 @@ def test_a_camera_that_is_reset_or_dropped_forgets_and_the_others_do_not_notice(
     np.testing.assert_allclose(after["b"].scores, model.score(b)[20:], rtol=0, atol=1e-5)
 
 
+def test_packed_products_are_of_few_sizes_and_leave_no_row_out():
+    """Each size that is asked for is compiled once, and stays."""
+    assert all(loading.rows_asked(n) >= n for n in range(loading.ROWS + 1))
+    assert len({loading.rows_asked(n) for n in range(loading.ROWS + 1)}) < 16
+    linear = torch.nn.Linear(24, 8)
+    for shape in ((0, 4, 24), (24,), (1, 24), (5, 3, 24), (loading.ROWS + 1, 24), (3 * loading.ROWS, 24)):
+        x = torch.randn(shape)
+        with torch.inference_mode():
+            np.testing.assert_allclose(loading.Packed(linear)(x), linear(x), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_model_that_is_ready_scores_as_the_one_it_is_a_copy_of(precision):
     """In bf16 to the bit: its weights are cast once, not at every call."""

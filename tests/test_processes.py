@@ -201,9 +201,10 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1") and choose_device("cpu").type == "cpu"
     with pytest.raises(ValueError, match="cuda:0: torchrun's processes take a device each; use --device cuda"):
         choose_device("cuda:0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="PyTorch sees 1 CUDA devices"):
+    with pytest.raises(ValueError, match="2 processes, and PyTorch sees 1 CUDA devices here"):
         choose_device("auto")

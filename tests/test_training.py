@@ -267,6 +267,7 @@ def test_a_checkpoint_in_another_runs_folder_goes_on_in_its_own(toy, run, undraw
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
     done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--lr", 1e30, "--out-dir", toy.out)
     refused(done, "the loss of", "_x264 is not finite", "--lr")
+    assert "go on" not in done.err, "from weights that are worth nothing"
 
 
 UNHEARD = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
