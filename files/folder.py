@@ -86,7 +86,8 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
         yield False
         return
     try:
-        if (out_dir / "options.json").stat().st_size:  # else it is of a run that was killed as it began
+        begun = out_dir / "options.json"
+        if begun.stat().st_size or left_by_run(out_dir) != [begun]:  # else a run was killed as it began
             read_options(out_dir)
     except ValueError as error:
         what = f"--out-dir {out_dir}: --overwrite replaces the folder of a run, and its options.json is none's"
@@ -110,7 +111,8 @@ def clear(out_dir: Path, made: Sequence[Path] = ()) -> None:
     for room in {path.parent for path in files} - {out_dir}:
         with suppress(OSError):  # it holds something else
             room.rmdir()
-    left = sorted(path.name for path in out_dir.iterdir() if path.name not in ("options.json", LOCK, NEW, REPORT))
+    ours = {"options.json", LOCK, NEW, REPORT, *(path.parts[0] for path in made)}
+    left = sorted(path.name for path in out_dir.iterdir() if path.name not in ours)
     gone = few(str(path.relative_to(out_dir)) for path in files) or "its options.json"
     print(f"replaced in {out_dir}, {len(files)} files: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
 
