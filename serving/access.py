@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 from files.extra import needed
 
-COOKIE, MONTH = "lshma", 30 * 86400
+MONTH = 30 * 86400
 OPEN = ("/login", "/healthz", "/page/")
 HERE = ("127.0.0.1", "localhost", "[::1]")  # names of this machine: a page of another name must not read this one through it
 LONGEST = 2**16  # bytes of a request
@@ -32,6 +32,9 @@ class Access:
     def __init__(self, token: str | None, login_page: Path):
         self.token, self.login_page = token, login_page
         self.cookie = token and hashlib.sha256(f"lshma page {token}".encode()).hexdigest()
+        # of another watch on this machine the browser has another one: ports do not tell cookies apart
+        self.name = token and "lshma-" + hashlib.sha256(self.cookie.encode()).hexdigest()[:8]
+        self.guessing = asyncio.Lock()  # one at a time
         self.answers = needed("starlette.responses", "serve")
 
     def around(self, application: Any) -> Any:
@@ -51,6 +54,8 @@ class Access:
 
             request = requests.Request(scope)
             refusal = None if self.token and scope["path"].startswith(OPEN) else self.refusal(request)
+            if refusal and request.headers.get("authorization"):
+                await self.wait()
             await (refusal or application)(scope, receive, send_with_headers)
 
         return guarded
@@ -64,7 +69,7 @@ class Access:
                 return None
             return self.answers.JSONResponse({"error": "this page answers as 127.0.0.1 or localhost alone"}, 403)
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if same(bearer, self.token) or same(request.cookies.get(COOKIE, ""), self.cookie):
+        if same(bearer, self.token) or same(request.cookies.get(self.name, ""), self.cookie):
             return None
         if request.url.path == "/":
             return self.answers.RedirectResponse("/login", 303)
@@ -78,12 +83,17 @@ class Access:
             return self.answers.FileResponse(self.login_page)
         given = parse_qs((await beginning(request)).decode(errors="replace")).get("token", [""])[0]
         if not same(given.strip(), self.token):
-            await asyncio.sleep(WRONG)
+            await self.wait()
             return self.answers.RedirectResponse("/login?wrong", 303)
         answer = self.answers.RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, self.cookie, max_age=MONTH, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(self.name, self.cookie, max_age=MONTH, httponly=True, samesite="strict", secure=secure)
         return answer
+
+    async def wait(self) -> None:
+        """Let a wrong token take its time, however many are tried at once."""
+        async with self.guessing:
+            await asyncio.sleep(WRONG)
 
 
 async def beginning(request: Any) -> bytes:

@@ -78,7 +78,7 @@ class Board:
         when = "coalesce(wall_start, raised_at)"
         asked = {
             "alarms.camera = ?": camera and self.name_of(camera),
-            f"coalesce(wall_end, {when}) >= ?": since,
+            f'coalesce(wall_end, iif("end" IS NULL, 1e99, {when})) >= ?': since,
             f"{when} <= ?": until,
             "alarms.rowid < ?": before,
         }
@@ -109,12 +109,15 @@ class Board:
 
     def note(self, id: str, *, acknowledged: bool | None, note: str | None) -> dict[str, Any] | None:
         """Acknowledge an alarm, or not, and note something on it; None = as before. Returns it as it is then, if it exists."""
-        if (before := self.alarm(id)) is None:
+        if self.alarm(id) is None:
             return None
-        since = None if acknowledged is False else before["acknowledged"]
-        since = since or (time.time() if acknowledged else None)
-        with self.reading("rw") as db:
-            db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (id, since, before["note"] if note is None else note))
+        with self.reading("rw") as db:  # each of the two by itself: they may be given at the same moment
+            db.execute("INSERT OR IGNORE INTO notes VALUES (?, NULL, '')", (id,))
+            if acknowledged is not None:
+                since = "coalesce(acknowledged, ?)" if acknowledged else "nullif(?, 0)"
+                db.execute(f"UPDATE notes SET acknowledged = {since} WHERE alarm = ?", (time.time() if acknowledged else 0, id))
+            if note is not None:
+                db.execute("UPDATE notes SET note = ? WHERE alarm = ?", (note, id))
         return self.alarm(id)
 
     def name_of(self, id: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from files.extra import needed
+from video.address import masked
 from watching.alarms import Alarm
 
 TIMEOUT = 10.0  # seconds for an answer
@@ -35,14 +36,17 @@ class Broker:
     def __init__(self, address: str, folder: Path):
         """folder: the watch's, by which its status is told from others'. Raises ValueError where the address is none."""
         mqtt = needed("paho.mqtt.client", "serve")
-        parts = urlsplit(address if "://" in address else f"mqtt://{address}")
-        self.shown = f"{parts.scheme}://{parts.hostname}"
+        address = address if "://" in address else f"mqtt://{address}"
         try:
+            parts = urlsplit(address)
             port = parts.port or PORTS.get(parts.scheme)
-        except ValueError:  # no number
+        except ValueError:  # of a port that is no number, or of brackets
             port = None
-        if not (parts.hostname and port) or parts.path.strip("/") or parts.query:
-            raise ValueError(f"--mqtt {self.shown}: expected a host, mqtt://[user:password@]host[:port], or mqtts:// so")
+        more = port and (parts.path.strip("/"), parts.query, parts.fragment)
+        if not port or not parts.hostname or parts.scheme not in PORTS or any(more):
+            what = "expected a host, mqtt://[user:password@]host[:port], or mqtts:// so"
+            raise ValueError(f"--mqtt {masked(address)}: {what}; of / ? # @ in a password %2F %3F %23 %40")
+        self.shown = f"{parts.scheme}://{parts.hostname}"
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
         if parts.username:
             self.client.username_pw_set(unquote(parts.username), parts.password and unquote(parts.password))

@@ -57,6 +57,8 @@ class News:
     def look(self) -> list[str]:
         """What is to be told since the last look. Raises OSError or ValueError; then the next one tells it."""
         alarms = {alarm["id"]: alarm for alarm in self.board.alarms(most=PER_REQUEST)}
+        older = [id for id, alarm in self.alarms.items() if alarm["end"] is None and id not in alarms]
+        alarms |= {id: alarm for id in older if (alarm := self.board.alarm(id))}
         watched, moment = self.board.watched(), time.time()
         counts = {id: of.n_scored for id, of in watched.items()}  # before scores: what comes meanwhile is told twice, not never
         now, before = {id: camera_of(of, moment) for id, of in watched.items()}, self.cameras

@@ -25,8 +25,10 @@ class Webhook:
         httpx = needed("httpx", "serve")
         try:
             address = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise ValueError(f"--webhook {masked(url)}: no address ({error}); expected http:// or https://") from None
+            address.host.encode("idna")  # as is done to connect
+        except (httpx.InvalidURL, UnicodeError):  # what they say may hold the password
+            what = "no address; expected http:// or https://, and of / ? # @ in a password %2F %3F %23 %40"
+            raise ValueError(f"--webhook {masked(url)}: {what}") from None
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"--webhook {masked(url)}: expected an address that begins with http:// or https:// and a host")
         self.url, self.client, self.problems = url, httpx.Client(timeout=TIMEOUT), (httpx.HTTPError, httpx.StreamError)

@@ -115,11 +115,16 @@ class Stand:
         """What /api/alarms answers: newest first, 50 at a time."""
         since, until = float(asked.get("since", 0)), float(asked.get("until", "inf"))
         before, open_alone = float(asked.get("before", "inf")), asked.get("open") == "1"
+
+        def end(alarm: dict) -> float:
+            return alarm["wall_end"] or (math.inf if alarm["end"] is None else alarm["wall_start"] or alarm["raised_at"])
+
         fits = [
             alarm
             for alarm in sorted(self.alarms.values(), key=lambda alarm: -alarm["number"])
             if asked.get("camera", alarm["camera"]) == alarm["camera"]
-            and since <= (alarm["wall_start"] or alarm["raised_at"]) <= until
+            and (alarm["wall_start"] or alarm["raised_at"]) <= until
+            and since <= end(alarm)
             and alarm["number"] < before
             and not (open_alone and alarm["acknowledged"])
         ]

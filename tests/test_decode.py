@@ -13,7 +13,6 @@ import pytest
 from files.extra import needed
 from video import decode
 from video.address import masked
-from video.ahead import Ahead
 from video.decode import Frame, by_time, opened
 from watching.readers import told
 
@@ -306,31 +305,6 @@ def test_a_damaged_file_gives_the_same_pixels_each_time(tmp_path):
         with opened(path) as video:
             seen.add(b"".join(frame.rgb(48, 64).tobytes() for frame in video.frames()))
     assert len(seen) == 1
-
-
-def test_decoding_ahead_gives_the_same_and_ends_with_the_block(tmp_path):
-    path = made(tmp_path / "x.mp4", stairs(40))
-    with opened(path) as video:
-        light = brightness(video)
-    for ahead in (1, 8, 100):
-        with opened(path) as video:
-            assert [int(frame.rgb(8, 8).mean()) for frame in video.frames(ahead=ahead)] == light
-            assert next(video.frames(ahead=ahead), None) is None and video.n_frames == 40
-    with opened(path) as video:
-        next(video.frames(ahead=2))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
-
-
-def test_what_fails_ahead_is_raised_after_the_values_before_it():
-    def values():
-        yield from (1, 2)
-        raise OSError("no more")
-
-    ahead = Ahead(values(), 8, "values")
-    assert [next(ahead), next(ahead)] == [1, 2]
-    with pytest.raises(OSError, match="no more"):
-        next(ahead)
-    assert next(ahead, None) is None
 
 
 def test_a_name_is_a_name_whatever_is_in_it(tmp_path, monkeypatch):

@@ -278,6 +278,16 @@ def test_what_happens_while_events_db_cannot_be_read_is_told_afterwards():
     assert (change["state"], change["score"], change["scores"]) == ("live", 0.25, [[1.5, 0.25]])
 
 
+def test_the_end_of_an_alarm_is_told_though_newer_ones_have_pushed_it_from_the_list():
+    long, newer = ({"id": id, "end": None} for id in ("long", "newer"))
+    board = SimpleNamespace(watched=dict, alarms=lambda most: [long], alarm=lambda id: long | {"end": 9.0})
+    told = News(board)
+    told.look()
+    board.alarms = lambda most: [newer]
+    (event,) = told.look()
+    assert json.loads(event.partition("data: ")[2]) == [newer, long | {"end": 9.0}]
+
+
 @pytest.fixture
 def watch(tmp_path, monkeypatch):
     """watch(sources, *flags, visit=f) -> what watch.py did while f(url, watching) visited its page."""
@@ -443,6 +453,11 @@ def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_
         assert "samesite=strict" in cookie and "secure" in cookie and "s3cret" not in cookie
         answer = page.get("/api/cameras")
         assert answer.status_code == 200 and answer.headers["content-security-policy"].startswith("default-src 'self'")
+        cookie_of_another = {"cookie": f"lshma-12345678=x; {cookie.partition(';')[0]}"}
+        assert httpx.get(f"{page.base_url}metrics", headers=cookie_of_another, verify=trusting).status_code == 200
+        began = time.monotonic()
+        assert httpx.get(f"{page.base_url}metrics", headers={"authorization": "Bearer x"}, verify=trusting).status_code == 401
+        assert time.monotonic() - began > 0.5, "a guess takes its time"
         bearer = {"authorization": "Bearer s3cret"}
         assert httpx.get(f"{page.base_url}metrics", headers=bearer, verify=trusting).status_code == 200
 
@@ -499,8 +514,15 @@ def test_what_cannot_be_given_is_refused_before_anything_is_watched(watch, tmp_p
         (["--serve", "0", "--tls-cert", two, "--tls-key", tmp_path / "none"], ["--tls-key", "none: No such file"]),
         (["--webhook", ""], ["--webhook is empty"]),
         (["--webhook", "h/x"], ["--webhook", "http://"]),
+        (["--webhook", "https://me:hunter2#x@h/x"], ["--webhook https://***@h/x", "%23"]),
+        (["--webhook", "http://a..b/x"], ["--webhook http://a..b/x"]),
         (["--mqtt", "http://h"], ["--mqtt", "mqtt://"]),
+        (["--mqtt", "http://h:1883"], ["--mqtt http://h:1883", "mqtt://"]),
+        (["--mqtt", "mqtt://me:12#34@h"], ["--mqtt mqtt://***@h", "%23"]),
+        (["--mqtt", "mqtt://me:pa[ss@h"], ["--mqtt mqtt://***@h"]),
     ):
-        refused(watch(video, *flags), *words)
+        done = watch(video, *flags)
+        refused(done, *words)
+        assert "hunter2" not in done.err and "12#34" not in done.err
     assert not (tmp_path / "out").exists()
     taken.close()

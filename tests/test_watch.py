@@ -309,10 +309,15 @@ def test_a_stream_that_ends_is_scored_to_its_last_snippet_and_an_alarm_of_before
         saved = db.saved("door")
         lasting = Alarm("door", saved.stream, 9, 4.8, 4.8, None, 1e9, 1e9, None, 0.9, 1)
         db.state("door", saved.stream, 14, saved.values | {"alarm": State(lasting, raised=True).to_json()})
-        db.alarm(lasting, raised_at=1e9)
+        db.alarm(lasting._replace(score=0.99, peak=5.3), raised_at=1e9)  # written after the state was saved
+        db.alarm(lasting._replace(stream=first.id), raised_at=1e9)  # of what no state goes on with
+        db.alarm(lasting._replace(camera="attic", stream="a"), raised_at=1e9)  # of a camera that is on the list no more
     lost.clear()
     flags = there.flags[: there.flags.index("--threshold")]
     done = call("watch.py", "whatever", *flags, "--no-alarms", "--duration", 60.0, "--out-dir", tmp_path / "out")
     assert done.code == 0 and "door: alarm ended: " in done.out and "ALARM since" not in done.out, done
     with journal.opened(tmp_path / "out" / "events.db") as db:
-        assert all(alarm.end is not None for alarm, *_ in db.alarms())
+        alarms = {(alarm.camera, alarm.stream): alarm for alarm, *_ in db.alarms()}
+    assert len(alarms) == 3 and all(alarm.end is not None for alarm in alarms.values())
+    assert (alarms["door", saved.stream].score, alarms["door", saved.stream].peak) == (0.99, 5.3)
+    assert alarms["door", first.id].end == pytest.approx(14 * 16 / 30, abs=0.1), "the end of its last score"

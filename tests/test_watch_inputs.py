@@ -15,9 +15,10 @@ from conftest import call, make_model, refused
 
 from running.command import exit_codes
 from watching import evidence, journal, keeping, setting
-from watching.alarms import Seen, State, beginning
+from watching.alarms import Alarm, Rule, Seen, State, beginning
 from watching.cameras import Camera, cameras_of
 from watching.journal import Row
+from watching.raising import Raising
 from watching.telling import message_of
 from watching.watched import Told, Watched
 
@@ -126,11 +127,34 @@ def test_an_alarm_of_a_live_camera_that_goes_on_after_a_kill_can_be_told(tmp_pat
             db.state("door", "s", 3, {"timings": np.zeros((0, 4)), "alarm": State().to_json()})
             db.score_rows("door", "s", [Row(number, 0.5 * number, 1.0, 0.1, -2.0, 1, False) for number in range(6)])
         door, streams = Watched(Camera("door", "rtsp://h", True)), SimpleNamespace(restore=lambda *_: None)
-        raising = SimpleNamespace(ring=lambda: None)
+        raising = SimpleNamespace(ring=lambda: None, recall=lambda *_: None)
         keeper = SimpleNamespace(journal=db, streams=streams, raising=raising, known=lambda _: True, told=[])
+        keeper.end_lasting = lambda *_, **__: None
         assert keeping.Keeping.resume(keeper, door) and door.position == 6
         begins = Told("door", beginning(Seen(door.position, 3.0, 3.5, 4.0, 0.9, 1), "door", "s"), "begins")
         assert json.loads(json.dumps(message_of(begins)))["first"] == 6
+
+
+def test_a_file_that_fails_ends_its_alarm(tmp_path):
+    with journal.opened(tmp_path / "events.db") as db:
+        door, raising = Watched(Camera("door", "door.mp4", False), "s"), Raising(db, Rule(0.5, 0.3, 1, 2), tmp_path, 0.5)
+        lasting = Alarm("door", "s", 3, 1.5, 2.0, None, None, None, None, 0.9, 1)
+        door.alarm = State(lasting, raised=True, end=4.5)
+        db.alarm(lasting, raised_at=1.0)
+        keeper = SimpleNamespace(raising=raising, told=[], end_lasting=lambda *_: None, happened=lambda *_: None)
+        keeping.Keeping.fail(keeper, door, "damaged")
+        assert [told.news for told in keeper.told] == ["ends"] and db.alarms()[0].alarm.end == 4.5
+
+
+def test_an_alarm_that_goes_on_lasted_as_far_as_its_scores_are_known(tmp_path):
+    """A live camera's state is saved every 30 s, its scores with every turn."""
+    raising = Raising(None, Rule(0.5, 0.3, 1, 2), tmp_path, 0.5)
+    door, ones = Watched(Camera("door", "rtsp://h", True), "s"), np.ones(4)
+    known = Row(np.arange(4), np.arange(4) / 2, 100 + np.arange(4) / 2, np.array([0.9, 0.4, 0.8, 0.2]), ones, ones, ones)
+    for began, end, wall_end in ((0.5, 1.5, 101.5), (9.0, 9.0, 109.0)):
+        door.alarm = State(Alarm("door", "s", 0, 0.0, 0.0, None, 100.0, 100.0, None, 0.9, 1), True, 1, 0, began, 100 + began)
+        raising.recall(door, known)
+        assert (door.alarm.end, door.alarm.wall_end) == (end, wall_end)
 
 
 def test_a_journal_without_one_of_its_tables_is_damaged_and_one_of_before_there_were_settings_is_whole(tmp_path):

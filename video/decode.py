@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from files.extra import needed
 from video.address import masked, resolved
-from video.ahead import Ahead
 from video.frame import NAMES, Frame, readable
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ class Video:
         self.matrix: str | None = None  # the colours' matrix, where frames are read as if it were another
         self.broken: str | None = None  # why decoding ended early
         self._container, self._timeout = container, timeout
-        self._ahead: Ahead | None = None
         self._stream = self._choose()
         self.codec = self._stream.codec_context.codec.canonical_name
         self.timed = not container.format.flags & NO_TIMESTAMPS
@@ -61,13 +59,8 @@ class Video:
         self.height, self.width = first.size()
         self._frames = chain([first], self._frames)
 
-    def frames(self, ahead: int = 0) -> Iterator[Frame]:
-        """The frames that have not been given yet, to the end. A damaged packet is skipped and counted.
-
-        ahead: so many are decoded before they are asked for, in a thread of their own; 0 = when they are asked for.
-        """
-        if ahead and not self._ahead:
-            self._frames = self._ahead = Ahead(self._frames, ahead, f"decode {self.name}")
+    def frames(self) -> Iterator[Frame]:
+        """The frames that have not been given yet, to the end. A damaged packet is skipped and counted."""
         return self._frames
 
     def _too_large(self) -> str:
@@ -79,10 +72,6 @@ class Video:
         if self.n_bad and not (height and width):
             return f"of its pictures no size is known: damaged, or larger than {most}"
         return ""
-
-    def _close(self) -> None:
-        if self._ahead:
-            self._ahead.close()
 
     def _choose(self) -> "av.VideoStream":
         av = needed("av")
@@ -96,7 +85,7 @@ class Video:
         if chosen.codec_context is None:
             raise ValueError(f"{self.name}: FFmpeg has no decoder for its video stream")
         # FFmpeg's own threads give other pixels each time where a file is damaged, lose the last frames of one that breaks
-        # off, and delay a live source by a frame each; `ahead` is the thread that pays
+        # off, and delay a live source by a frame each
         chosen.codec_context.thread_count = 1
         chosen.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         for other in streams:
@@ -177,11 +166,7 @@ def opened(source: str | os.PathLike, *, timeout: float | None = None, options: 
             why = f"nothing within {timeout:g} s"
         raise (OSError if failed else ValueError)(f"{name}: {why}") from None
     with container:
-        video = Video(name, container, timeout)
-        try:
-            yield video
-        finally:
-            video._close()  # before the container: a thread may be reading from it
+        yield Video(name, container, timeout)
 
 
 def reason(error: Exception, timeout: float | None, invalid: str) -> str:

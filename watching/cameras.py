@@ -78,8 +78,9 @@ class Sources:
         """Raises as cameras_of."""
         self.lists = [source for source in sources if is_list(source)]
         self.stamps = self.stamped()
-        self.cameras = cameras_of(sources)
-        self.others = cameras_of([source for source in sources if not is_list(source)])
+        others = [source for source in sources if not is_list(source)]
+        self.others = cameras_of(others) if others else []
+        self.cameras = self.now()
 
     def stamped(self) -> list[tuple[int, int] | None]:
         found = [os.stat(path) if os.path.exists(path) else None for path in self.lists]
@@ -90,7 +91,11 @@ class Sources:
         before, self.stamps = self.stamps, self.stamped()
         if before == self.stamps:
             return None
-        cameras = [*cameras_of(self.lists), *self.others]
+        return self.now()
+
+    def now(self) -> list[Camera]:
+        """All cameras, the lists read now. Raises as cameras_of."""
+        cameras = [*(cameras_of(self.lists) if self.lists else ()), *self.others]
         require_names(cameras)
         return cameras
 

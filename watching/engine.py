@@ -78,6 +78,9 @@ class Watch(Roster):
             if self.whole:
                 self.tell_drops(running, 0.0)
                 with self.writing():
+                    for watched in self.leaving:
+                        wait([written for written, _ in watched.clips])
+                        self.clips_written(watched)
                     for watched in running:
                         wait([written for written, _ in watched.clips])
                         self.end(watched) if watched.ended else self.keep(watched, 0.0)

@@ -10,7 +10,7 @@ may read meanwhile.
 """
 
 import sqlite3
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -234,9 +234,9 @@ class Journal:
         rows = self.read("SELECT * FROM alarms ORDER BY rowid")
         return [Raised(Alarm(*row[1:-3]), *row[-3:]) for row in rows]
 
-    def lasting(self, cameras: Container[str]) -> list[Alarm]:
-        """The alarms of these cameras that have not ended."""
-        return [raised.alarm for raised in self.alarms() if raised.alarm.end is None and raised.alarm.camera in cameras]
+    def lasting(self) -> list[Alarm]:
+        """The alarms that have not ended."""
+        return [Alarm(*row[1:-3]) for row in self.read('SELECT * FROM alarms WHERE "end" IS NULL ORDER BY rowid')]
 
     def happenings(self) -> list[tuple[str, float, str, str]]:
         """Camera, wall, kind and text of all that happened, in its order."""

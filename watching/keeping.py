@@ -9,7 +9,7 @@ from typing import Any
 
 from files.interrupt import SIGNALS
 from lshma import Detector
-from watching.alarms import Rule
+from watching.alarms import Alarm, Rule
 from watching.brought import Happened, How
 from watching.journal import Journal
 from watching.outbox import Outbox, Sink
@@ -49,6 +49,9 @@ class Keeping:
         self.files = {(stream.camera, stream.id) for stream in streams if stream.began is None}
         self.before = self.note_settings(settings_of(model, how, rule))
         self.told: list[Told] = []
+        self.lasted: dict[str, list[Alarm]] = {}  # by cameras: alarms of an earlier watch that nobody has seen end
+        for alarm in journal.lasting():
+            self.lasted.setdefault(alarm.camera, []).append(alarm)
         self.outbox = Outbox(journal, sinks)
         self.began = time.time()
         self.whole = True  # what is in memory is in the journal, or will be read again
@@ -87,24 +90,38 @@ class Keeping:
             self.happened(watched, Happened("anew", why))
         watched.ring, saved = self.raising.ring(), self.journal.saved(name)
         if saved is None or (not camera.live and saved.stream != watched.stream):
+            self.end_lasting(name)
             self.streams.add(name)
             return True
         try:
             self.streams.restore(name, memory_of(saved))
         except ValueError as error:
             self.happened(watched, Happened("anew", str(error)))
+            self.end_lasting(name)
             self.streams.add(name)
             return True
         watched.go_on(saved)
-        if watched.alarm.raised and not self.raising.rule:  # none are raised any more
-            self.told += self.raising.finish(watched)
-        elif watched.alarm.raised:  # killed, the earlier watch may have written that it begins, and not told it
-            self.told.append(Told(name, watched.alarm.alarm, "lasts"))
         if camera.live:  # what came after the saved state is known, and keeps its numbers
             known = self.journal.scores(name, saved.stream, last=RECENT)
             watched.position = max([watched.position, *(known.number + 1).tolist()])
             watched.recall(known)
+            self.raising.recall(watched, known)
+        self.end_lasting(name, but=watched)
+        if watched.alarm.raised and not self.raising.rule:  # none are raised any more
+            self.told += self.raising.finish(watched)
+        elif watched.alarm.raised:  # killed, the earlier watch may have written that it begins, and not told it
+            self.told.append(Told(name, watched.alarm.alarm, "lasts"))
         return True
+
+    def end_lasting(self, name: str, but: Watched | None = None) -> None:
+        """End a camera's alarms that lasted when the last watch here ended, and that nothing goes on with, but one's own."""
+        lasted = self.lasted.pop(name, ())
+        still = self.journal.lasting() if lasted else ()
+        for alarm in (alarm for alarm in still if alarm in lasted):
+            if but and but.alarm.raised and but.alarm.alarm.id == alarm.id:
+                but.alarm = but.alarm._replace(alarm=alarm)  # its peak may have risen since the state was saved
+            else:
+                self.told.append(self.raising.end_alone(alarm))
 
     def known(self, watched: Watched) -> bool:
         """Note a camera, and of a file which stream it is; False where nothing is left to be done."""
@@ -120,6 +137,7 @@ class Keeping:
             return False
         self.journal.watched(watched.stream)
         if watched.stream in self.finished:
+            self.end_lasting(camera.name)
             self.tell(watched, Happened("known", "has been watched to its end already"))
             watched.close()
             return False
@@ -150,6 +168,8 @@ class Keeping:
         watched.failed = why
         if watched.reader:
             watched.reader.stopped.set()
+        self.told += self.raising.finish(watched)
+        self.end_lasting(watched.camera.name)
         self.happened(watched, Happened("failed", why))
 
     def happened(self, watched: Watched, what: Happened) -> None:

@@ -102,7 +102,7 @@ class Outbox:
 
     def start(self, cameras: Container[str]) -> None:
         """Begin to send; cameras: the names of those that are watched."""
-        lasting = self.journal.lasting(cameras) if self.senders else []
+        lasting = [alarm for alarm in self.journal.lasting() if alarm.camera in cameras] if self.senders else []
         for sender in self.senders:
             sender.sink.begin(lasting)
             sender.start()

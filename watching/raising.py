@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from watching.alarms import Alarm, Rule, Seen, State, advance, finish
 from watching.brought import Happened
 from watching.evidence import Ring, stem_of
-from watching.journal import Journal
+from watching.journal import Journal, Row
 from watching.watched import Told, Watched
 
 BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, where it need not last
@@ -44,6 +46,22 @@ class Raising:
         """No more comes, or what comes is another stream's: an alarm that lasts ends."""
         before, watched.alarm = watched.alarm, State()
         yield from self.note(watched, finish(before), before)
+
+    def recall(self, watched: Watched, known: Row) -> None:
+        """An alarm that goes on lasted at least as far as the scores that are known, as arrays, say."""
+        state = watched.alarm
+        late = known.score >= self.rule.off if self.rule and state.raised else np.zeros(0, bool)
+        if late.any() and (end := float(known.time[late].max()) + self.seconds) > state.end:
+            watched.alarm = state._replace(end=end, wall_end=float(known.wall[late].max()) + self.seconds)
+
+    def end_alone(self, alarm: Alarm) -> Told:
+        """End an alarm of an earlier watch, of which nothing is left but what is written, with its last score that is kept."""
+        known = self.journal.scores(alarm.camera, alarm.stream, last=1)
+        end, wall = (known.time[0], known.wall[0]) if len(known.time) else (alarm.peak, alarm.wall_peak)
+        wall = None if alarm.wall_start is None else float(wall) + self.seconds
+        ended = alarm._replace(end=float(end) + self.seconds, wall_end=wall)
+        self.journal.alarm(ended, raised_at=time.time())
+        return Told(alarm.camera, ended, "ends")
 
     def note(self, watched: Watched, news: Sequence[Alarm], before: State) -> Iterator[Told]:
         """Write alarms as far as they are known; before: the state until then."""

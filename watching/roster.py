@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
 from typing import Any
 
 from watching.brought import Happened
@@ -33,6 +32,7 @@ class Roster(Keeping):
         super().__init__(*what, **how)
         self.watched: dict[str, Watched] = {}
         self.edited, self.stays = edited, stays
+        self.leaving: list[Watched] = []  # no longer watched, but their clips are still being written
         self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []
         self.alive_at = time.monotonic()  # when it last went round
         self.changed = threading.Condition()  # something has been brought, or taken
@@ -60,8 +60,11 @@ class Roster(Keeping):
         last = "SELECT kind FROM happenings WHERE camera = name ORDER BY wall DESC LIMIT 1"
         there = self.journal.read(f"SELECT name FROM cameras WHERE coalesce(({last}), '') != 'gone' ORDER BY rowid")
         absent = [name for (name,) in there if name not in self.watched] if self.outbox.senders else []
-        if absent:
+        left = [name for name in self.lasted if name not in self.watched]
+        if absent or left:
             with self.writing():
+                for name in left:
+                    self.end_lasting(name)
                 for name in absent:
                     self.note(name, GONE)
 
@@ -76,6 +79,11 @@ class Roster(Keeping):
         if now - self.asked_at < EDITED_EVERY:
             return
         self.asked_at = now
+        if self.leaving:
+            with self.writing():
+                for watched in self.leaving:
+                    self.clips_written(watched)
+            self.leaving = [watched for watched in self.leaving if watched.clips]
         try:
             cameras = self.edited()
         except (ValueError, OSError) as error:
@@ -97,8 +105,8 @@ class Roster(Keeping):
             watched.reader.stopped.set()
             if not (watched.failed or watched.ended):
                 self.told += self.raising.finish(watched)
-            wait([written for written, _ in watched.clips])
             self.keep(watched, 0.0)
+            self.leaving += [watched] * bool(watched.clips)
         if watched.camera.name in self.streams.cameras:
             self.streams.drop(watched.camera.name)
         self.happened(watched, GONE)

@@ -31,7 +31,7 @@ from watching.group import Group, assigned, needs, require_shared, room
 from watching.journal import Journal, Row
 from watching.keeping import settings_of
 from watching.report import counted
-from watching.roster import Roster
+from watching.roster import GONE, Roster
 from watching.setting import Setting, note_before
 from watching.watched import RECENT, Told, Watched
 from watching.watcher import Over, Watcher
@@ -130,7 +130,8 @@ class Spread(Roster):
     def let_go(self, watched: Watched) -> None:
         """Its group says that it is gone, where one is at work on it."""
         if not any(group.watcher and watched.camera in group.cameras for group in self.groups.values()):
-            self.happened(watched, Happened("gone", "no longer on the list"))
+            self.end_lasting(watched.camera.name)
+            self.happened(watched, GONE)
 
     def assign(self) -> None:
         """Give each camera its group, and each group that is watched its cameras."""
@@ -153,9 +154,9 @@ class Spread(Roster):
     def tell_lasting(self) -> None:
         """The alarms that an earlier watch has begun here; their groups go on with them."""
         with self.writing():
-            for alarm in self.journal.lasting(self.watched) if self.raising.rule else ():
-                watched = self.watched[alarm.camera]
-                if alarm.stream == watched.stream and not watched.over:
+            for alarm in self.journal.lasting() if self.raising.rule else ():
+                watched = self.watched.get(alarm.camera)
+                if watched and alarm.stream == watched.stream and not watched.over:
                     self.told.append(Told(alarm.camera, alarm, "lasts"))
 
     def members(self, group: Group) -> list[Watched]:

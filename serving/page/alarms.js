@@ -39,9 +39,10 @@ function question() {
 function fits(alarm) {
   const query = question();
   const wall = alarm.wall_start ?? alarm.raised_at;
+  const end = alarm.wall_end ?? (alarm.end == null ? Infinity : wall);
   return (
     (!query.has("camera") || query.get("camera") === alarm.camera) &&
-    (!query.has("since") || wall >= query.get("since")) &&
+    (!query.has("since") || end >= query.get("since")) &&
     (!query.has("until") || wall <= query.get("until")) &&
     !(query.has("open") && alarm.acknowledged)
   );
@@ -204,7 +205,7 @@ function write(item) {
   parts.open.setAttribute("aria-label", `${does} of ${alarm.name}, ${facts(alarm)}`);
   parts.open.classList.toggle("clip", alarm.clip);
   parts.day.href = dayOf(alarm);
-  const src = `/pictures/${alarm.id}.jpg`;
+  const src = `/pictures/${alarm.id}.jpg?${alarm.peak}`; // another one where the alarm has risen
   parts.img.hidden = !alarm.picture;
   if (alarm.picture && parts.img.getAttribute("src") !== src) parts.img.src = src;
   if (!alarm.picture) parts.open.dataset.none = "no picture";
