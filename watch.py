@@ -5,7 +5,7 @@
     python watch.py calibrate NORMAL_VIDEOS ... --model-path CHECKPOINT --false-alarms 1
 
 A SOURCE is a video, a folder of them, a webcam (0, /dev/video0), an address (rtsp://, http://, ...), or a CSV file name,source.
-Alarms are printed, and kept with all scores in events.db in --out-dir, their pictures and clips in alarms/ there. Killed and
+Alarms are printed, and kept with scores in events.db in --out-dir, their pictures and clips in alarms/ there. Killed and
 started again, it goes on. With --ray groups of cameras are watched on the machines of a Ray cluster, which share all folders;
 what a lost machine has watched goes on elsewhere. The last form finds the threshold that raises so many false alarms an hour of
 normal footage. Needs requirements-video.txt, and --ray requirements-ray.txt.
@@ -70,6 +70,7 @@ def watch(args: Namespace) -> None:
         (out_dir / "groups" if ray else out_dir).mkdir(parents=True, exist_ok=True)
         db = stack.enter_context(journal.opened(out_dir / "events.db"))
         others = {"announce": tell, "sinks": sinks, "edited": sources.edited, "stays": page is not None}
+        others["keep_days"] = args.keep_days
         if ray:
             watching = Spread(ray, args, made, sources.cameras, db, out_dir / "alarms", n_groups=n_groups, **others)
         else:

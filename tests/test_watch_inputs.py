@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from contextlib import nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -133,6 +134,25 @@ def test_an_alarm_of_a_live_camera_that_goes_on_after_a_kill_can_be_told(tmp_pat
         assert keeping.Keeping.resume(keeper, door) and door.position == 6
         begins = Told("door", beginning(Seen(door.position, 3.0, 3.5, 4.0, 0.9, 1), "door", "s"), "begins")
         assert json.loads(json.dumps(message_of(begins)))["first"] == 6
+
+
+def test_alarms_that_are_old_and_have_ended_go_with_their_files(tmp_path):
+    now = time.time()
+    with journal.opened(tmp_path / "events.db") as db:
+        for first, end, age in ((1, 2.0, 3), (2, None, 3), (3, 4.0, 1), (4, 5.0, 3)):
+            alarm = Alarm("door", f"s{first}", first, 1.0, 1.0, end, now, now, end, 0.9, 1)
+            db.alarm(alarm, raised_at=now - age * journal.DAY, picture=f"{first}.jpg", clip=f"{first}.mp4")
+            db.stream(f"s{first}", "door", began=now - age * journal.DAY)
+            (tmp_path / f"{first}.jpg").touch()
+        (tmp_path / "4.mp4").mkdir()  # which cannot be removed
+        keeper = SimpleNamespace(keep_days=2.0, looked_at=-np.inf, journal=db, told=[], writing=db.turn)
+        keeper.raising, keeper.note = SimpleNamespace(folder=tmp_path), lambda name, what: keeper.told.append(what.text)
+        keeping.Keeping.forget_old(keeper)
+        assert [raised.alarm.first for raised in db.alarms()] == [2, 3, 4] == [int(stream.id[1]) for stream in db.streams()]
+        assert not (tmp_path / "1.jpg").exists() and (tmp_path / "2.jpg").exists() and (tmp_path / "3.jpg").exists()
+        assert "4.mp4" in keeper.told[0] and "it is kept" in keeper.told[0]
+        keeping.Keeping.forget_old(keeper)
+        assert len(keeper.told) == 1, "once an hour"
 
 
 def test_a_file_that_fails_ends_its_alarm(tmp_path):

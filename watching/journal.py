@@ -234,6 +234,18 @@ class Journal:
         rows = self.read("SELECT * FROM alarms ORDER BY rowid")
         return [Raised(Alarm(*row[1:-3]), *row[-3:]) for row in rows]
 
+    def old_alarms(self, before: float) -> list[tuple[str, str, str | None, str | None]]:
+        """Id, camera, picture and clip of the alarms that have ended and were raised before this unix time."""
+        return self.read('SELECT id, camera, picture, clip FROM alarms WHERE "end" IS NOT NULL AND raised_at < ?', before)
+
+    def forget_alarms(self, ids: Iterable[str], before: float) -> None:
+        """These alarms go, and live streams that began before this unix time and of which nothing is kept."""
+        ids = [(id,) for id in ids]
+        self.write("DELETE FROM alarms WHERE id = ?", ids)
+        self.write("DELETE FROM notes WHERE alarm = ?", ids)
+        kept = " UNION ".join(f"SELECT stream FROM {table}" for table in ("scores", "alarms", "states"))
+        self.write(f"DELETE FROM streams WHERE began < ? AND id NOT IN ({kept})", [(before,)])
+
     def lasting(self) -> list[Alarm]:
         """The alarms that have not ended."""
         return [Alarm(*row[1:-3]) for row in self.read('SELECT * FROM alarms WHERE "end" IS NULL ORDER BY rowid')]

@@ -1,6 +1,7 @@
 """What a watch keeps and lets be told: all that a turn brings, in one transaction, and the states from which it goes on."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from files.interrupt import SIGNALS
 from lshma import Detector
 from watching.alarms import Alarm, Rule
 from watching.brought import Happened, How
-from watching.journal import Journal
+from watching.journal import DAY, Journal
 from watching.outbox import Outbox, Sink
 from watching.raising import Raising
 from watching.watched import RECENT, Told, Watched, file_id, memory_of
 
+HOUR = 3600.0
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
 
@@ -39,8 +41,12 @@ class Keeping:
         pictures: Path,
         announce: Callable[[Told], None],
         sinks: Sequence[Sink] = (),
+        keep_days: float | None = None,
     ):
-        """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'."""
+        """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'.
+
+        keep_days: how long alarms are kept that have ended; None = for ever.
+        """
         self.detector, self.how, self.journal, self.announce = detector, how, journal, announce
         self.raising, self.streams = Raising(journal, rule, pictures, how.snippet_seconds), detector.stream()
         self.of_files = [model, how[:3], rule]  # what a file's scores and alarms depend on beside the file
@@ -48,6 +54,7 @@ class Keeping:
         self.finished = {stream.id for stream in streams if stream.finished}
         self.files = {(stream.camera, stream.id) for stream in streams if stream.began is None}
         self.before = self.note_settings(settings_of(model, how, rule))
+        self.keep_days, self.looked_at = keep_days, -math.inf  # on the monotonic clock, for what is old
         self.told: list[Told] = []
         self.lasted: dict[str, list[Alarm]] = {}  # by cameras: alarms of an earlier watch that nobody has seen end
         for alarm in journal.lasting():
@@ -184,6 +191,22 @@ class Keeping:
     def tell(self, watched: Watched, what: Happened) -> None:
         watched.has(what)
         self.told.append(Told(watched.camera.name, what))
+
+    def forget_old(self) -> None:
+        """Remove the alarms that are older than they are to be kept, at most once an hour; their files first."""
+        if self.keep_days is None or time.monotonic() - self.looked_at < HOUR:
+            return
+        self.looked_at, before = time.monotonic(), time.time() - self.keep_days * DAY
+        with self.writing():
+            gone = []
+            for id, camera, *names in self.journal.old_alarms(before):
+                try:
+                    for name in filter(None, names):
+                        (self.raising.folder / Path(name).name).unlink(missing_ok=True)
+                    gone.append(id)
+                except OSError as error:
+                    self.note(camera, Happened("picture", f"{error}; it is kept"))
+            self.journal.forget_alarms(gone, before)
 
     def tell_sinks(self) -> None:
         """Say which sinks cannot be reached, or are again."""

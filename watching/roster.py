@@ -79,6 +79,7 @@ class Roster(Keeping):
         if now - self.asked_at < EDITED_EVERY:
             return
         self.asked_at = now
+        self.forget_old()
         if self.leaving:
             with self.writing():
                 for watched in self.leaving:

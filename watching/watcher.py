@@ -126,7 +126,8 @@ class Watcher:
                 raise ValueError(f"{self.args.model_path}, or this program, is not here as where --ray is given")
             with ExitStack() as stack:
                 if db := self.open(stack):
-                    watching = made.watch(self.cameras, db, self.pictures, announce=len, edited=self.take_edited, stays=True)
+                    how = {"announce": len, "edited": self.take_edited, "stays": True, "keep_days": self.args.keep_days}
+                    watching = made.watch(self.cameras, db, self.pictures, **how)
                     self.run_watch(watching, db)
         except BaseException as error:
             self.error = error
