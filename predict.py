@@ -30,7 +30,7 @@ from running import testing
 from running.command import exit_codes
 from running.loading import choose_device, load_model, require_runnable
 from video import as_trained, extraction
-from video.finding import LONGEST, split
+from video.finding import LONGEST, Found, split
 from video.flags import HOW
 
 N_MOMENTS = 3
@@ -66,7 +66,10 @@ def options_of(args: Namespace) -> tuple:
 
 
 def predict(args: Namespace) -> None:
-    """Score the videos of all sources and write what they are. Raises ValueError or OSError before anything is written."""
+    """Score the videos of all sources and write what they are.
+
+    Raises ValueError or OSError before anything is written, but for the features of videos, which an extraction goes on with.
+    """
     lshma, options, trained = options_of(args)
     with folder.reserved(options, spared=folder.OF_TRAININGS) as replaced:
         if not replaced:
@@ -84,13 +87,18 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     videos = read(args, options, *rows_of(others, options.feature_root)) if others else []
     testing.require_known_features(options, videos, trained)
     extracted = None
-    if of_videos:
-        extracted = as_trained.extract(of_videos, args, options, features)
+
+    def require_names(found: Sequence[Found] = ()) -> None:
+        require_distinct(", ".join(args.sources), [*videos, *found])
+        require_files([*videos, *found], options.out_dir, f".{args.format}")
+
+    if not of_videos:
+        require_names()
+    else:
+        extracted = as_trained.extract(of_videos, args, options, features, require_names)
         if not (extracted.rows or videos):
             raise ValueError(extraction.failures(extracted.failed, len(extracted.failed)))
         videos += read(args, options, extracted.rows, extracted.files) if extracted.rows else []
-    require_distinct(", ".join(args.sources), videos)
-    require_files(videos, options.out_dir, f".{args.format}")
     fps = rates_of(videos, options)
     with SIGNALS, folder.claimed(options, replaced) as out_dir:
         prediction = testing.predict(lshma, videos, options, device)
@@ -137,7 +145,7 @@ def rates_of(videos: Sequence[Video], options: Namespace) -> np.ndarray:
     return rates
 
 
-def require_files(videos: Sequence[Video], out_dir: str | None, picture: str) -> None:
+def require_files(videos: Sequence[Video | Found], out_dir: str | None, picture: str) -> None:
     """Show that each video can have files of its name, and none is there but an earlier run's. Raises ValueError or OSError."""
     for video in videos:
         if not video.name.isprintable() or len(os.fsencode(video.name)) > LONGEST:

@@ -99,20 +99,21 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
         yield True
 
 
-def clear(out_dir: Path, made: Sequence[Path] = ()) -> None:
+def clear(out_dir: Path, earlier: Sequence[Path] | None = None, made: Sequence[Path] = ()) -> None:
     """Remove the files of the run in this folder, but its options.json: it stays taken. Says what goes and what is left.
 
-    made: those that are in the place of earlier ones by now.
+    earlier: them, where others are there by now, as `made` in the folder, which may be in the place of some.
     """
-    files = [path for path in left_by_run(out_dir) if path.name != "options.json"]
+    files = left_by_run(out_dir) if earlier is None else earlier
+    files = [path for path in files if path.name != "options.json"]
     for path in files:
         if path.relative_to(out_dir) not in made:
             path.unlink()
     for room in {path.parent for path in files} - {out_dir}:
         with suppress(OSError):  # it holds something else
             room.rmdir()
-    ours = {"options.json", LOCK, NEW, REPORT, *(path.parts[0] for path in made)}
-    left = sorted(path.name for path in out_dir.iterdir() if path.name not in ours)
+    there = {path.relative_to(out_dir) for path in out_dir.rglob("*") if path.is_symlink() or not path.is_dir()}
+    left = sorted({path.parts[0] for path in there - {*made}} - {"options.json", LOCK, NEW, REPORT})
     gone = few(str(path.relative_to(out_dir)) for path in files) or "its options.json"
     print(f"replaced in {out_dir}, {len(files)} files: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
 
@@ -153,12 +154,13 @@ def staged(out_dir: Path, replaced: bool = False, name: str = NEW) -> Iterator[P
     try:
         yield new
         with SIGNALS.delayed():
+            earlier = left_by_run(out_dir) if replaced else []
             made = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
             for path in made:
                 (out_dir / path).parent.mkdir(exist_ok=True)  # it may hold what no run wrote
                 (new / path).replace(out_dir / path)
             if replaced:
-                clear(out_dir, made)
+                clear(out_dir, earlier, made)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

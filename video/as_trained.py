@@ -2,7 +2,7 @@
 
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from option import require
 from running.loading import choose_device
 from video import extraction, feature_folder
 from video.encoders import Encoder, load_encoder
-from video.finding import find
+from video.finding import Found, find
 from video.flags import HOW, RATE
 
 PICTURES = 64  # encoded at a time
@@ -52,17 +52,25 @@ def encoder_for(args: Namespace, device: str, width: int) -> Encoder:
     return encoder
 
 
-def extract(sources: Sequence[str], args: Namespace, options: Namespace, trained: Mapping | None) -> Extracted:
+def extract(
+    sources: Sequence[str],
+    args: Namespace,
+    options: Namespace,
+    trained: Mapping | None,
+    check: Callable[[Sequence[Found]], None],
+) -> Extracted:
     """Extract the videos of these sources into `features` in --out-dir, which has a name when this returns.
 
     `args` are the flags of how features are made, `options` those that the model runs with, `trained` how its training's
-    features were made. Raises ValueError where a model of others is not allowed them; OSError.
+    features were made. `check` raises where the videos that are found cannot be used. Raises ValueError where a model of others
+    is not allowed them; OSError.
     """
     fill_in(args, trained or {})
     if not options.out_dir:
         options.out_dir = f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}"
     out = Path(options.out_dir, "features")
     videos = find(sources, out)
+    check(videos)
     encoder = encoder_for(args, options.device, options.visual_width)
     usual = {"by": "frames", "fps": RATE, "crops": 1}
     told = {name: value for name in usual if (value := (trained or {}).get(name))}
