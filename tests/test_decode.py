@@ -13,7 +13,7 @@ import pytest
 from files.extra import needed
 from video import decode
 from video.address import masked
-from video.decode import Frame, by_time, opened
+from video.decode import Forward, Frame, by_time, opened
 from watching.readers import told
 
 av = pytest.importorskip("av")
@@ -400,6 +400,19 @@ def test_a_clock_that_jumps_does_no_harm():
     ):
         assert shown(times, 30) == ([0, 1, 2, 3, 4], n_jumps)
     assert len(pictures_at([0, decode.MAX_GAP], 2)) == 4 * decode.MAX_GAP, "a gap that long is held; so is the last frame"
+
+
+def test_by_frames_the_time_never_goes_back():
+    """Two recordings in one file: an alarm over the seam ended before it began."""
+    for times, expected, n_jumps in (
+        ([0.1, 0.3, 90.0, 90.2], [0.1, 0.3, 90.0, 90.2], 0),
+        ([7.0, 7.1, 0.0, 0.2, 0.4], [7.0, 7.1, 7.2, 7.4, 7.6], 1),
+        ([9, 8, 8, 7], [9, 9.5, 9.5, 9.5], 2),
+    ):
+        forward = Forward((Frame(n, t, None) for n, t in enumerate(times)), 2)
+        found = [frame.time for frame in forward]
+        assert np.allclose(found, expected) and forward.n_jumps == n_jumps
+        assert n_jumps or found == times, "to the bit"
 
 
 def test_without_the_extra_the_remedy_is_named(monkeypatch):

@@ -208,6 +208,30 @@ class Resampled(Iterator[Frame]):
             shown = frame
 
 
+class Forward(Iterator[Frame]):
+    """Frames whose time never goes back: a jump, as between two recordings in one file, is bridged by the step before it.
+
+    `n_jumps` counts them.
+    """
+
+    def __init__(self, frames: Iterator[Frame], fps: float) -> None:
+        self.n_jumps = 0
+        self._given = self._bridged(frames, 1 / fps)
+
+    def __next__(self) -> Frame:
+        return next(self._given)
+
+    def _bridged(self, frames: Iterator[Frame], nominal: float) -> Iterator[Frame]:
+        before, shift = -math.inf, 0.0
+        for frame in frames:
+            if frame.time < before:
+                shift, self.n_jumps = shift + before + nominal - frame.time, self.n_jumps + 1
+            elif before > -math.inf:
+                nominal = frame.time - before
+            before = frame.time
+            yield frame._replace(time=frame.time + shift)
+
+
 def by_time(frames: Iterator[Frame], fps: float) -> Resampled:
     """The pictures on the screen at the times t0 + k / fps, numbered k, from the first frame's time t0 on.
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, islice
 
 from files.features import FRAMES_PER_SNIPPET
-from video.decode import Frame, Video, by_time, opened
+from video.decode import Forward, Frame, Video, by_time, opened
 from video.snippets import cut
 from watching.brought import Begins, Happened, How, Passed, Picture, Taken
 from watching.cameras import Camera
@@ -114,7 +114,8 @@ class Reader(threading.Thread):
         try:
             with opened(self.camera.source) as video:
                 self.put(Begins(told(video), self.first == 0, time.time(), facts_of(video)))
-                frames = video.frames() if self.how.by == "frames" else by_time(video.frames(), self.how.fps)
+                of_time = self.how.by == "time"
+                frames = by_time(video.frames(), self.how.fps) if of_time else Forward(video.frames(), video.fps)
                 looked = Looked(islice(self.until_stopped(frames), FRAMES_PER_SNIPPET * self.shown, None))
                 coming = iter(looked)
                 for _ in range(self.first - self.shown):
@@ -122,9 +123,10 @@ class Reader(threading.Thread):
                     self.put(Passed(looked.pictures()))
                 for snippet in cut(coming, self.how.places, self.first):
                     self.put(Taken(snippet, looked.time, None, looked.pictures()))
-                if video.broken or video.n_bad:
-                    bad = f"{video.n_bad} damaged packets are skipped" if video.n_bad else ""
-                    self.put(Happened("damaged", "; ".join(filter(None, [bad, video.broken]))))
+                bad = f"{video.n_bad} damaged packets are skipped" if video.n_bad else ""
+                jumps = f"its clock jumps {frames.n_jumps} times, which is bridged" if frames.n_jumps else ""
+                if said := "; ".join(filter(None, [bad, jumps, video.broken])):
+                    self.put(Happened("damaged", said))
         except (ValueError, OSError) as error:
             self.put(Happened("failed", str(error)))
 
