@@ -107,14 +107,16 @@ class Packed(nn.Module):
         self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [self.product(rows) for rows in x.to(self.bias.dtype).reshape(-1, x.shape[-1]).split(ROWS)]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*x.shape[:-1], len(self.bias))
+        rows = x.to(self.bias.dtype).reshape(-1, x.shape[-1])
+        out = self.product(rows) if len(rows) <= ROWS else torch.cat([self.product(part) for part in rows.split(ROWS)])
+        return out.view(*x.shape[:-1], len(self.bias))
 
     def product(self, rows: Tensor) -> Tensor:
         """Of (n, D) rows, n <= ROWS, with others of zeros below them."""
         n, more = len(rows), rows_asked(len(rows)) - len(rows)
         rows = F.pad(rows, (0, 0, 0, more)) if more else rows
-        return torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")[:n]
+        out = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
+        return out[:n] if more else out
 
 
 def rows_asked(n: int) -> int:
