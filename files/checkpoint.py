@@ -161,6 +161,8 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -
             )
     if wrong := misfits(weights, model.state_dict()):
         remedy = "leave flags of the model out; where an earlier version of this program wrote it, train again"
+        if checkpoint.options is None and not checkpoint.released:
+            remedy = "they lie without options: pass those of their training, as --variant ours, or give best.pt"
         raise ValueError(f"{path}: {len(wrong)} weights are not this model's: {', '.join(wrong[:3])}; {remedy}")
     if broken := not_finite(weights):
         raise ValueError(f"{path}: {broken[0]} holds NaN or infinity; use an earlier checkpoint")
