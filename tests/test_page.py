@@ -302,6 +302,11 @@ def test_a_day_shows_scores_threshold_alarms_and_when_it_was_down(page, stand):
     assert page.count("#day .down rect") == 2 and page.count("#day .marks path") == 1
     bars = page.run("return ['below', 'above'].map(name => document.querySelector(`#day path.${name}`).getAttribute('d'))")
     assert bars[0].count("M") > 40 and bars[1].count("M") == 1
+    page.run("""const plot = document.querySelector('#day .plot'), { left, top } = plot.getBoundingClientRect();
+        plot.dispatchEvent(new PointerEvent('pointermove', { clientX: left + 5, clientY: top + 5, bubbles: true }))""")
+    shown = page.run("const { display, visibility } = getComputedStyle(document.querySelector('#day .pointer')); "
+                     "return [display, visibility]")  # fmt: skip
+    assert shown == ["inline", "visible"]
     page.run("document.querySelector('#day .marks path').dispatchEvent(new MouseEvent('click'))")
     page.until(lambda: page.run("return document.querySelector('#viewer').open"))
     page.click("#viewer form button")
