@@ -41,7 +41,7 @@ add("--vary", action="append", type=assignment, default=[], metavar="OPTION=A,B"
 add("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="choose for each row the value that "
      "validates best, in the mean of the seeds")  # fmt: skip
 add("--seeds", nargs="+", type=int, default=[1, 2, 3], help="each row is run with each; {seed} after -- is replaced too")
-add("--jobs", type=int, help="runs at a time, 1 if nothing is said; each has its share of the cores")
+add("--jobs", type=int, help="runs at a time, 1 if nothing is said; each has its share of the cores, or OMP_NUM_THREADS")
 option.add_flags(add, OF_CLUSTER)
 add("--dry-run", default=False, action=option.SWITCH, help="check the flags and print the commands, run nothing")
 add("--metric", choices=tuple(outcome.METRICS), default="auc", help="what the figure shows, and the table first")

@@ -166,10 +166,10 @@ class HMA(nn.Module):
         """All clips of whole videos: x (N, T, D), segment (N,) int64 ascending, odds as in `strengths` -> (N, T, D)."""
         k, c, entry = self.compress(x)
         strength, newest = (s.cpu() for s in self.strengths(entry, k, odds))
-        table = remembered(self.forgetting, strength, newest, segment.cpu(), self.capacity)  # (N, M), on the CPU as `known`
+        table = remembered(self.forgetting, strength, newest, segment.cpu(), self.capacity).to(x.device)  # (N, M)
         known = table >= 0
-        own = torch.arange(len(x)).unsqueeze(1)
-        table = torch.where(known, table, own).to(x.device)  # a masked slot must be no clip of another video: 0 * NaN is NaN
+        own = torch.arange(len(x), device=x.device).unsqueeze(1)
+        table = torch.where(known, table, own)  # a masked slot must not be a clip of another video: 0 * NaN is NaN
         chunks = (slice(i, i + CHUNK) for i in range(0, len(x), CHUNK))
         return torch.cat([self.attend(k[at], c[at], entry[table[at]], known[at]) for at in chunks])
 
@@ -210,11 +210,8 @@ class HMA(nn.Module):
         return strength, sigmoid_of_mean(k) if RULES[self.forgetting].backwards else strength
 
     def attend(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
-        """The layer on clips k (N, T, D), c (N, T, D/2) that remember past (N, M, T, D/2) where known (N, M).
-
-        known may be the CPU's: a GPU is not waited for then.
-        """
-        new, known = (~known.any(1)).nonzero().squeeze(1).to(k.device), known.to(k.device)
+        """The layer on clips k (N, T, D), c (N, T, D/2) that remember past (N, M, T, D/2) where known (N, M)."""
+        new = (~known.any(1)).nonzero().squeeze(1)
         a = self.remembering(k, c, past, known) if len(new) < len(k) else torch.empty_like(k)
         if len(new):
             a = a.index_copy(0, new, self.alone(k[new]).to(a.dtype))

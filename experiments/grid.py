@@ -105,7 +105,7 @@ class Grid:
     def require_inputs(self) -> None:
         """Raise FileNotFoundError where what a cell reads is not there, before any is run."""
         read = ("train_list" if self.args.script.endswith("train") else "model_path", "test_list", "gt_path", "feature_root")
-        for cell in (cell for row in self.rows for cell in self.planned(row)):
+        for cell in (cell for row in self.rows for cell in self.planned(row) if not cell.is_done()):
             options = vars(option.parse(PARSERS[self.args.script], cell.flags))
             for name in read:
                 if options[name] and not Path(options[name]).exists():
@@ -129,7 +129,8 @@ class Grid:
 
 def finished_here(cells: Sequence[Cell], jobs: int) -> Iterator[Cell]:
     """Run all on this machine, so many at a time, and yield each at its end."""
-    environment = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // jobs))} | dict(os.environ)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment = {"OMP_NUM_THREADS": str(max(1, n_cores // jobs))} | dict(os.environ)
     stopped = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:

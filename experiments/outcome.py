@@ -103,7 +103,7 @@ def read_cells(grid: Grid) -> dict[Path, Outcome]:
 
 
 def is_ours(out_dir: Path) -> bool:
-    """Whether the tables in this folder are of a grid."""
+    """Whether the tables in this folder were written for a grid."""
     try:
         return (out_dir / "cells.csv").read_text().startswith("row,")
     except (OSError, UnicodeDecodeError):

@@ -105,7 +105,7 @@ def clear(out_dir: Path, earlier: Sequence[Path] | None = None, made: Sequence[P
     earlier: them, where others are there by now, as `made` in the folder, which may be in the place of some.
     """
     files = left_by_run(out_dir) if earlier is None else earlier
-    files = [path for path in files if path.name != "options.json"]
+    files, made = [path for path in files if path.name != "options.json"], {*made}
     for path in files:
         if path.relative_to(out_dir) not in made:
             path.unlink()
@@ -113,7 +113,7 @@ def clear(out_dir: Path, earlier: Sequence[Path] | None = None, made: Sequence[P
         with suppress(OSError):  # it holds something else
             room.rmdir()
     there = {path.relative_to(out_dir) for path in out_dir.rglob("*") if path.is_symlink() or not path.is_dir()}
-    left = sorted({path.parts[0] for path in there - {*made}} - {"options.json", LOCK, NEW, REPORT})
+    left = sorted({path.parts[0] for path in there - made} - {"options.json", LOCK, NEW, REPORT})
     gone = few(str(path.relative_to(out_dir)) for path in files) or "its options.json"
     print(f"replaced in {out_dir}, {len(files)} files: {gone}" + (f"; left as it was: {', '.join(left)}" if left else ""))
 

@@ -129,7 +129,7 @@ def split(root: Path, out: Path, width: int | None) -> None:
                     raise ValueError(f"would go to {target}, as {owner[target]} does")
                 if target.exists() and np.load(target, mmap_mode="r").shape != crop.shape:
                     raise ValueError(f"would replace {target}, which holds other features; choose another --out")
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             bad.append(f"{path}: {error}")
     if bad:
         raise ValueError(several(f"{len(bad)} of {len(paths)} files cannot be turned", bad))

@@ -90,7 +90,8 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"--device {name}: {here}; use --device cpu or auto")
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # else what is pinned would take room on the first one
+        if launched().n > 1:
+            torch.cuda.set_device(device)  # else what is pinned would take room on the first one
         torch.backends.cudnn.allow_tf32 = False  # it would round the compressions' inputs; --precision says what is rounded
     return device
 

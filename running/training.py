@@ -205,10 +205,10 @@ def go_on(run: Run) -> None:
     except torch.OutOfMemoryError as full:  # perhaps amid a step: what was saved before stands
         what = f"{run.device} has no room for a step ({str(full).splitlines()[0]})"
         raise ValueError(f"{what}; begin again with a smaller --batch-size") from full
-    except Diverged as lost:
-        raise ValueError(f"{lost}; what was saved before stands") from lost
     except (KeyboardInterrupt, ValueError, OSError) as stop:
         SIGNALS.ignore()
+        if isinstance(stop, Diverged) or not all(weight.isfinite().all() for weight in run.model.parameters()):
+            raise ValueError(f"{str(stop) or 'stopped'}; these weights are not saved, what was saved before stands") from stop
         with suppress(OSError):  # a full disk: the checkpoint from before stands
             record.save(run)
         command = [*run.processes.launcher, sys.argv[0], "--use-checkpoint", "--checkpoint-path", str(run.paths.last)]

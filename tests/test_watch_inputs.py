@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from threading import Thread
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ import torch
 from conftest import call, make_model, refused
 
 from running.command import exit_codes
-from watching import evidence, journal, keeping, setting
+from watching import evidence, journal, keeping, readers, setting
 from watching.alarms import Alarm, Rule, Seen, State, beginning
 from watching.cameras import Camera, cameras_of
 from watching.journal import Row
@@ -140,8 +141,9 @@ def test_alarms_that_are_old_and_have_ended_go_with_their_files(tmp_path):
     now = time.time()
     with journal.opened(tmp_path / "events.db") as db:
         for first, end, age in ((1, 2.0, 3), (2, None, 3), (3, 4.0, 1), (4, 5.0, 3)):
-            alarm = Alarm("door", f"s{first}", first, 1.0, 1.0, end, now, now, end, 0.9, 1)
-            db.alarm(alarm, raised_at=now - age * journal.DAY, picture=f"{first}.jpg", clip=f"{first}.mp4")
+            ended = end and now - age * journal.DAY
+            alarm = Alarm("door", f"s{first}", first, 1.0, 1.0, end, 1.0, 1.0, ended, 0.9, 1)
+            db.alarm(alarm, raised_at=1.0, picture=f"{first}.jpg", clip=f"{first}.mp4")
             db.stream(f"s{first}", "door", began=now - age * journal.DAY)
             (tmp_path / f"{first}.jpg").touch()
         (tmp_path / "4.mp4").mkdir()  # which cannot be removed
@@ -155,15 +157,17 @@ def test_alarms_that_are_old_and_have_ended_go_with_their_files(tmp_path):
         assert len(keeper.told) == 1, "once an hour"
 
 
-def test_a_file_that_fails_ends_its_alarm(tmp_path):
-    with journal.opened(tmp_path / "events.db") as db:
-        door, raising = Watched(Camera("door", "door.mp4", False), "s"), Raising(db, Rule(0.5, 0.3, 1, 2), tmp_path, 0.5)
-        lasting = Alarm("door", "s", 3, 1.5, 2.0, None, None, None, None, 0.9, 1)
-        door.alarm = State(lasting, raised=True, end=4.5)
-        db.alarm(lasting, raised_at=1.0)
-        keeper = SimpleNamespace(raising=raising, told=[], end_lasting=lambda *_: None, happened=lambda *_: None)
-        keeping.Keeping.fail(keeper, door, "damaged")
-        assert [told.news for told in keeper.told] == ["ends"] and db.alarms()[0].alarm.end == 4.5
+def test_a_file_that_fails_midway_ends_its_alarm_once(watch, monkeypatch, tmp_path):
+    def breaks(frames, *what):
+        yield from islice(cut(frames, *what), 9)
+        raise OSError("the disk is gone")
+
+    cut = readers.cut
+    monkeypatch.setattr(readers, "cut", breaks)
+    done = watch(write_video(tmp_path / "long.mp4", scenes(160, 0)), "--threshold", 0.001)
+    assert done.code == 2 and done.out.count("ALARM since") == done.out.count("alarm ended") == 1, done
+    with journal.opened(tmp_path / "out/events.db") as db:
+        assert [raised.alarm.end is None for raised in db.alarms()] == [False]
 
 
 def test_an_alarm_that_goes_on_lasted_as_far_as_its_scores_are_known(tmp_path):

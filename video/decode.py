@@ -24,6 +24,7 @@ DEFAULT_FPS = 25.0  # where neither header nor timestamps know
 MAX_FPS = 1000.0  # above, a "rate" is the clock's
 NO_TIMESTAMPS = 0x80  # FFmpeg's flag of a format that has none, as MJPEG by HTTP: times are made up from a rate that it guesses
 MAX_GAP = 10.0  # seconds; a longer one between two frames is a jump of the clock
+BACK = 1.0  # seconds; where a frame comes so much before the last one, another recording begins
 TOLERANCE = 0.002  # seconds by which containers round timestamps
 
 
@@ -209,9 +210,8 @@ class Resampled(Iterator[Frame]):
 
 
 class Forward(Iterator[Frame]):
-    """Frames whose time never goes back: a jump, as between two recordings in one file, is bridged by the step before it.
-
-    `n_jumps` counts them.
+    """Frames whose time never goes back: a jump, as between two recordings in one file, is bridged by the step before it, and
+    counted in `n_jumps`; a step of less than BACK, as where frames are out of order, is none.
     """
 
     def __init__(self, frames: Iterator[Frame], fps: float) -> None:
@@ -224,12 +224,14 @@ class Forward(Iterator[Frame]):
     def _bridged(self, frames: Iterator[Frame], nominal: float) -> Iterator[Frame]:
         before, shift = -math.inf, 0.0
         for frame in frames:
-            if frame.time < before:
-                shift, self.n_jumps = shift + before + nominal - frame.time, self.n_jumps + 1
-            elif before > -math.inf:
-                nominal = frame.time - before
-            before = frame.time
-            yield frame._replace(time=frame.time + shift)
+            at = frame.time + shift
+            if at <= before - BACK:
+                shift, self.n_jumps = shift + before + nominal - at, self.n_jumps + 1
+                at = before + nominal
+            elif at > before > -math.inf:
+                nominal = at - before
+            before = max(before, at)
+            yield frame._replace(time=before)
 
 
 def by_time(frames: Iterator[Frame], fps: float) -> Resampled:

@@ -44,8 +44,8 @@ OF_WATCHING = (
     Flag("out_dir", str, None, "folder of events.db, alarms/ and scores.npz; an earlier watch there is gone on with",
          "runs/watch"),
     Flag("alarms", SWITCH, None, "raise alarms", True),
-    Flag("keep_days", float, Range(0, 36500, open="("), "days after which alarms go that have ended, with their pictures and "
-         "clips; None = never. Live cameras' scores go after a day, what has happened to cameras after a month"),
+    Flag("keep_days", float, Range(0, 36500, open="("), "days after its end that an alarm is kept, with picture and clip; "
+         "None = never. Live cameras' scores go after a day, what has happened to cameras after a month"),
     Flag("save_scores", SWITCH, None, "files: also write scores.npz, as metrics.py and report.py read it", False),
     Flag("report", SWITCH, None, "at the end also write report.html, the page of what was watched; report.py writes it later, "
          "of --out-dir", False),

@@ -195,6 +195,8 @@ class Watch(Roster):
                 self.finish(watched)
             except ValueError as error:
                 self.fail(watched, str(error))
+        if watched.failed:
+            self.told += self.raising.finish(watched)
         watched.ended = True
         self.clips_written(watched)
         if watched.failed and watched.camera.name in self.streams.cameras:

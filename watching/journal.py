@@ -235,16 +235,18 @@ class Journal:
         return [Raised(Alarm(*row[1:-3]), *row[-3:]) for row in rows]
 
     def old_alarms(self, before: float) -> list[tuple[str, str, str | None, str | None]]:
-        """Id, camera, picture and clip of the alarms that have ended and were raised before this unix time."""
-        return self.read('SELECT id, camera, picture, clip FROM alarms WHERE "end" IS NOT NULL AND raised_at < ?', before)
+        """Id, camera, picture and clip of the alarms that ended before this unix time; of files that were raised before it."""
+        ended = '"end" IS NOT NULL AND coalesce(wall_end, raised_at) < ?'
+        return self.read(f"SELECT id, camera, picture, clip FROM alarms WHERE {ended}", before)
 
     def forget_alarms(self, ids: Iterable[str], before: float) -> None:
         """These alarms go, and live streams that began before this unix time and of which nothing is kept."""
         ids = [(id,) for id in ids]
         self.write("DELETE FROM alarms WHERE id = ?", ids)
         self.write("DELETE FROM notes WHERE alarm = ?", ids)
-        kept = " UNION ".join(f"SELECT stream FROM {table}" for table in ("scores", "alarms", "states"))
-        self.write(f"DELETE FROM streams WHERE began < ? AND id NOT IN ({kept})", [(before,)])
+        of = "camera = streams.camera AND stream = streams.id"  # as the scores' key begins
+        kept = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {of})" for table in ("scores", "alarms", "states"))
+        self.write(f"DELETE FROM streams WHERE began < ? AND NOT ({kept})", [(before,)])
 
     def lasting(self) -> list[Alarm]:
         """The alarms that have not ended."""

@@ -97,14 +97,14 @@ class Keeping:
             self.happened(watched, Happened("anew", why))
         watched.ring, saved = self.raising.ring(), self.journal.saved(name)
         if saved is None or (not camera.live and saved.stream != watched.stream):
-            self.end_lasting(name)
+            self.end_lasting(name, but=watched)
             self.streams.add(name)
             return True
         try:
             self.streams.restore(name, memory_of(saved))
         except ValueError as error:
             self.happened(watched, Happened("anew", str(error)))
-            self.end_lasting(name)
+            self.end_lasting(name, but=watched)
             self.streams.add(name)
             return True
         watched.go_on(saved)
@@ -121,13 +121,16 @@ class Keeping:
         return True
 
     def end_lasting(self, name: str, but: Watched | None = None) -> None:
-        """End a camera's alarms that lasted when the last watch here ended, and that nothing goes on with, but one's own."""
+        """End a camera's alarms that lasted when the last watch here ended, and that nothing goes on with.
+
+        but: it goes on with its own, and, of a file, raises again what was raised after its state was saved.
+        """
         lasted = self.lasted.pop(name, ())
         still = self.journal.lasting() if lasted else ()
         for alarm in (alarm for alarm in still if alarm in lasted):
             if but and but.alarm.raised and but.alarm.alarm.id == alarm.id:
                 but.alarm = but.alarm._replace(alarm=alarm)  # its peak may have risen since the state was saved
-            else:
+            elif not but or but.camera.live or but.stream != alarm.stream:
                 self.told.append(self.raising.end_alone(alarm))
 
     def known(self, watched: Watched) -> bool:
@@ -175,7 +178,6 @@ class Keeping:
         watched.failed = why
         if watched.reader:
             watched.reader.stopped.set()
-        self.told += self.raising.finish(watched)
         self.end_lasting(watched.camera.name)
         self.happened(watched, Happened("failed", why))
 

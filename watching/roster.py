@@ -57,15 +57,15 @@ class Roster(Keeping):
     def begin_to_tell(self) -> None:
         """Others are told from now on; and that cameras are gone which an earlier watch here has had, and this one has not."""
         self.outbox.start(self.watched)
-        last = "SELECT kind FROM happenings WHERE camera = name ORDER BY wall DESC LIMIT 1"
+        own = "camera = name AND kind NOT IN ('clip', 'picture')"  # these may come after
+        last = f"SELECT kind FROM happenings WHERE {own} ORDER BY wall DESC LIMIT 1"
         there = self.journal.read(f"SELECT name FROM cameras WHERE coalesce(({last}), '') != 'gone' ORDER BY rowid")
         absent = [name for (name,) in there if name not in self.watched] if self.outbox.senders else []
         left = [name for name in self.lasted if name not in self.watched]
         if absent or left:
             with self.writing():
-                for name in left:
+                for name in dict.fromkeys([*left, *absent]):
                     self.end_lasting(name)
-                for name in absent:
                     self.note(name, GONE)
 
     def picture_of(self, watched: Watched) -> bytes | None:
