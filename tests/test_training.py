@@ -97,8 +97,8 @@ def test_held_out_videos_keep_their_crops_together():
 def test_videos_with_the_same_content_stay_on_one_side():
     videos = fake_videos()
     twins = {"v0": "v2", "v1": "v3", "v4": "v7"}  # the last are of different classes: never held out
-    checksums = {video.name: video.checksum for video in videos}
-    videos = [v._replace(checksum=checksums[twins[v.name]]) if v.name in twins else v for v in videos]
+    contents = {v.name: {"checksum": v.checksum, "n_snippets": v.n_snippets} for v in videos}
+    videos = [v._replace(**contents[twins.get(v.name, v.name)]) for v in videos]
     for seed in range(20):
         train, validation = hold_out(videos, 0.4, seed)
         trained, held = {v.name for v in train}, {v.name for v in validation}
