@@ -77,7 +77,7 @@ def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how
 
 @torch.inference_mode()
 def seconds_of_a_step(of: torch.nn.Module, n: int, options: Namespace, clock: Callable[[], float] = time.perf_counter) -> float:
-    """A step's of n streams that all go through the model, as the options say."""
+    """What a step of n streams takes, scored as the options say."""
     memory = of.empty_memory(n)
     clips = torch.randn(STEPS, n, options.attn_window, options.visual_width, device=memory.logits.device)
     how = {"key_clips": options.keyclip_test, "scales": model.scales_of(options)}

@@ -114,8 +114,9 @@ class Board:
         with self.reading("rw") as db:  # each of the two by itself: they may be given at the same moment
             db.execute("INSERT OR IGNORE INTO notes VALUES (?, NULL, '')", (id,))
             if acknowledged is not None:
-                since = "coalesce(acknowledged, ?)" if acknowledged else "nullif(?, 0)"
-                db.execute(f"UPDATE notes SET acknowledged = {since} WHERE alarm = ?", (time.time() if acknowledged else 0, id))
+                since = "coalesce(acknowledged, ?)" if acknowledged else "?"
+                when = time.time() if acknowledged else None
+                db.execute(f"UPDATE notes SET acknowledged = {since} WHERE alarm = ?", (when, id))
             if note is not None:
                 db.execute("UPDATE notes SET note = ? WHERE alarm = ?", (note, id))
         return self.alarm(id)
