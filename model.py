@@ -160,11 +160,9 @@ class LSHMA(nn.Module):
                 stopped = stopped.index_fill(0, going[sure], True)
                 going, x = going[~sure], x[~sure]
         last, exit_layer = self.head(z if fuse else self.linear(x)), exit_layer.index_fill(0, going, len(self.layers))
-        if len(going) < len(
-            logits
-        ):  # else the head's own tensor goes out, in the precision in which training sums its gradients
-            last = logits.index_copy(0, going, last.to(logits.dtype))
-        return last, exit_layer
+        if len(going) == len(logits):  # the head's own tensor, in the precision in which training sums its gradients
+            return last, exit_layer
+        return logits.index_copy(0, going, last.to(logits.dtype)), exit_layer
 
     def require_whole(self, clips: Tensor) -> None:
         """Raise ValueError where clips are not (., T, D)."""

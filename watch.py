@@ -26,7 +26,7 @@ from running import cluster
 from running.command import exit_codes
 from serving import giving
 from video.flags import HOW, OF_MODEL, OF_WATCHING
-from watching import calibration, group, journal, report, setting, telling
+from watching import calibration, group, journal, printing, report, setting, telling
 from watching.cameras import Sources, cameras_of
 from watching.spread import Spread
 
@@ -41,7 +41,7 @@ def main() -> None:
     calibrating = sys.argv[1:2] == ["calibrate"]
     parser.prog += " calibrate" * calibrating
     args = parser.parse_args(sys.argv[2:] if calibrating else None)
-    with exit_codes():
+    with printing.unwaiting(), exit_codes():
         require(args, [*ASKED, *OF_WATCHING])
         setting.require_used(args, calibrating)
         calibrate(args) if calibrating else watch(args)
