@@ -256,20 +256,26 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
     for name, value in (("opened", breaks), ("WAITING", 99), ("FIRST_PAUSE", 60.0)):
         monkeypatch.setattr(readers, name, value)
     monkeypatch.setattr(clock, "AHEAD", np.inf)
-    tell, lost = keeping.Keeping.tell, set()
+    tell, put, lost = keeping.Keeping.tell, readers.Reader.put, {}
 
-    def stop_when_all_are_lost(self, watched, what):
+    def note_the_lost(self, watched, what):
         tell(self, watched, what)
-        lost.update([watched.camera.name] if what.kind == "lost" else [])
-        if len(lost) == len(live):
-            self.stopped.set()
+        lost.update({watched.camera.name: self} if what.kind == "lost" else {})
 
-    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_all_are_lost)
+    def stop_when_the_others_are_lost(self, what):
+        if (self.camera.name, getattr(what, "kind", "")) != ("door", "lost"):
+            return put(self, what)
+        while self.n_waiting or len(lost) < 2:
+            self.stopped.wait(0.01)
+        lost["odd"].stopped.set()
+
+    monkeypatch.setattr(keeping.Keeping, "tell", note_the_lost)
+    monkeypatch.setattr(readers.Reader, "put", stop_when_the_others_are_lost)
     done = watch("whatever", "--duration", 60.0)
     assert "1 of 3 sources failed" in done.err and "odd: never opened" in done.err
     assert "odd: lost: unexpected KeyError; next try in" in done.out, done
     assert "a mistake of ours" not in done.out + done.err, "it may hold a password"
-    assert "white: anew: " in done.out and "door: lost: " in done.out and "white: failed" not in done.out
+    assert "white: anew: " in done.out and "white: lost: " in done.out and "white: failed" not in done.out
     with journal.opened(tmp_path / "out" / "events.db") as db:
         (stream,) = (stream for stream in db.streams() if stream.camera == "door")
         rows = db.scores("door", stream.id)
@@ -283,6 +289,30 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
     with journal.opened(tmp_path / "out" / "events.db") as db:  # it goes on with its memory and its numbers
         assert [stream.camera for stream in db.streams()].count("door") == 1
         np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))
+
+
+def test_a_camera_that_is_lost_is_scored_to_its_last_snippet_and_its_alarm_ends_with_a_clip(
+    there, watch, tmp_path, monkeypatch
+):
+    """Both waited until it was opened again, which is never for one that was smashed."""
+    monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
+    monkeypatch.setattr(clock, "AHEAD", np.inf)
+    for name, value in (("WAITING", 99), ("FIRST_PAUSE", 60.0)):
+        monkeypatch.setattr(readers, name, value)
+    tell = keeping.Keeping.tell
+
+    def stop_when_lost(self, watched, what):
+        tell(self, watched, what)
+        if what.kind == "lost":
+            self.stopped.set()
+
+    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_lost)
+    assert watch("whatever", "--threshold", 1e-4, "--duration", 60.0).code == 0
+    with journal.opened(tmp_path / "out" / "events.db") as db:
+        (stream,), alarms = db.streams(), db.alarms()
+        np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(14))
+    assert alarms[-1].alarm.first < 13 and all(raised.alarm.end is not None for raised in alarms)
+    assert all((tmp_path / "out" / "alarms" / raised.clip).exists() for raised in alarms)
 
 
 def test_a_stream_that_ends_is_scored_to_its_last_snippet_and_an_alarm_of_before_ends_where_none_are_raised(

@@ -49,7 +49,7 @@ class Begins(NamedTuple):
 
 
 class Happened(NamedTuple):
-    """Something that a person may want to know: kind damaged, failed, lost."""
+    """Something that a person may want to know."""
 
-    kind: str
+    kind: str  # a word: opened, gap, lost, failed, damaged, dropped, anew, gone, ...
     text: str

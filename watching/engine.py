@@ -132,6 +132,8 @@ class Watch(Roster):
             elif what.kind == "failed":
                 self.fail(watched, what.text)
             else:
+                if what.kind == "lost":
+                    self.lose(watched)
                 self.happened(watched, what)
         return {watched.camera.name: np.stack(new)} if new else {}
 
@@ -160,17 +162,32 @@ class Watch(Roster):
         name = watched.camera.name
         self.happened(watched, Happened("opened" if what.facts else "gap", what.text))
         if what.anew and watched.camera.live:
-            try:
-                self.finish(watched)
-                self.streams.add(name)
-            except ValueError as error:
-                self.unscorable(watched, str(error))
-            watched.position, watched.ring = 0, self.raising.ring()
-            watched.timings.clear()
+            self.start_anew(watched)
+            watched.ring = self.raising.ring()
             moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(what.wall))
             watched.stream = f"{name} {moment}.{int(what.wall % 1 * 1000):03}Z"
         began = what.wall if watched.camera.live else None
         self.journal.stream(watched.stream, name, began=began, **(what.facts or {}))
+
+    def lose(self, watched: Watched) -> None:
+        """A live camera is lost: opened again it begins anew, so that what it had is over now.
+
+        What goes on from an earlier watch, and was not open in this one, is over only when it has been away for too long.
+        """
+        waits = watched.known_until is not None and time.time() - watched.known_until <= self.how.forget_after
+        if watched.state == "live" or (watched.position and not waits):
+            self.start_anew(watched)
+
+    def start_anew(self, watched: Watched) -> None:
+        """What comes next of a live camera is another stream's."""
+        name = watched.camera.name
+        try:
+            self.finish(watched)
+            self.streams.add(name)
+        except ValueError as error:
+            self.unscorable(watched, str(error))
+        watched.timings.clear()
+        watched.position, watched.known_until = 0, None
 
     def record(self, watched: Watched, known: Scored) -> None:
         """Scores that are known now, and the alarms that follow."""

@@ -54,9 +54,12 @@ class Reader(threading.Thread):
         self.done = False  # all that there will be is in `ready`, or taken
 
     def take(self, most: int) -> list[Taken | Passed | Begins | Happened]:
-        """What has come since, in order: at most so many snippets, and a beginning only as the first. Hold the condition."""
+        """What has come since, in order: at most so many snippets, and a stream's beginning or end only as the first.
+
+        Hold the condition.
+        """
         taken: list[Taken | Passed | Begins | Happened] = []
-        while self.ready and not (taken and isinstance(self.ready[0], Begins)):
+        while self.ready and not (taken and bounds(self.ready[0])):
             if isinstance(self.ready[0], Taken | Passed):
                 if not most:
                     break
@@ -197,6 +200,11 @@ class Looked:
         """Those since the last call."""
         shown, self.shown = self.shown, []
         return shown
+
+
+def bounds(what: Taken | Passed | Begins | Happened) -> bool:
+    """Whether a stream begins or ends with it."""
+    return isinstance(what, Begins) or (isinstance(what, Happened) and what.kind == "lost")
 
 
 def facts_of(video: Video) -> dict:
