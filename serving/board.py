@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from watching.alarms import Alarm
+from watching.journal import reader
 from watching.outbox import DOWN, UP
 from watching.roster import Roster
-from watching.tables import PATIENCE, told
+from watching.tables import told
 from watching.watched import Watched
 
 BEHIND = 30.0  # seconds after a snippet was dropped
@@ -46,8 +47,7 @@ class Board:
     @contextmanager
     def reading(self, mode: str = "ro") -> Iterator[sqlite3.Connection]:
         """events.db. Raises OSError or ValueError where it cannot be read."""
-        address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        with told(self.path), closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db, db:
+        with told(self.path), closing(reader(self.path, mode)) as db, db:
             yield db
 
     def how(self) -> dict[str, float | None]:
@@ -86,6 +86,17 @@ class Board:
         values = [value for value in asked.values() if value is not None]
         return self.found(f"{' AND '.join(where) or 'true'} ORDER BY alarms.rowid DESC LIMIT ?", *values, most)
 
+    def news(self, after: int | None) -> list[dict[str, Any]]:
+        """The newest alarms, those that last, and all above this number."""
+        newest = f"(SELECT max(rowid) FROM alarms) - {PER_REQUEST}"
+        where = f'alarms.rowid > min(coalesce(?, {newest}), {newest}) OR alarms."end" IS NULL'
+        return self.found(f"{where} ORDER BY alarms.rowid DESC", after)
+
+    def oldest(self) -> int:
+        """The number of the oldest alarm that is kept; 0 = there is none."""
+        with self.reading() as db:
+            return db.execute("SELECT coalesce(min(rowid), 0) FROM alarms").fetchone()[0]
+
     def n_open(self) -> int:
         """How many alarms nobody has acknowledged."""
         with self.reading() as db:
@@ -121,6 +132,12 @@ class Board:
                 db.execute("UPDATE notes SET note = ? WHERE alarm = ?", (note, id))
         return self.alarm(id)
 
+    def gone(self) -> list[dict[str, str]]:
+        """The cameras that were watched here, and are not any more."""
+        with self.reading() as db:
+            names = [name for (name,) in db.execute("SELECT name FROM cameras ORDER BY rowid")]
+        return [{"id": id_of(name), "name": name} for name in names if name not in self.watching.watched]
+
     def name_of(self, id: str) -> str:
         """The name of a camera that is, or was, watched; of no other one."""
         with self.reading() as db:
@@ -128,13 +145,16 @@ class Board:
 
     def span(self, id: str, begin: float | None, until: float | None) -> dict[str, Any] | None:
         """A stretch of a camera: of a live one by wall time, of a file by its own; None = no such camera."""
-        watched = self.watched().get(id)
-        if watched is None:
-            return None
-        name, live = watched.camera.name, watched.camera.live
-        place, of = ("wall", "camera = ?") if live else ("time", "camera = ? AND stream = ?")
-        key = (name,) if live else (name, watched.stream)
+        name = self.name_of(id)
         with self.reading() as db:
+            last = db.execute("SELECT id, began FROM streams WHERE camera = ? ORDER BY rowid DESC LIMIT 1", (name,)).fetchone()
+            watched = self.watched().get(id)
+            if not (watched or last):
+                return None
+            stream, began = last or ("", None)
+            live = watched.camera.live if watched else began is not None
+            place, of = ("wall", "camera = ?") if live else ("time", "camera = ? AND stream = ?")
+            key = (name,) if live else (name, stream)
             first, last = db.execute(f"SELECT min({place}), max({place}) FROM scores WHERE {of}", key).fetchone()
             begin = (first or 0.0) if begin is None else begin
             until = (last or 0.0) if until is None else until
@@ -143,9 +163,10 @@ class Board:
             bars = db.execute(f"{query} GROUP BY 1 ORDER BY 1", (begin, step, *key, begin, until)).fetchall()
             down = silences(db, name, begin, until) if live else []
         where = "alarms.camera = ? AND alarms.wall_start <= ? AND coalesce(alarms.wall_end, ?) >= ? ORDER BY alarms.rowid"
-        alarms = self.found(where, name, until, until, begin) if live else self.found("alarms.stream = ?", watched.stream)
+        alarms = self.found(where, name, until, until, begin) if live else self.found("alarms.stream = ?", stream)
         scores = [[begin + step * bar, score] for bar, score in bars]
-        return {"from": begin, "until": until, "step": step, "scores": scores, "alarms": alarms, "down": down}
+        span = {"name": name, "from": begin, "until": until, "step": step}
+        return span | {"scores": scores, "alarms": alarms, "down": down}
 
 
 def camera_of(watched: Watched, now: float) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from serving.board import PER_REQUEST, Board, camera_of, recent
+from serving.board import Board, camera_of, recent
 from watching.watched import Watched
 
 EVERY = 1.0  # seconds
 SILENT = 15.0  # seconds without an event, after which a line says that the connection lives
+UNSETTLED = 300.0  # seconds in which an alarm's clip may come
 MOST = 30  # events that a browser has not taken yet; one that takes none is let go, and comes again
 
 
@@ -23,13 +24,16 @@ class News:
         self.cameras: dict[str, dict[str, Any]] = {}
         self.counts: dict[str, int] = {}  # scores of each camera that have been told
         self.alarms: dict[str, dict[str, Any]] = {}
+        self.number: int | None = None  # of the newest alarm that was seen; None = nobody has looked
+        self.oldest = 0  # of the oldest one that was kept
         self.changed: list[dict[str, Any]] = []  # alarms that were acknowledged, or noted on
 
     def whole(self) -> str:
         """All cameras with their last scores, as JSON: made in pieces, or scoring would wait till all is written."""
         now = time.time()
         cameras = [json.dumps(camera_of(of, now) | {"scores": recent(of)}) for of in self.board.watched().values()]
-        return f'{json.dumps({"now": now} | self.board.how())[:-1]}, "cameras": [{", ".join(cameras)}]}}'
+        about = {"now": now, "gone": self.board.gone()} | self.board.how()
+        return f'{json.dumps(about)[:-1]}, "cameras": [{", ".join(cameras)}]}}'
 
     def touched(self, alarm: dict[str, Any]) -> None:
         self.changed.append(alarm)
@@ -56,20 +60,22 @@ class News:
 
     def look(self) -> list[str]:
         """What is to be told since the last look. Raises OSError or ValueError; then the next one tells it."""
-        alarms = {alarm["id"]: alarm for alarm in self.board.alarms(most=PER_REQUEST)}
-        older = [id for id, alarm in self.alarms.items() if alarm["end"] is None and id not in alarms]
+        watched, moment, oldest = self.board.watched(), time.time(), self.board.oldest()
+        alarms = {alarm["id"]: alarm for alarm in self.board.news(self.number)}
+        older = [id for id, alarm in self.alarms.items() if id not in alarms and unsettled(alarm, moment)]
         alarms |= {id: alarm for id in older if (alarm := self.board.alarm(id))}
-        watched, moment = self.board.watched(), time.time()
         counts = {id: of.n_scored for id, of in watched.items()}  # before scores: what comes meanwhile is told twice, not never
         now, before = {id: camera_of(of, moment) for id, of in watched.items()}, self.cameras
-        events = [event("list", {})] if now.keys() != before.keys() else []
+        gone = oldest > self.oldest > 0  # alarms that were kept long enough
+        events = [event("list", {"alarms": gone})] if gone or now.keys() != before.keys() else []
         changes = [self.change(watched[id], camera, before[id]) for id, camera in now.items() if id in before]
         if changes := [change for change in changes if len(change) > 1]:
             events.append(event("cameras", changes))
         touched, self.changed = self.changed, []
         new = {id: alarm for id, alarm in alarms.items() if self.alarms.get(id) != alarm}
         new |= {alarm["id"]: alarm for alarm in touched if alarm["id"] not in alarms}
-        self.cameras, self.counts, self.alarms = now, counts, alarms
+        self.cameras, self.counts, self.alarms, self.oldest = now, counts, alarms, oldest
+        self.number = max([self.number or 0, *(alarm["number"] for alarm in alarms.values())])
         return [*events, event("alarms", [*new.values()])] if new else events
 
     def change(self, watched: Watched, camera: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +107,11 @@ class News:
         for listener in list(self.listeners):
             listener.put_nowait(event("stopping", {}))
             listener.put_nowait(None)
+
+
+def unsettled(alarm: dict[str, Any], now: float) -> bool:
+    """Whether more may come of an alarm: it lasts, or its clip is on its way."""
+    return alarm["end"] is None or (not alarm["clip"] and now - (alarm["wall_end"] or alarm["raised_at"]) < UNSETTLED)
 
 
 def event(kind: str, content: Any) -> str:

@@ -21,6 +21,7 @@ from watching.roster import Roster
 
 HERE = "127.0.0.1"
 RENEWED_EVERY = 60.0  # seconds between two looks at the certificate
+MOST, IDLE = 256, 5.0  # connections, and the seconds in which one has to ask something
 ENDING = 3.0  # seconds that browsers have to hear that the watch ends
 
 
@@ -91,6 +92,20 @@ class Encryption:
                     print(f"{said}; the page goes on with those of before", file=sys.stderr)
 
 
+def bounded() -> type:
+    """uvicorn's protocol with at most MOST connections, of which one that asks nothing ends: they are files, as cameras are."""
+
+    class Bounded(needed("uvicorn.protocols.http.h11_impl", "serve").H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > MOST:
+                transport.abort()
+            # as after an answer: it ends what comes too late
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    return Bounded
+
+
 class Server:
     """The server, and its socket."""
 
@@ -122,6 +137,7 @@ class Server:
         board = Board(watching)
         self.news = News(board)
         how = {"log_level": "critical", "lifespan": "off", "timeout_graceful_shutdown": ENDING}
+        how |= {"http": bounded(), "timeout_keep_alive": IDLE}
         how |= {"ssl_context_factory": lambda *_: self.tls.context} if self.tls else {}
         config = self.uvicorn.Config(application(board, self.news, self.token), **how)
         self.server = self.uvicorn.Server(config)

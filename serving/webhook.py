@@ -31,7 +31,8 @@ class Webhook:
             raise ValueError(f"--webhook {masked(url)}: {what}") from None
         if address.scheme not in ("http", "https") or not address.host:
             raise ValueError(f"--webhook {masked(url)}: expected an address that begins with http:// or https:// and a host")
-        self.url, self.client, self.problems = url, httpx.Client(timeout=TIMEOUT), (httpx.HTTPError, httpx.StreamError)
+        self.url, self.shown = url, f"{address.scheme}://{address.host}"  # paths are secrets, as of Slack's
+        self.client, self.problems = httpx.Client(timeout=TIMEOUT), (httpx.HTTPError, httpx.StreamError)
 
     def begin(self, lasting: Iterable[Alarm]) -> None:
         """As Sink.begin; a message says all by itself."""
@@ -39,12 +40,13 @@ class Webhook:
     def send(self, message: Mapping[str, Any]) -> None:
         """As Sink.send."""
         try:
-            answer = self.client.post(self.url, json=dict(message))
+            with self.client.stream("POST", self.url, json=dict(message)) as answer:
+                pass  # what more it says is not read, and may never end
         except self.problems as error:
-            raise OSError(f"{masked(self.url)}: {str(error) or type(error).__name__}") from error
+            raise OSError(f"{self.shown}: {str(error) or type(error).__name__}") from error
         if answer.is_success:
             return
-        said = f"{masked(self.url)}: answered {answer.status_code} {answer.reason_phrase}".rstrip()
+        said = f"{self.shown}: answered {answer.status_code} {answer.reason_phrase}".rstrip()
         if answer.status_code in NOT_WANTED:
             raise ValueError(said)
         raise OSError(said)

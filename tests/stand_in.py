@@ -61,6 +61,7 @@ class Stand:
         self.cameras: dict[str, dict] = {}
         self.alarms: dict[str, dict] = {}
         self.spans: dict[str, dict] = {}  # by camera: what /api/span answers, where it is not made up
+        self.gone: list[dict] = []  # cameras that were watched once
         self.outbox: list[tuple[str, object]] = []
         self.asked: list[tuple[float, str]] = []
         self.posted: list[tuple[str, dict]] = []
@@ -68,6 +69,7 @@ class Stand:
         self.failing: str | None = None  # words with which a POST is refused
         self.clip: bytes = b""
         self.snippet = SNIPPET  # seconds
+        self.n_listening = 0  # pages that follow the events
 
     def add(self, name: str, live: bool = True, state: str = "live", **fields) -> str:
         """A camera with five minutes of scores; returns its id."""
@@ -143,7 +145,15 @@ class Stand:
         scores = [[at, max(score_at(seed, at + j * step / 4) for j in range(3)) ** 1.5] for at in places]
         scores = [point for point in scores if not any(a <= point[0] < b for a, b in down)]
         alarms = [alarm for alarm in self.alarms.values() if alarm["camera"] == key and begin <= alarm["start"] < end]
-        made = {"from": begin, "until": end, "step": step, "scores": scores, "alarms": alarms, "down": down}
+        made = {
+            "name": camera["name"],
+            "from": begin,
+            "until": end,
+            "step": step,
+            "scores": scores,
+            "alarms": alarms,
+            "down": down,
+        }
         return self.spans.get(key, made)
 
     def tick(self) -> None:
@@ -195,7 +205,7 @@ class Answers:
 
     def cameras(self, request):
         how = {"threshold": THRESHOLD, "snippet": self.stand.snippet}
-        return self.json({"now": time.time(), **how, "cameras": list(self.stand.cameras.values())})
+        return self.json({"now": time.time(), **how, "gone": self.stand.gone, "cameras": list(self.stand.cameras.values())})
 
     def alarms(self, request):
         return self.json(self.stand.found(dict(request.query_params)))
@@ -234,12 +244,16 @@ class Answers:
 
     async def told(self):
         seen = len(self.stand.outbox)
-        yield ": here\n\n"
-        while not self.ends:
-            news, seen = self.stand.outbox[seen:], len(self.stand.outbox)
-            for name, data in news:
-                yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
-            await asyncio.sleep(0.03)
+        self.stand.n_listening += 1
+        try:
+            yield ": here\n\n"
+            while not self.ends:
+                news, seen = self.stand.outbox[seen:], len(self.stand.outbox)
+                for name, data in news:
+                    yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
+                await asyncio.sleep(0.03)
+        finally:
+            self.stand.n_listening -= 1
 
     async def guard(self, request, call_next):
         """A token where one is needed; what may be loaded, as the server says it."""

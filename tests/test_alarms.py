@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -185,6 +186,27 @@ def test_live_scores_of_the_last_day_are_kept_and_those_of_files_for_ever(tmp_pa
         events.happened("door", 0.0, "opened")
         events.happened("door", 40 * 86400.0, "lost")
         assert [kind for *_, kind, _ in events.happenings()] == ["lost"]
+        for wall, kind in ((41 * 86400.0, "gone"), (90 * 86400.0, "lost")):
+            events.happened("door", wall, kind)
+        assert [kind for *_, kind, _ in events.happenings()] == ["gone", "lost"], "else it would be told again"
+
+
+def test_another_program_that_keeps_the_file_is_waited_for(tmp_path, monkeypatch, capsys):
+    """A transaction that somebody had forgotten in the sqlite3 program ended the watch of all cameras after 30 seconds."""
+    monkeypatch.setattr(journal, "PATIENCE", 0.01)
+    with journal.opened(tmp_path / "events.db") as events:
+        other = sqlite3.connect(tmp_path / "events.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(journal.SIGNALS, "asked", True)
+        with pytest.raises(OSError, match="another program has kept it busy"), events.turn():
+            pass
+        monkeypatch.setattr(journal.SIGNALS, "asked", False)
+        release = threading.Timer(0.2, other.close)
+        release.start()
+        with events.turn():
+            events.happened("door", 1.0, "opened")
+        release.join()
+        assert len(events.happenings()) == 1 and capsys.readouterr().err.count("until then nothing is scored") == 1
 
 
 def test_files_that_are_no_journal_are_refused_and_left_as_they_are(tmp_path):

@@ -2,6 +2,7 @@
 # ruff: noqa: F811 (fixtures of another file)
 
 import json
+import threading
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -209,15 +210,25 @@ def test_a_live_camera_goes_on_with_its_memory_in_its_group(there, watch, tmp_pa
     monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
     for module, name, value in ((readers, "WAITING", 99), (readers, "FIRST_PAUSE", 60.0), (clock, "AHEAD", np.inf)):
         monkeypatch.setattr(module, name, value)
-    happened = Spread.hear
+    hear, put, quiet = Spread.hear, readers.Reader.put, threading.Event()
 
     def stops(self, group):
-        happened(self, group)
-        if self.journal.read("SELECT 1 FROM happenings WHERE kind = 'lost' AND wall > ?", self.began):
+        hear(self, group)
+        if quiet.is_set():
             self.stopped.set()
 
+    def falls_silent(self, what):  # not lost, which would end its stream
+        if getattr(what, "kind", "") != "lost":
+            return put(self, what)
+        while self.n_waiting:
+            time.sleep(0.01)
+        quiet.set()
+        self.stopped.wait()
+
     monkeypatch.setattr(Spread, "hear", stops)
+    monkeypatch.setattr(readers.Reader, "put", falls_silent)
     for n_scores in (12, 28):  # of 14 and 28 whole snippets
+        quiet.clear()
         done = watch("whatever", "--duration", 60.0)
         assert done.code == 0 and "1 camera, " in done.out and "never opened" not in done.out, done
         with journal.opened(tmp_path / "out" / "events.db") as db:
@@ -240,6 +251,7 @@ def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monk
         take(self, over)
         if over and "late" not in path.read_text():
             write_list(path, [*rows, ("late", late)], ("name", "source"))
+            assert self.edited() is None  # it may still be being written
             time.sleep(0.3)
 
     monkeypatch.setattr(Spread, "end", edits)

@@ -1,6 +1,7 @@
 """What a watch gives others: a page that shows only what it may, messages of which none is lost, and figures for programs."""
 
 import json
+import select
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from test_groups import machines  # noqa: F401
 from test_watch import scenes, tiny, write_video
 
 from serving import giving, server
-from serving.board import silent
+from serving.board import Board, silent
 from serving.mqtt import Broker, topic_of
 from serving.news import News
 from serving.webhook import Webhook
@@ -144,15 +145,16 @@ def answering(answers):
 def test_a_webhook_takes_is_tried_again_or_leaves_out_by_its_answer_and_its_password_is_never_shown():
     message = {"kind": "up", "camera": "dör", "wall": 1.0}
     with answering([204, 503, 302, 422]) as (port, got):
-        hook = Webhook(f"http://me:hush@127.0.0.1:{port}/x?token=hush")
+        hook = Webhook(f"http://me:hush@127.0.0.1:{port}/services/T0/hush?token=hush")
         hook.send(message)
         for kind, words in ((OSError, "503 Service Unavailable"), (OSError, "302"), (ValueError, "422")):
             with pytest.raises(kind, match=words) as error:
                 hook.send(message)
             assert "hush" not in str(error.value)
         assert got[0][0].startswith("Basic ") and got[0][1] == message and len(got) == 4
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(OSError, match="refused") as error:
         hook.send(message)
+    assert "hush" not in str(error.value)
     hook.close()
     for address in ("ftp://h/x", "no address", "http://"):
         with pytest.raises(ValueError, match=r"--webhook .*expected"):
@@ -261,12 +263,12 @@ def test_times_when_a_camera_was_down_begin_with_the_first_loss_and_end_with_an_
 def test_what_happens_while_events_db_cannot_be_read_is_told_afterwards():
     watched, answers = Watched(Camera("door", "rtsp://h", True)), [[], OSError("busy"), []]
 
-    def alarms(most):
+    def news(after):
         if isinstance(answer := answers.pop(0), OSError):
             raise answer
         return answer
 
-    told = News(SimpleNamespace(watched=lambda: {"d": watched}, alarms=alarms))
+    told = News(SimpleNamespace(watched=lambda: {"d": watched}, news=news, oldest=lambda: 0))
     told.look()
     watched.has(Happened("opened", "h264"))
     watched.recent.append((1.5, 0.25))
@@ -278,14 +280,27 @@ def test_what_happens_while_events_db_cannot_be_read_is_told_afterwards():
     assert (change["state"], change["score"], change["scores"]) == ("live", 0.25, [[1.5, 0.25]])
 
 
-def test_the_end_of_an_alarm_is_told_though_newer_ones_have_pushed_it_from_the_list():
-    long, newer = ({"id": id, "end": None} for id in ("long", "newer"))
-    board = SimpleNamespace(watched=dict, alarms=lambda most: [long], alarm=lambda id: long | {"end": 9.0})
-    told = News(board)
-    told.look()
-    board.alarms = lambda most: [newer]
-    (event,) = told.look()
-    assert json.loads(event.partition("data: ")[2]) == [newer, long | {"end": 9.0}]
+def test_all_alarms_are_told_however_many_come_at_once_their_ends_clips_and_that_they_have_gone(tmp_path):
+    """Of 120 that a flash of lightning raised, open pages heard of 50, and of those that --keep-days removed nothing."""
+    alarms = [ALARM._replace(camera=f"yard {n}", wall_start=time.time(), wall_peak=time.time()) for n in range(120)]
+    with journal.opened(tmp_path / "events.db") as db:
+        told = News(Board(SimpleNamespace(journal=db, raising=SimpleNamespace(folder=tmp_path), watched={})))
+
+        def events():
+            return [(line.split()[1], json.loads(line.partition("data: ")[2])) for line in told.look()]
+
+        def written(**changed):
+            for alarm in alarms:
+                now = {name: value for name, value in changed.items() if name != "clip"}
+                db.alarm(alarm._replace(**now), raised_at=time.time(), clip=changed.get("clip"))
+            ((kind, content),) = events()
+            return kind == "alarms" and {alarm["name"] for alarm in content} == {alarm.camera for alarm in alarms}
+
+        assert not events()
+        assert written() and written(end=9.0, wall_end=time.time()) and written(end=9.0, wall_end=time.time(), clip="a.mp4")
+        assert not events()
+        db.forget_alarms([alarm.id for alarm in alarms[:30]], 0.0)
+        assert events() == [("list", {"alarms": True})] and not events()
 
 
 @pytest.fixture
@@ -353,7 +368,7 @@ def test_the_page_of_a_cluster_shows_what_its_machines_see(watch, machines, tmp_
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list(watch, tmp_path):
+def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list(watch, tmp_path, monkeypatch):
     video = write_video(tmp_path / "door.mp4", scenes(230, 0))
     cameras = tmp_path / "cameras.csv"
     write_list(cameras, [[HOSTILE, video]], ["name", "source"])
@@ -363,9 +378,20 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
         with closing(sqlite3.connect(tmp_path / "out" / "events.db")) as db:
             return [kind for (kind,) in db.execute("SELECT kind FROM happenings")]
 
+    for name, value in (("MOST", 20), ("IDLE", 0.5)):
+        monkeypatch.setattr(server, name, value)
+
+    def n_closed(connections):
+        """Of those that the server has closed, none is waited for."""
+        ready, _, _ = select.select(connections, [], [], 0)
+        return len(ready)
+
     def visit(url, watching):
         page = httpx.Client(base_url=url, timeout=10)
         eventually(lambda: page.get("/api/cameras").json()["cameras"][0]["state"] == "ended")
+        silent = [socket.create_connection((page.base_url.host, page.base_url.port)) for _ in range(25)]
+        eventually(lambda: n_closed(silent) >= 5, 0.4)  # at once, so that cameras can be opened
+        eventually(lambda: n_closed(silent) == 25)
         (camera,) = page.get("/api/cameras").json()["cameras"]
         assert camera["name"] == HOSTILE and len(camera["scores"]) == 15 and camera["scores"][-1][1] == camera["score"]
         alarms = page.get("/api/alarms", params={"camera": camera["id"]}).json()["alarms"]
@@ -410,6 +436,9 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
         eventually(lambda: [of["name"] for of in page.get("/api/cameras").json()["cameras"]] == ["yard"])
         eventually(lambda: page.get("/api/cameras").json()["cameras"][0]["state"] == "ended")
         seen.alarms = page.get("/api/alarms").json()["alarms"]
+        (gone,) = page.get("/api/cameras").json()["gone"]
+        assert gone == {"id": camera["id"], "name": HOSTILE}
+        assert page.get("/api/span", params={"camera": gone["id"]}).json() == span
 
     done = watch(cameras, "--serve", 0, visit=visit)
     assert done.code == 0 and "page: http://127.0.0.1:" in done.out, done.err

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from threading import Thread
@@ -56,6 +57,7 @@ SECRET = "name,source\ndoor,"
         (f"name,source\n{'x' * 201},VIDEO\n", ["line 2", "at most 200"]),
         ("name,source\nrtsp://me:hush@h/x,rtsp://me:hush@h/x\n", ["line 2", "name is an address"]),
         (SECRET + "rtsp:/me:hush@10.0.0.7/x\n", ["line 2", "***@10.0.0.7/x", "address of a known kind"]),
+        ("door,rtsp://me:hush@10.0.0.7/x\n", ["line 1", "the header name,source, found ***@10.0.0.7/x"]),
         (SECRET + "10.0.0.7/x?pwd=hush\n", ["line 2", "10.0.0.7/x?pwd=***"]),
         ("name,source\ndoor,LIST\n", ["line 2", "another list"]),
         ("name,source\ndoor,FOLDER\n", ["line 2", "a folder of 2 videos"]),
@@ -137,10 +139,29 @@ def test_an_alarm_of_a_live_camera_that_goes_on_after_a_kill_can_be_told(tmp_pat
         assert json.loads(json.dumps(message_of(begins)))["first"] == 6
 
 
+def test_another_source_or_a_damaged_state_begins_anew_and_says_so(tmp_path):
+    with journal.opened(tmp_path / "events.db") as db:
+        for name in ("door", "yard", "gate"):
+            db.camera(name, f"rtsp://{name}")
+            db.state(name, "s", 3, {"timings": np.zeros((0, 4)), "alarm": State().to_json()})
+        db.write("UPDATE states SET state = x'00' WHERE camera = 'gate'", [()])
+        told, added = [], []
+        keeper = SimpleNamespace(journal=db, before={}, files=set(), finished=set())
+        keeper.happened = lambda watched, what: told.append(what)
+        keeper.streams = SimpleNamespace(add=added.append, restore=lambda *_: None)
+        keeper.raising = SimpleNamespace(ring=lambda: None, recall=lambda *_: None, rule=None)
+        keeper.known, keeper.end_lasting = partial(keeping.Keeping.known, keeper), lambda *_, **__: None
+        for name, source in (("door", "rtsp://me:new@door"), ("yard", "rtsp://door"), ("gate", "rtsp://gate")):
+            db.camera("door", "rtsp://***@door")
+            assert keeping.Keeping.resume(keeper, Watched(Camera(name, source, True)))
+        assert added == ["yard", "gate"] and [what.kind for what in told] == ["anew", "anew"]
+        assert told[0].text == "its source was rtsp://yard before" and "state of 'gate' is damaged" in told[1].text
+
+
 def test_alarms_that_are_old_and_have_ended_go_with_their_files(tmp_path):
     now = time.time()
     with journal.opened(tmp_path / "events.db") as db:
-        for first, end, age in ((1, 2.0, 3), (2, None, 3), (3, 4.0, 1), (4, 5.0, 3)):
+        for first, end, age in ((1, 2.0, 3), (2, None, 3), (3, 4.0, 1), (4, 5.0, 3), (5, 6.0, 3)):
             ended = end and now - age * journal.DAY
             alarm = Alarm("door", f"s{first}", first, 1.0, 1.0, end, 1.0, 1.0, ended, 0.9, 1)
             db.alarm(alarm, raised_at=1.0, picture=f"{first}.jpg", clip=f"{first}.mp4")
@@ -150,11 +171,22 @@ def test_alarms_that_are_old_and_have_ended_go_with_their_files(tmp_path):
         keeper = SimpleNamespace(keep_days=2.0, looked_at=-np.inf, journal=db, told=[], writing=db.turn)
         keeper.raising, keeper.note = SimpleNamespace(folder=tmp_path), lambda name, what: keeper.told.append(what.text)
         keeping.Keeping.forget_old(keeper)
-        assert [raised.alarm.first for raised in db.alarms()] == [2, 3, 4] == [int(stream.id[1]) for stream in db.streams()]
+        assert [raised.alarm.first for raised in db.alarms()] == [2, 3, 4, 5] == [int(stream.id[1]) for stream in db.streams()]
         assert not (tmp_path / "1.jpg").exists() and (tmp_path / "2.jpg").exists() and (tmp_path / "3.jpg").exists()
         assert "4.mp4" in keeper.told[0] and "it is kept" in keeper.told[0]
         keeping.Keeping.forget_old(keeper)
         assert len(keeper.told) == 1, "once an hour"
+
+
+def test_a_clock_that_leaps_takes_few_alarms_and_never_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "FORGOTTEN_AT_ONCE", 3)
+    with journal.opened(tmp_path / "events.db") as db:
+        for first in range(5):
+            db.alarm(Alarm("door", "s", first, 1.0, 1.0, 2.0, 1.0, 1.0, 5.0 - first, 0.9, 1), raised_at=1.0)
+        oldest = db.old_alarms(1e12)
+        assert [id for id, *_ in oldest] == [raised.alarm.id for raised in db.alarms()][3:0:-1]
+        db.forget_alarms([id for id, *_ in oldest], 0.0)
+        assert len(db.old_alarms(1e12)) == 1
 
 
 def test_a_file_that_fails_midway_ends_its_alarm_once(watch, monkeypatch, tmp_path):

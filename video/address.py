@@ -26,9 +26,11 @@ def resolved(source: str) -> tuple[str, str | None]:
 
 
 def masked(address: str) -> str:
-    """The address as it may be shown: `rtsp://user:secret@host/x?token=abc` -> `rtsp://***@host/x?token=***`."""
+    """The address as it may be shown: `rtsp://user:secret@host/x?channel=1&t=abc` -> `rtsp://***@host/x?channel=1&t=***`."""
     if "://" not in address:
         return address
-    secret = r"(?i)([?&/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
-    shown = re.sub(secret, r"\1***", address)
+    named = r"(?i)([/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
+    asked = r"([?&][^=&#\s]*=)(?!\d{1,3}(?:[&#\s]|$))[^&#\s]*"  # all values but small numbers, as of channels
+    pair = r"(?<=[^/]/)[^/:?#]*[^/:?#\d][^/:?#]*:[^/?#@]+(?=/|$)"  # a recorder's name:password between slashes
+    shown = re.sub(asked, r"\1***", re.sub(named, r"\1***", re.sub(pair, "***", address)))
     return re.sub(r"(?s)^(\w[\w+.-]*://).*@", r"\1***@", shown)  # up to the last @: a password may hold any of /?#@

@@ -77,7 +77,7 @@ class Sources:
     def __init__(self, sources: Sequence[str]):
         """Raises as cameras_of."""
         self.lists = [source for source in sources if is_list(source)]
-        self.stamps = self.stamped()
+        self.stamps = self.seen = self.stamped()  # of what was read, and at the last look
         others = [source for source in sources if not is_list(source)]
         self.others = cameras_of(others) if others else []
         self.cameras = self.now()
@@ -87,10 +87,11 @@ class Sources:
         return [of and (of.st_mtime_ns, of.st_size) for of in found]
 
     def edited(self) -> list[Camera] | None:
-        """All cameras, where a list has been edited since the last call, else None. Raises as cameras_of, once."""
-        before, self.stamps = self.stamps, self.stamped()
-        if before == self.stamps:
+        """All cameras, where a list was edited before the last call, and not since, else None. Raises as cameras_of, once."""
+        written, self.seen = self.seen, self.stamped()
+        if self.seen == self.stamps or self.seen != written:  # as before, or perhaps half written
             return None
+        self.stamps = self.seen
         return self.now()
 
     def now(self) -> list[Camera]:
@@ -124,7 +125,7 @@ def read_cameras(path: Path) -> list[Camera]:
             rows = csv.DictReader(file)
             found = list(rows.fieldnames or ())
             if [found.count(name) for name in ("name", "source")] != [1, 1]:
-                raise ValueError(f"{path}, line 1: expected the header name,source, found {','.join(found) or 'none'}")
+                raise ValueError(f"{path}, line 1: expected the header name,source, found {slip(','.join(found))}")
             cameras = []
             for row in rows:
                 try:

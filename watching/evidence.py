@@ -35,6 +35,14 @@ class Picture(NamedTuple):
     time: float  # stream seconds
     jpeg: bytes
 
+    @classmethod
+    def of(cls, time: float, rgb: np.ndarray) -> "Picture":
+        """(height, width, 3) uint8, upright."""
+        image, file = Image.fromarray(rgb), io.BytesIO()
+        image.thumbnail((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+        image.save(file, "JPEG", quality=85)
+        return cls(time, file.getvalue())
+
 
 def stem_of(alarm: Alarm) -> str:
     """The name of an alarm's files, without ending: what is harmless in the camera's, and the identifier."""
@@ -74,10 +82,7 @@ class Ring:
 
     def keep(self, time: float, rgb: np.ndarray) -> None:
         """The next picture: (height, width, 3) uint8, upright."""
-        image, file = Image.fromarray(rgb), io.BytesIO()
-        image.thumbnail((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-        image.save(file, "JPEG", quality=85)
-        self.last.append(Picture(time, file.getvalue()))
+        self.last.append(Picture.of(time, rgb))
         while self.last[0].time < time - self.before - self.late:
             self.last.popleft()
         self.n_passed += 1

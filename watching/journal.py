@@ -10,6 +10,7 @@ may read meanwhile.
 """
 
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from files.folder import locked
+from files.interrupt import SIGNALS
 from watching import blob
 from watching.alarms import Alarm
-from watching.tables import PATIENCE, REPAIR, prepare, told
+from watching.tables import PATIENCE, Kept, prepare, told
 
 DAY, MONTH = 86400.0, 30 * 86400.0  # for so long live cameras' scores and what happened are kept
+FORGOTTEN_AT_ONCE = 500  # alarms
 
 
 class Row(NamedTuple):
@@ -86,9 +89,9 @@ def opened(path: str | Path) -> Iterator["Journal"]:
             yield Journal(db, path)
 
 
-def reader(path: Path) -> sqlite3.Connection:
-    """A connection to a journal's file that only reads, for another thread than its writer's."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
+def reader(path: Path, mode: str = "ro") -> sqlite3.Connection:
+    """A connection to a journal's file for another thread than its writer's; it only reads, unless `mode` is rw."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=PATIENCE)
 
 
 def waiting(db: sqlite3.Connection, sink: str, *, after: int, most: int) -> list[tuple[int, str]]:
@@ -113,7 +116,7 @@ class Journal:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """All that is written in the block is written when it ends, or, where it fails, none of it. Raises OSError."""
-        self.read("BEGIN IMMEDIATE")
+        self.begin()
         try:
             yield
             self.read("COMMIT")
@@ -121,6 +124,20 @@ class Journal:
             if self.db.in_transaction:  # a full disk has ended it already
                 self.read("ROLLBACK")
             raise
+
+    def begin(self) -> None:
+        """Begin to write, however long another program keeps the file to itself, unless somebody asks to stop."""
+        said = False
+        while True:
+            try:
+                self.read("BEGIN IMMEDIATE")
+                return
+            except Kept as error:
+                if SIGNALS.asked:
+                    raise
+                if not said:
+                    print(f"{error}; until then nothing is scored", file=sys.stderr)
+                said = True
 
     def write(self, command: str, rows: Iterable[Sequence[Any]]) -> None:
         with told(self.path):
@@ -130,9 +147,11 @@ class Journal:
         with told(self.path):
             return self.db.execute(query, [storable(value) for value in values]).fetchall()
 
-    def camera(self, name: str, source: str) -> None:
-        """A camera, and its source without a password."""
+    def camera(self, name: str, source: str) -> str | None:
+        """A camera, and its source without a password; returns what that was before, None = it was not there."""
+        before = self.read("SELECT source FROM cameras WHERE name = ?", name)
         self.write("INSERT OR REPLACE INTO cameras VALUES (?, ?)", [(name, source)])
+        return before[0][0] if before else None
 
     def stream(
         self,
@@ -175,10 +194,10 @@ class Journal:
         self.write(command, [(alarm.id, *alarm, raised_at, picture, clip)])
 
     def happened(self, camera: str, wall: float, kind: str, text: str = "") -> None:
-        """Something to remember of a camera, for a month."""
+        """Something to remember of a camera, for a month; that it is gone for ever."""
         self.write("INSERT OR IGNORE INTO happenings VALUES (?, ?, ?, ?)", [(camera, wall, kind, text)])
         key = "camera, wall, kind, text"  # a few at a time: a clock's leap costs few
-        old = f"SELECT {key} FROM happenings WHERE wall < ? ORDER BY wall LIMIT 2"
+        old = f"SELECT {key} FROM happenings WHERE wall < ? AND kind != 'gone' ORDER BY wall LIMIT 2"
         self.write(f"DELETE FROM happenings WHERE ({key}) IN ({old})", [(wall - MONTH,)])
 
     def state(self, camera: str, stream: str, position: float, values: Mapping[str, Any]) -> None:
@@ -194,7 +213,7 @@ class Journal:
         try:
             return Saved(*rows[0][:2], blob.unpacked(rows[0][2]))
         except ValueError as error:
-            raise ValueError(f"{self.path}: the state of {camera!r} is damaged ({error}); {REPAIR}") from error
+            raise ValueError(f"{self.path}: the state of {camera!r} is damaged ({error})") from error
 
     def set(self, settings: Mapping[str, Any]) -> None:
         """What the watch that writes here is told: texts and numbers, by names."""
@@ -221,6 +240,10 @@ class Journal:
         """How many messages wait for each sink."""
         return dict(self.read("SELECT sink, count(*) FROM outbox GROUP BY sink"))
 
+    def forget(self, camera: str) -> None:
+        """The camera does not go on from its state."""
+        self.write("DELETE FROM states WHERE camera = ?", [(camera,)])
+
     def forget_live(self) -> None:
         """No live camera goes on from its state."""
         self.write("DELETE FROM states WHERE stream IN (SELECT id FROM streams WHERE began IS NOT NULL)", [()])
@@ -235,9 +258,13 @@ class Journal:
         return [Raised(Alarm(*row[1:-3]), *row[-3:]) for row in rows]
 
     def old_alarms(self, before: float) -> list[tuple[str, str, str | None, str | None]]:
-        """Id, camera, picture and clip of the alarms that ended before this unix time; of files that were raised before it."""
-        ended = '"end" IS NOT NULL AND coalesce(wall_end, raised_at) < ?'
-        return self.read(f"SELECT id, camera, picture, clip FROM alarms WHERE {ended}", before)
+        """Id, camera, picture and clip of the oldest alarms that ended, or of files were raised, before this unix time.
+
+        Not all at once, for a clock may leap; and never the last one, whose number would be given again.
+        """
+        ended = """ "end" IS NOT NULL AND coalesce(wall_end, raised_at) < ? AND rowid < (SELECT max(rowid) FROM alarms)
+            ORDER BY coalesce(wall_end, raised_at) LIMIT ?"""
+        return self.read(f"SELECT id, camera, picture, clip FROM alarms WHERE {ended}", before, FORGOTTEN_AT_ONCE)
 
     def forget_alarms(self, ids: Iterable[str], before: float) -> None:
         """These alarms go, and live streams that began before this unix time and of which nothing is kept."""

@@ -95,15 +95,17 @@ class Keeping:
         if not (camera.live or self.before or (name, watched.stream) in self.files) and name in {of for of, _ in self.files}:
             why = "another file of this name was watched before, by its size, time or first bytes, or with other settings"
             self.happened(watched, Happened("anew", why))
-        watched.ring, saved = self.raising.ring(), self.journal.saved(name)
-        if saved is None or (not camera.live and saved.stream != watched.stream):
-            self.end_lasting(name, but=watched)
-            self.streams.add(name)
-            return True
+        watched.ring, saved = self.raising.ring(), None
         try:
-            self.streams.restore(name, memory_of(saved))
+            saved = self.journal.saved(name)
+            if saved and not camera.live and saved.stream != watched.stream:
+                saved = None
+            if saved:
+                self.streams.restore(name, memory_of(saved))
         except ValueError as error:
+            saved = None
             self.happened(watched, Happened("anew", str(error)))
+        if saved is None:
             self.end_lasting(name, but=watched)
             self.streams.add(name)
             return True
@@ -136,8 +138,11 @@ class Keeping:
     def known(self, watched: Watched) -> bool:
         """Note a camera, and of a file which stream it is; False where nothing is left to be done."""
         camera = watched.camera
-        self.journal.camera(camera.name, camera.shown)
+        before = self.journal.camera(camera.name, camera.shown)
         if camera.live:
+            if before not in (None, camera.shown):  # another scene, whose past is not this one's
+                self.journal.forget(camera.name)
+                self.happened(watched, Happened("anew", f"its source was {before} before"))
             return True
         try:
             watched.stream = file_id(camera, *self.of_files)
@@ -147,6 +152,7 @@ class Keeping:
             return False
         self.journal.watched(watched.stream)
         if watched.stream in self.finished:
+            watched.recall(self.journal.scores(camera.name, watched.stream, last=RECENT))
             self.end_lasting(camera.name)
             self.tell(watched, Happened("known", "has been watched to its end already"))
             watched.close()

@@ -108,6 +108,8 @@ class Roster(Keeping):
                 self.told += self.raising.finish(watched)
             self.keep(watched, 0.0)
             self.leaving += [watched] * bool(watched.clips)
+        else:
+            self.end_lasting(watched.camera.name)
         if watched.camera.name in self.streams.cameras:
             self.streams.drop(watched.camera.name)
         self.happened(watched, GONE)

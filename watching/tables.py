@@ -30,10 +30,16 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value);
 CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS notes (alarm TEXT PRIMARY KEY, acknowledged REAL, note TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alarms_by_raised ON alarms (raised_at);
+CREATE INDEX IF NOT EXISTS alarms_by_stream ON alarms (camera, stream);
+CREATE INDEX IF NOT EXISTS alarms_lasting ON alarms ("end") WHERE "end" IS NULL;
 """  # older files lack them
 SMALL = ("cameras", "streams", "alarms", "happenings", "states")  # scores may be millions: damage shows when it is met
 NOT_OURS = "no events.db of this program; name another file, or move this one away"
 REPAIR = "move it away, and watching makes a new one; the sqlite3 program's .recover saves what it holds"
+
+
+class Kept(OSError):
+    """Another program keeps the file to itself."""
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -72,7 +78,7 @@ def told(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR) or str(error).startswith("Could not decode"):
             raise ValueError(f"{path}: damaged ({error}); {REPAIR}") from error
         if code == sqlite3.SQLITE_BUSY:
-            raise OSError(f"{path}: another program has kept it busy for {PATIENCE:.0f} seconds; close it there") from error
+            raise Kept(f"{path}: another program has kept it busy for {PATIENCE:.0f} seconds; close it there") from error
         if isinstance(error, sqlite3.OperationalError):
             raise OSError(f"{path}: not written ({error}); what was there before is as it was") from error
         raise

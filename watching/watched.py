@@ -26,7 +26,7 @@ from watching.evidence import Ring
 from watching.journal import Row, Saved
 from watching.readers import Reader
 
-RECENT = 600  # scores: of half a second each, five minutes
+RECENT = 1200  # scores: of a quarter of a second each, five minutes
 # what a camera is after it has happened; whatever else happens to it, it stays what it was
 STATES = {"opened": "live", "gap": "live", "lost": "down", "failed": "failed", "ended": "ended"}
 
@@ -88,7 +88,7 @@ class Watched:
     recent: deque[tuple[float, float]] = field(
         default_factory=lambda: deque(maxlen=RECENT)
     )  # the last scores, each after when it was
-    picture: evidence.Picture | None = None  # the last one of what is over
+    picture: evidence.Picture | None = None  # the last one where there is no ring
     delay: float | None = None  # seconds from the end of a live camera's snippet till its score was known
     elsewhere: Figures | None = None  # of a camera that is watched by another process
 
@@ -104,6 +104,8 @@ class Watched:
     def show(self, pictures: Sequence[Picture]) -> None:
         for picture in pictures if self.ring else ():
             self.ring.keep(picture.time, picture.rgb)
+        if pictures and not self.ring:
+            self.picture = evidence.Picture.of(*pictures[-1])
 
     def last_picture(self) -> evidence.Picture | None:
         """The last picture of it that was kept, if one was."""
@@ -137,8 +139,8 @@ class Watched:
             )
 
     def recall(self, known: Row) -> None:
-        """The scores, as arrays, of a live camera that goes on."""
-        self.recent.extend(zip(known.wall[-RECENT:].tolist(), known.score[-RECENT:].tolist(), strict=True))
+        """The last scores, as arrays, of what goes on or is over."""
+        self.recent.extend(zip((known.wall if self.camera.live else known.time).tolist(), known.score.tolist(), strict=True))
 
     def has_score(self, start: float, wall: float | None, score: float, seconds: float) -> None:
         """A snippet's score is known, of so many seconds."""

@@ -9,6 +9,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
 const AGAIN = 5000; // ms between two questions about a day that goes on, at least
 const STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200]; // seconds between ticks
+const KEPT = 86400; // seconds that the scores of live cameras are kept
 const LABEL = 46; // pixels that a tick's label takes
 
 const dialog = document.querySelector("#day");
@@ -51,6 +52,7 @@ async function fetchSpan() {
     if (mine !== shown) return;
     say("");
     span = answer;
+    find(".name").textContent = span.name;
     draw();
     writeFacts();
   } catch (problem) {
@@ -162,6 +164,7 @@ function drawTicks(begin, until, x, width) {
 function writeFacts() {
   const highest = span.scores.reduce((best, point) => (point[1] > (best?.[1] ?? -1) ? point : best), null);
   const facts = [highest ? `highest score ${words.number(highest[1])} at ${place(highest[0])}` : "no scores"];
+  if (isLive() && seconds(shown.day) < words.now() - KEPT) facts.push("scores are kept for a day");
   facts.push(span.alarms.length ? words.plural(span.alarms.length, "alarm") : "no alarms");
   const until = ([from, to]) => `${place(from)}–${to == null ? "now" : place(to)}`;
   if (span.down.length) facts.push(`down ${span.down.map(until).join(", ")}`);

@@ -17,7 +17,7 @@ async function fetchAll(everything) {
   const [answer] = await Promise.all([ask("/api/cameras"), everything && alarms.fetchAll()]);
   words.set(answer.now);
   cameras.put(answer);
-  alarms.offer(cameras.all());
+  alarms.offer([...cameras.all(), ...answer.gone]);
   if (everything) day.route();
 }
 

@@ -3,6 +3,7 @@
 const TRY_AGAIN = 2000; // ms, after a lost connection
 const SILENT = 30000; // ms without any event, after which the connection is made anew: one that is dead looks like this
 const CONNECTING = 10000; // ms that the server has to take a connection
+const UNSEEN = 60000; // ms between two questions of a tab that is hidden
 const EVENTS = ["cameras", "alarms", "list", "trouble", "stopping"];
 
 /** The answer to a question (GET), or to what is sent (POST, as JSON). Throws an Error whose message is for people. */
@@ -44,7 +45,7 @@ export function follow({ fresh, take, tell }) {
     for (const name of EVENTS) {
       mine.addEventListener(name, ({ data }) => {
         heard = Date.now();
-        if (name === "list") refresh(mine, false);
+        if (name === "list") refresh(mine, JSON.parse(data).alarms);
         else if (name === "trouble") lost(JSON.parse(data).error);
         else if (fetching) waiting.push([name, JSON.parse(data)]);
         else receive(name, JSON.parse(data));
@@ -93,6 +94,18 @@ export function follow({ fresh, take, tell }) {
     if (source.readyState === EventSource.CONNECTING && silent > CONNECTING) lost("it does not answer");
     else if (source.readyState === EventSource.OPEN && silent > SILENT) connect();
   }, 2000);
+  // browsers have six connections to a server: a tab that nobody looks at gives its own up, and asks now and then
+  let asking;
+  document.addEventListener("visibilitychange", () => {
+    clearInterval(asking);
+    if (document.hidden) asking = setInterval(look, UNSEEN);
+    else if (source.readyState === EventSource.CLOSED) connect();
+  });
+  function look() {
+    source.close();
+    clearTimeout(timer);
+    refresh(source, true);
+  }
   // a page that is left may be kept for coming back, and would keep its connection: browsers have six to a server
   addEventListener("pagehide", () => source.close());
   addEventListener("pageshow", ({ persisted }) => persisted && connect());

@@ -58,6 +58,5 @@ export const when = (alarm) => (alarm.live ? moment(alarm.wall_start) : `at ${pl
 /** How long an alarm was, or that it lasts. */
 export const howLong = (alarm) => (alarm.end == null ? "lasts" : length(alarm.end - alarm.start));
 
-/** "down since 14:03": what a camera does; the word alone of one that is well. */
-export const state = ({ state, since }) =>
-  ["down", "behind"].includes(state) && since != null ? `${state} since ${minute(since)}` : state;
+/** "down since 14:03": what a camera does; the word alone of one that is not down. */
+export const state = ({ state, since }) => (state === "down" && since != null ? `down since ${minute(since)}` : state);
