@@ -112,7 +112,7 @@ def write(compared: Comparison, paths: Sequence[Path]) -> None:
             tables.write(new / path.name, table)
         figures.comparison(new / paths[-1].name, headlines, labels, errors)
     print("\n\n".join(map(tables.aligned, of_figures)))
-    print(tables.remark(next(iter(compared.figures.values()))))
+    print(tables.remark(compared.figures))
     if seeds := [f"{n} seeds of {name}" for name, n in compared.n_seeds.items() if n > 1]:
         print(f"After ±: the standard deviation over {', '.join(seeds)}, which the intervals do not hold.")
     print(f"\n{tables.aligned(of_videos[: N_VIDEOS + 1])}")

@@ -3,20 +3,9 @@
 python longterm_test.py --feature-root FEATURES --model-path CHECKPOINT
 """
 
-import copy
-
-import ucf_option
 from running import testing
 from running.command import run
-
-parser = copy.deepcopy(ucf_option.parser)
-parser.description = "LSHMA on long videos."
-parser.set_defaults(
-    data_set="longterm",
-    exit_threshold=1.0,
-    test_list="list/lt_CLIP_test.csv",
-    gt_path="list/gt_lt.npy",
-)
+from ucf_option import longterm
 
 if __name__ == "__main__":
-    run(testing.test, parser)
+    run(testing.test, longterm)

@@ -264,10 +264,10 @@ class Streams:
         """Score all whole clips of these cameras, the next clip of all that have one at a time."""
         window, row = self.detector.options.attn_window, {name: i for i, name in enumerate(self.cameras)}
         parts: dict[str, list[list[np.ndarray]]] = {}
-        while ready := [name for name, camera in cameras.items() if len(camera.waiting) >= window]:
-            clips = np.stack([cameras[name].waiting[:window] for name in ready])
-            out = self.step(torch.from_numpy(clips), [row[name] for name in ready])
-            for i, name in enumerate(ready):
+        while whole := [name for name, camera in cameras.items() if len(camera.waiting) >= window]:
+            clips = np.stack([cameras[name].waiting[:window] for name in whole])
+            out = self.step(torch.from_numpy(clips), [row[name] for name in whole])
+            for i, name in enumerate(whole):
                 cameras[name].waiting = cameras[name].waiting[window:]
                 parts.setdefault(name, []).append([values[i] for values in out])
         return {name: self.scored(name, *map(np.concatenate, zip(*of, strict=True))) for name, of in parts.items()}

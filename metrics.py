@@ -14,9 +14,8 @@ from pathlib import Path
 from evaluation import source, tables
 from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
 from evaluation.scores import Scores
-from evaluation.scores_file import read_scores
+from evaluation.scores_file import read_arrays
 from files import atomic, folder
-from files.truth import read_ground_truth
 from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check
 from running.command import exit_codes
 
@@ -25,16 +24,18 @@ parser.add_argument("scores", help="scores.npz of a test, or of another method")
 parser.add_argument("--gt-path", help="ground truth of the frames, 0 or 1 (.npy); ours have it inside, as the array truth")
 parser.add_argument("--test-list", help="CSV path,label or path,label,frames: the videos' labels and true frames")
 parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
-parser.add_argument("--val-gt-path", help="their ground truth")
+parser.add_argument("--val-gt-path", help="their ground truth, where it is not in them")
 parser.add_argument("--out", help="where the figures go, a .json file (default: beside the scores)")
 parser.add_argument("--table", help="also write the table, to a .csv, .md or .tex file (LaTeX, with booktabs)")
-add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST, *FLAGS["live"]])
+add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST])
+for flag in FLAGS["live"]:
+    add_flags(parser.add_argument, [flag._replace(default=None, help=f"{flag.help}; None = the run's, or {flag.default:g}")])
 
 
 def main() -> None:
     args = parser.parse_args()
-    if (args.val_scores is None) != (args.val_gt_path is None):
-        parser.error("--val-scores and --val-gt-path belong together")
+    if args.val_gt_path and not args.val_scores:
+        parser.error("--val-gt-path is the ground truth of --val-scores; give them too")
     with exit_codes():
         check(args, ["live"])
         read = source.read_file(Path(args.scores), args, Terms(args.fps, args.false_alarms)._asdict())
@@ -65,12 +66,12 @@ def thresholds_of(args: Namespace, scores: Scores) -> Thresholds:
     """The threshold of the best F1 on the validation scores, if there are any. Raises ValueError where videos are in both."""
     if args.val_scores is None:
         return UNKNOWN
-    validation = read_scores(args.val_scores, hold_last=args.hold_last, normal_label=args.normal_label)
+    how = Namespace(gt_path=args.val_gt_path, test_list=None, hold_last=args.hold_last, normal_label=args.normal_label)
+    validation, truth = source.with_truth(read_arrays(args.val_scores), Path(args.val_scores), how)
     both = {video.name for video in validation.videos} & {video.name for video in scores.videos}
     if both:
         raise ValueError(f"{args.val_scores}: {len(both)} videos are in the test too, {min(both)} among them; use other videos")
-    frames = frames_of(validation, read_ground_truth(args.val_gt_path, validation.videos, args.val_scores))
-    return Thresholds(frames=best_f1_threshold(validation.scores, *frames))
+    return Thresholds(frames=best_f1_threshold(validation.scores, *frames_of(validation, truth)))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ VARIANTS = {
     "ours": PAPER | {"head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
 }
 VARIANTS["ours"] |= {"visual_layers": 0, "weight_average": 0.97}
-# what older checkpoints, without them, had: a new flag of the model or of training that is not here makes them useless
+# what older checkpoints, without them, had: a new flag of the model that is not here makes them useless
 ADDED = {"weight_average": 0.0} | {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}
-# which clip a full memory drops, the paper's first; hma.RULES says how. In both, a rule is everywhere: flag, tests, ablate.py
+# which clip a full memory drops, the paper's first; a rule stands here and, with how it drops, in hma.RULES, and nowhere else
 FORGETTING = {
     "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
     "fifo": "the oldest",

@@ -59,6 +59,7 @@ def options_of(args: Namespace) -> tuple:
     lshma, options, loaded = load_model(args.model_path)
     told = {flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None}
     usual = {flag.name: flag.default for group in ("data", "running") for flag in FLAGS[group]}
+    usual["normal_label"] = getattr(options, "normal_label", None)  # the checkpoint's: its lists are read as its training's
     vars(options).update(usual | told | {"data_set": "predict", "given": set(told), "drop_snippets": 0.0})
     check(options)
     require_runnable(lshma, options)
@@ -84,7 +85,7 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
     asked = [flag_of(flag.name) for flag in HOW if getattr(args, flag.name) is not None]
     if asked and not of_videos:
         raise ValueError(f"{', '.join(asked)}: of videos alone, and {', '.join(args.sources)} has none; leave it out")
-    videos = read(args, options, *rows_of(others, options.feature_root)) if others else []
+    videos = read(args, options, *rows_of(others, options.feature_root, options.normal_label)) if others else []
     testing.require_known_features(options, videos, trained)
     extracted = None
 
@@ -132,16 +133,15 @@ def read(args: Namespace, options: Namespace, rows: Sequence[Row], files: Sequen
 def rates_of(videos: Sequence[Video], options: Namespace) -> np.ndarray:
     """Frames a second of each video, (V,): as --fps says, or extract.py; else the checkpoint's, which is said.
 
-    The options have it where all are alike, as the report of what is predicted takes it. Raises ValueError or OSError.
+    The options have it where all are alike, as the report of what is predicted takes it, else None. Raises as origin.rates_of.
     """
     if "fps" in options.given:
         return np.full(len(videos), options.fps)
-    known = origin.rates_of(video.path for video in videos)
-    if unknown := [video.name for video in videos if video.name not in known]:
+    known = origin.rates_of([video.path for video in videos])
+    if unknown := [video.name for video in videos if video.path not in known]:
         print(f"note: nothing says the frame rate of {few(unknown)}; times are at {options.fps:g} frames/s, or what --fps says")
-    rates = np.array([known.get(video.name, options.fps) for video in videos])
-    if len(set(rates)) == 1:
-        options.fps = float(rates[0])
+    rates = np.array([known.get(video.path, options.fps) for video in videos])
+    options.fps = float(rates[0]) if len(set(rates)) == 1 else None
     return rates
 
 

@@ -1,4 +1,6 @@
-"""UCF-Crime: the parser of `ucf_train.py`, `ucf_test.py` and `longterm_test.py`. Edit a default here or pass its flag."""
+"""UCF-Crime: the parser of `ucf_train.py` and `ucf_test.py`, and that of `longterm_test.py`. Edit a default, or pass a flag."""
+
+import copy
 
 from option import base_parser
 
@@ -36,4 +38,13 @@ parser.set_defaults(
     train_list="list/ucf_CLIP_rgb.csv",
     test_list="list/ucf_CLIP_rgbtest.csv",
     gt_path="list/gt_ucf.npy",
+)
+
+longterm = copy.deepcopy(parser)  # the same, but for
+longterm.description = "LSHMA on long videos."
+longterm.set_defaults(
+    data_set="longterm",
+    exit_threshold=1.0,  # every layer is used
+    test_list="list/lt_CLIP_test.csv",
+    gt_path="list/gt_lt.npy",
 )

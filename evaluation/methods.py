@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.comparison import Judged
 from evaluation.scores_file import read_arrays, record_of
-from evaluation.source import with_truth
+from evaluation.source import is_run, with_truth
 from files.lists import read_list, several
 from files.names import video_name
 from option import flag_of
@@ -37,8 +37,7 @@ def given_as(text: str) -> Given:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; name a scores.npz, a run's folder, or a folder of seeds")
     if not path.is_dir():
-        is_run = path.name == "scores.npz" and (path.parent / "options.json").exists()
-        return Given(name, path, [path.parent] if is_run else [])
+        return Given(name, path, [path.parent] if is_run(path) else [])
     if (path / "options.json").exists():
         return Given(name, path, [path])
     inside = sorted(folder for folder in path.iterdir() if folder.is_dir())
@@ -66,7 +65,7 @@ def read(given: Sequence[Given], args: Namespace) -> list[list[Judged]]:
     elif args.gt_path and others:
         names = [video_name(row.path) for row in read_list(args.test_list, None, args.normal_label)]
         others = {path: ordered(arrays, names) for path, arrays in others.items()}
-    judged = own | {path: judge(arrays, path, args) for path, arrays in others.items()}
+    judged = own | {path: Judged(*with_truth(arrays, path, args)) for path, arrays in others.items()}
     for one in given:
         require_no_copy({path: judged[path] for path in paths_of(one)})
     return [[judged[path] for path in paths_of(one)] for one in given]
@@ -89,11 +88,6 @@ def read_own(arrays: Mapping[str, np.ndarray], path: Path) -> Judged:
     """What a test of ours wrote."""
     record = record_of(arrays, path)
     return Judged(record.scores, record.truth)
-
-
-def judge(arrays: Mapping[str, np.ndarray], path: Path, args: Namespace) -> Judged:
-    """Another method's scores, with the ground truth of --gt-path, or their own."""
-    return Judged(*with_truth(arrays, path, args))
 
 
 def ordered(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> Mapping[str, np.ndarray]:

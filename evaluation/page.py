@@ -23,7 +23,7 @@ from files import atomic, folder
 from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
 
-OUTPUTS = ("report.html", "videos.csv", "snippets.csv", "figures")
+OUTPUTS = tuple(dict.fromkeys(name.partition("/")[0] for name in folder.OF_REPORTS))
 TEMPLATE, TITLE = Path(__file__).with_name("report.html"), b"<title>Report: "
 ORDERS = {"highest": "highest score first", "length": "longest first", "text": "by name"}
 
@@ -66,7 +66,8 @@ def write_report(
 
 def files_in(out_dir: Path) -> list[Path]:
     """What a report writes there, its figures as far as any are there."""
-    return [*(out_dir / name for name in OUTPUTS[:3]), *sorted(out_dir.glob("figures/*.*"))]
+    names, patterns = ([name for name in folder.OF_REPORTS if ("*" in name) == many] for many in (False, True))
+    return [*(out_dir / name for name in names), *(path for name in patterns for path in sorted(out_dir.glob(name)))]
 
 
 def is_ours(path: Path) -> bool:
@@ -148,7 +149,7 @@ def table_of(evaluations: Mapping[str, dict]) -> str:
     rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
     return (
         f'<h2>Figures (%, unless they say what)</h2><div class="wide"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div><p>{html.escape(tables.remark(next(iter(evaluations.values()))))}</p>"
+        f"<tbody>{rows}</tbody></table></div><p>{html.escape(tables.remark(evaluations))}</p>"
     )
 
 

@@ -193,7 +193,7 @@ def classes_in(
 ) -> list[tuple[str, ...] | None]:
     """The classes of each video, as their own file has them, or as its label says; None of one without label."""
     classes, labelled = content.get("classes"), zip(names, labels, strict=True)
-    if classes is None:
+    if classes is None or normal_label is not None:
         return [classes_said(label, normal_label, f"{path}, {name}") if label else None for name, label in labelled]
     if classes.ndim != 2 or len(classes) != len(names) or classes.dtype.kind != "U":
         raise ValueError(f"{path}: classes must hold a row of texts for each of {len(names)} videos")

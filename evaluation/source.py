@@ -38,7 +38,7 @@ class Ours(NamedTuple):
     def n_layers(self) -> int:
         """The model's, or, of a file alone, as many as it shows."""
         known = self.options.get("visual_layers")
-        return max(1, int(self.record.exit_layer.max())) if known is None else known
+        return int(self.record.exit_layer.max()) if known is None else known
 
 
 class Source(NamedTuple):
@@ -72,6 +72,10 @@ def read(path: Path, given: Namespace) -> Source:
 def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
     options, log = read_options(folder), folder / "log.jsonl"
+    if options["data_set"] == "predict" and options["fps"] is None:
+        if not (terms or {}).get("fps"):
+            raise ValueError(f"{folder}: its videos have several frame rates (see videos/*.csv); --fps puts all at one")
+        options["fps"] = terms["fps"]
     if lacking := [flag_of(name) for name in NEEDED if options.get(name) is None]:
         raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
     ours = Ours(read_record(folder / "scores.npz"), options, evaluations_in(log) if log.exists() else [])
@@ -110,7 +114,15 @@ def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], b
     if str(content.get("format")) == FORMAT:
         ours = Ours(record_of({name: array for name, array in content.items() if name != "truth"}, path), {}, [])
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
+    if is_run(path):  # tested with its own
+        told = read_options(path.parent)
+        usual |= {name: told[name] for name in Terms._fields if told.get(name) is not None}
     return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual), ours)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a file holds the scores of a run of ours."""
+    return path.name == "scores.npz" and (path.parent / "options.json").exists()
 
 
 def checked_for(given: Namespace, content: dict[str, np.ndarray], path: Path) -> Scores:

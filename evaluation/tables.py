@@ -25,7 +25,7 @@ LATEX = str.maketrans({char: f"\\{char}" for char in "&%$#_{}"} | {"\\": r"\text
 
 def text(columns: Mapping[str, dict[str, Any]]) -> str:
     """The figures of one or more evaluations of the same videos side by side, as text."""
-    return f"{aligned(rows_of(columns))}\n{remark(next(iter(columns.values())))}"
+    return f"{aligned(rows_of(columns))}\n{remark(columns)}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -132,8 +132,9 @@ def look_ahead(results: dict[str, Any]) -> str:
     return f"{n} snippets ({frames} frames, {frames / results['fps']:.1f} s)" if n else "none"
 
 
-def remark(results: dict[str, Any]) -> str:
-    """What the table's numbers mean."""
+def remark(columns: Mapping[str, dict[str, Any]]) -> str:
+    """What the numbers of a table mean, of one set of videos."""
+    results = next(iter(columns.values()))
     n_videos = f"{results['n_videos']} videos, {results['n_normal_videos']} normal"
     if results["events"] is None:
         alarms = "No normal videos: no false alarms, and no threshold to detect events with."
@@ -143,8 +144,8 @@ def remark(results: dict[str, Any]) -> str:
             f"{results['events']['allowed_per_hour']:g} or fewer false alarms an\nhour, at {results['fps']:g} frames a second; "
             "delays are of the events detected, until the score exists."
         )
-        if results["look_ahead"] is None:
-            alarms += "\nThe scores do not state their look-ahead: delays are as if there was none."
+        if unstated := [name for name, of in columns.items() if of["look_ahead"] is None]:
+            alarms += f"\nThe look-ahead of {', '.join(unstated)} is not stated: its delays are as if there was none."
     return f"{n_videos}. In brackets: 95 % intervals, by a bootstrap over videos.\n{alarms}"
 
 

@@ -69,7 +69,7 @@ def colour_of(layer: int, n_layers: int) -> str:
 
 def swatches(entries: Iterable[tuple[str, str]], n_layers: int | None) -> str:
     """What colours mean, each a colour and a text, and the layers' where a model has so many."""
-    layers = range(min(1, n_layers), n_layers + 1) if n_layers is not None else ()
+    layers = range(1, (n_layers or 0) + 1)
     parts = [("swatch", *entry) for entry in entries]
     parts += [("swatch layer", colour_of(layer, n_layers), f"stopped at layer {layer}") for layer in layers]
     return " ".join(f'<span><i class="{kind}" style="background:{colour}"></i>{text}</span>' for kind, colour, text in parts)

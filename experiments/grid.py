@@ -24,7 +24,8 @@ from experiments.rows import ROWS, TRAINING
 from running.cluster import require_used
 
 PARSERS = {
-    **dict.fromkeys(("ucf_train", "ucf_test", "longterm_test"), ucf_option.parser),
+    **dict.fromkeys(("ucf_train", "ucf_test"), ucf_option.parser),
+    "longterm_test": ucf_option.longterm,
     **dict.fromkeys(("xd_train", "xd_test"), xd_option.parser),
     **dict.fromkeys(("own_train", "own_test"), own_option.parser),
 }

@@ -6,11 +6,13 @@ Features made in another way are other numbers: a model that never saw such is s
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from files.names import video_name
 from option import Range
 
 NAME, FORMAT = "extract.json", "lshma features 1"
@@ -103,10 +105,28 @@ def rows_of(path: Path) -> dict[str, list[str]]:
     return rows
 
 
-def rates_of(files: Iterable[Path]) -> dict[str, float]:
-    """The frames a second of videos by their names, as the frames.csv that extract.py wrote above their feature files says."""
-    tables = {path for path in nearest(files, TABLE).values() if path and (path.parent / NAME).is_file()}
-    return {name: float(row[COLUMNS.index("fps")]) for path in sorted(tables) for name, row in rows_of(path).items()}
+def rates_of(files: Sequence[Path]) -> dict[Path, float]:
+    """The frames a second of the videos of these feature files, where extract.py wrote them into a frames.csv above.
+
+    Raises OSError, or ValueError that names the table.
+    """
+    tables, rates = nearest(files, TABLE), {}
+    rows = {path: rows_of(path) for path in {*tables.values()} if path and (path.parent / NAME).is_file()}
+    for file in files:
+        table = tables[file.absolute().parent]
+        if row := rows.get(table, {}).get(video_name(file)):
+            rates[file] = number(said := row[COLUMNS.index("fps")])
+            if rates[file] not in Range(0, open="("):
+                raise ValueError(f"{table}: {row[0]} has {said!r} frames a second; extract the videos again, or give --fps")
+    return rates
+
+
+def number(text: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def differences(one: Mapping | None, other: Mapping | None) -> str:

@@ -11,7 +11,7 @@ from files.names import is_hidden, name_and_crop
 from files.videos import find_files
 
 
-def rows_of(sources: Sequence[str], feature_root: str | None) -> tuple[list[Row], list[Path]]:
+def rows_of(sources: Sequence[str], feature_root: str | None, normal_label: str | None) -> tuple[list[Row], list[Path]]:
     """The videos of all sources, a row each, and their feature files, one crop of each video. Says what is left out.
 
     Raises FileNotFoundError or ValueError where a source is nothing of the kind.
@@ -24,7 +24,7 @@ def rows_of(sources: Sequence[str], feature_root: str | None) -> tuple[list[Row]
             new = [Row(source, str(file)) for file in one_crop_each(path)]
             found = [Path(row.path) for row in new]
         elif path.suffix.lower() == ".csv":
-            new = read_list(path, None, labelled=False)
+            new = read_list(path, None, normal_label, labelled=False)
             found = find_files(new, feature_root)
         elif path.is_file():
             new, found = [Row("given", source)], [path]

@@ -51,6 +51,7 @@ def digests(train: Sequence[Video], test: Sequence[Video], truth: np.ndarray) ->
 
     def of(videos: Sequence[Video]) -> str:
         rows = [(video.path.name, video.label, video.n_frames, video.checksum) for video in videos]
+        rows += [(crop.path.name, crop.checksum) for video in videos for crop in video.others]
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     return {"--train-list": of(train), "--test-list": of(test), "--gt-path": hashlib.sha256(truth.tobytes()).hexdigest()}

@@ -259,6 +259,20 @@ def test_a_grid_of_tests(trained, run):
     os.utime(trained.best, (1, 1))
     done = run("ablate.py", "ucf_test", *more, "--", *trained.test_flags[:-2])
     refused(done, "holds a test of another checkpoint", "another --out-dir")
+    long = [
+        "longterm_test",
+        "--rows",
+        "paper",
+        "--seeds",
+        3,
+        "--out-dir",
+        trained.path / "long",
+        "--",
+        *trained.test_flags[:-2],
+    ]
+    for _ in range(2):  # finished, it is not run again
+        assert run("ablate.py", *long).code == 0
+    assert json.loads((trained.path / "long/paper/seed-3/options.json").read_text())["exit_threshold"] == 1.0
     done = run("ablate.py", "longterm_test", *more, "--", *trained.test_flags[:-2])
     assert done.code == 2 and "holds a run of ucf_test.py" in done.err
     done = run("ablate.py", "ucf_test", "--tune", "p=0,1", *more, "--", *trained.test_flags[:-2])

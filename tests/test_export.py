@@ -113,6 +113,26 @@ def test_onnxruntime_steps_any_number_of_streams_as_pytorch(made, n_streams, n_c
     assert n_streams == 1 or {(1, True), (2, True), (1, False), (2, False)} == seen
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("changed", [
+    {"forgetting": "released", "attn_merge": "interleave"},
+    {"forgetting": "salience", "attn_merge": "interleave", "scales": "fuse"},
+    {"forgetting": "fifo", "head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
+])  # fmt: skip
+def test_onnxruntime_steps_every_rule_and_judge_as_pytorch(tmp_path, changed):
+    pytest.importorskip("onnxruntime")
+    inside, options = small(**changed)
+    content = {"model": inside.state_dict(), "options": vars(options) | {"given": []}, "video_threshold": 0.75}
+    checkpoint.save(tmp_path / "best.pt", content)
+    assert call("export.py", tmp_path / "best.pt", "--out", tmp_path / "model.onnx").code == 0
+    exported = lshma.load(tmp_path / "model.onnx").model
+
+    def run(values):
+        return [torch.from_numpy(value) for value in exported.run(values)]
+
+    require_alike(run, to_fields(exported.empty_memory(3)), inside, options, 3, 30)
+
+
 def test_the_file_names_its_tensors_in_one_order_and_says_what_it_is(made):
     import onnx
 

@@ -394,6 +394,10 @@ def test_predict_takes_a_video_as_it_takes_its_features(learned, videos, run):
         assert ("2 videos, 4 snippets" in done.out) == bool(sources)  # a bad video does not keep the others from their scores
     done = run(*predict, "--out-dir", learned.out, "--overwrite")
     assert "2 of 3 videos are done already" in done.out and done.code == 2
+    (videos / "bad.mp4").unlink()
+    for name in ("first", "second"):  # `predict.py .` leaves features among the videos
+        done = run(*predict, "--out-dir", videos / "runs" / name)
+        assert done.code == 0 and "2 videos, 4 snippets" in done.out, done
 
 
 def test_a_model_is_not_given_other_features_than_its_trainings(learned, videos, run):

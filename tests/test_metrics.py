@@ -347,7 +347,7 @@ def test_look_ahead_and_what_was_seen_follow_from_each_other(scored):
         method = read_scores(path / "s.npz")
         assert method.seen.tolist() == seen.tolist() and method.look_ahead == look_ahead
         results = evaluate.evaluate(method, np.load(path / "gt.npy"), evaluate.Terms(30.0, 1.0))
-        assert ("do not state" in tables.text({"": results})) == (not stated)
+        assert ("is not stated: its" in tables.text({"": results})) == (not stated)
 
 
 def test_a_list_made_on_windows_names_the_same_videos(scored, run):
@@ -570,6 +570,9 @@ def test_what_is_normal_in_a_files_own_labels_can_be_said(scored, run):
     assert "called anomalous" in run(*words).err
     done = run(*words, "--normal-label", "calm")
     assert (done.code, done.err) == (0, "")
+    classes = np.array([[label] for label in labels])  # which would otherwise win
+    assert "called anomalous" in run(*command(label=labels, classes=classes)[:-2]).err
+    assert run(*words, "--normal-label", "calm").err == ""
 
 
 def test_the_ap_of_intervals_does_not_depend_on_the_videos_order():
@@ -598,7 +601,14 @@ def test_the_f1_threshold_comes_from_other_videos(scored, run):
     done = run(*base, *validation)
     assert done.code == 0 and "best on other videos" in done.out, done
     done = run(*base, "--val-scores", path / "val.npz")
-    assert done.code == 2 and "belong together" in done.err
+    assert done.code == 2 and "val.npz: no ground truth in it" in done.err
+    np.savez(
+        path / "val.npz", **content | {"video": np.array(["a", "b", "Normal1", "Normal2"]), "truth": np.load(path / "gt.npy")}
+    )
+    inside = run(*base, "--val-scores", path / "val.npz")
+    assert inside.code == 0 and "best on other videos" in inside.out
+    done = run(*base, *validation[2:])
+    assert done.code == 2 and "give them too" in done.err
     done = run(*base, "--fps", 0)
     assert done.code == 2 and "--fps must be" in done.err
 
@@ -615,5 +625,9 @@ def test_scores_of_the_future_say_so_and_raise_alarms_late():
     late, honest = (evaluate.evaluate(scores, truth, terms) for scores in (slide, causal))
     assert (late["look_ahead"], honest["look_ahead"]) == (7, 0)
     assert "7 snippets (112 frames, 7.0 s)" in tables.text({"slide 8": late, "causal 8": honest})
+    unstated = {"slide 8": late, "theirs": honest | {"look_ahead": None}}
+    assert "\nThe look-ahead of theirs is not stated" in tables.text(unstated) and "stated" not in tables.text(
+        {"slide 8": late}
+    )
     # slide: snippet 8 is above at once, and known once snippet 15's clip is complete: 16 snippets, 8 after the start
     assert late["events"]["delay_median"]["value"] == 8.0 and honest["events"]["delay_median"]["value"] <= 4.0

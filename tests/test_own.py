@@ -212,6 +212,14 @@ def test_an_own_set_trains_and_tests(toy, run, undrawn):
     results = json.loads((toy.out / "results.json").read_text())
     assert set(results["evaluations"]["slide 8"]["classes"]) == {"fight"}
     assert "fight" in (toy.out / "report.html").read_text()
+    there = ["--feature-root", toy.path / "features", "--workers", 0, "--out-dir", toy.path / "predicted"]
+    predicted = run("predict.py", toy.path / "test.csv", "--model-path", best, *there)
+    assert predicted.code == 0, predicted
+    with np.load(toy.path / "predicted" / "scores.npz") as content:  # its lists are read as its training's were
+        assert {*zip(content["label"].tolist(), content["classes"][:, 0].tolist(), strict=True)} == {
+            ("ok", ""),
+            ("fight", "fight"),
+        }
     done = run("own_test.py", *test, toy.path / "unsaid")  # a set's normal label is the set's, never its model's
     assert "note: normal-label is Normal here, and was ok in the training" in done.out
     refused(done, "all 8 videos are anomalous (labels: fight, ok), and 4 have no", "--normal-label says which")

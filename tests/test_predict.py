@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 
 import golden
@@ -64,6 +65,17 @@ def test_features_of_extract_py_are_timed_as_it_says_and_others_as_is_told(train
     assert done.code == 0 and "frame rate" not in done.out, done
     assert [float(row["end"]) for row in read(trained.out / "videos" / "a.csv")][:2] == [0.64, 1.28]
     assert json.loads((trained.out / "options.json").read_text())["fps"] == 25.0, "as report.py takes it"
+    shutil.copytree(new, trained.path / "other")  # where the same names stand for other videos
+    write_list(trained.path / "other" / "frames.csv", [(name, 100, 50.0, 2.0, 64, 48) for name in "ab"], origin.COLUMNS)
+    both = trained.path / "both"
+    done = run("predict.py", new / "a__0.npy", trained.path / "other" / "b__0.npy", *flags, "--out-dir", both)
+    assert done.code == 0, done
+    assert [float(read(both / "videos" / f"{name}.csv")[0]["end"]) for name in "ab"] == [0.64, 0.32]
+    refused(run("report.py", both), "several frame rates", "--fps puts all at one")
+    assert run("report.py", both, "--fps", 25).code == 0
+    for rate in ("", "25fps", "0", "nan"):
+        write_list(new / "frames.csv", [(name, 100, rate, 4.0, 64, 48) for name in "ab"], origin.COLUMNS)
+        refused(run("predict.py", new, *flags, "--out-dir", trained.path / "no"), new / "frames.csv", f"a has {rate!r}")
 
 
 def test_of_several_crops_the_first_or_all_count(trained, run):

@@ -18,6 +18,7 @@ from evaluation import figures, page, source, tables
 from evaluation.evaluate import Terms, evaluate
 from evaluation.scores import Record, Scores
 from evaluation.scores_file import read_scores, write_record
+from files import folder
 from files.videos import Video
 from watching import journal, report
 from watching.alarms import Alarm
@@ -106,6 +107,12 @@ def test_scores_of_ours_carry_their_truth(ours, run):
     assert done.code == 0, done.err
     videos = pd.read_csv(ours.with_name("scores-report") / "videos.csv")
     assert videos["frames"].tolist() == [60, 32] and videos["anomalous_frames"].tolist() == [20, 0]
+    said = run("metrics.py", ours, "--out", ours.with_name("figures.json")).out
+    assert "at 30 frames a second" in said
+    ours.with_name("options.json").write_text(json.dumps({"format": folder.FORMAT, "fps": 15.0, "false_alarms": 2.0}))
+    said = run("metrics.py", ours, "--out", ours.with_name("figures.json")).out  # as it was tested
+    assert "raise 2 or fewer false alarms" in said and "at 15 frames a second" in said
+    ours.with_name("options.json").unlink()
     rows = [("Abuse001_x264.npy", "Abuse", 61), ("Normal_1.npy", "Normal", 32)]
     write_list(ours.with_name("list.csv"), rows, ("path", "label", "frames"))
     refused(run("report.py", ours, "--test-list", ours.with_name("list.csv")), "scores.npz: 92 frames", "list.csv has 93")

@@ -8,6 +8,7 @@ import time
 import zlib
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ import dataset
 import model
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
 from files.videos import Video
-from running import beginning, testing, training
+from running import beginning, resume, testing, training
 from running.forecast import passes
 from running.loading import load_model
 from running.training import video_scores
@@ -251,6 +252,13 @@ def test_resuming_with_other_options_or_lists_is_refused(trained, run, undrawn, 
     asked, choose = [], beginning.choose_device
     monkeypatch.setattr(beginning, "choose_device", lambda name: asked.append(name) or choose(name))
     assert run(TRAIN, *resume).code == 0 and asked == ["cpu"], "it was begun with --device cpu, and says so itself"
+
+
+def test_a_change_of_any_crop_that_counts_is_noticed():
+    first, second = (Video("a", Path(f"a__{n}.npy"), "Abuse", ("Abuse",), 4, 64, n) for n in range(2))
+    alone, both, other = first, first._replace(others=(second,)), first._replace(others=(second._replace(checksum=9),))
+    of = [resume.digests([], [video], np.zeros(64))["--test-list"] for video in (alone, both, other)]
+    assert len({*of}) == 3
 
 
 def test_a_checkpoint_in_another_runs_folder_goes_on_in_its_own(toy, run, undrawn):

@@ -93,6 +93,11 @@ def distinct(found: Sequence[Found]) -> list[Found]:
     return list(first.values())
 
 
+def of_run(features: Path) -> bool:
+    """Whether an earlier predict.py has made these features, of videos."""
+    return any(folder.name == "features" and (folder.parent / "options.json").is_file() for folder in features.parents)
+
+
 def split(sources: Sequence[str]) -> tuple[list[str], list[str]]:
     """The sources that are videos, or folders of them, and all others. Raises ValueError of a folder that has features too."""
     videos, others = [], []
@@ -100,7 +105,9 @@ def split(sources: Sequence[str]) -> tuple[list[str], list[str]]:
         path = Path(source)
         below = [file for file in files_below(path) if not is_hidden(file)] if os.path.isdir(path) else [path]
         of_video = any(map(is_video, below))
-        if of_video and (features := next((file for file in below if file.suffix.lower() == ".npy"), None)):
+        if of_video and (
+            features := next((file for file in below if file.suffix.lower() == ".npy" and not of_run(file)), None)
+        ):
             raise ValueError(f"{path}: it holds videos and, as {features}, features; name the ones or the others")
         (videos if of_video else others).append(source)
     return videos, others
