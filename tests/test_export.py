@@ -116,8 +116,7 @@ def test_onnxruntime_steps_any_number_of_streams_as_pytorch(made, n_streams, n_c
 @torch.inference_mode()
 @pytest.mark.parametrize("changed", [
     {"forgetting": "released", "attn_merge": "interleave"},
-    {"forgetting": "salience", "attn_merge": "interleave", "scales": "fuse"},
-    {"forgetting": "fifo", "head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
+    {"forgetting": "salience", "scales": "fuse", "head": "linear", "motion": 2.0, "novelty": 1.0, "channels": True},
 ])  # fmt: skip
 def test_onnxruntime_steps_every_rule_and_judge_as_pytorch(tmp_path, changed):
     pytest.importorskip("onnxruntime")

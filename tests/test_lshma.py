@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import golden
+import long_streams
 import numpy as np
 import pytest
 import torch
@@ -260,3 +261,13 @@ def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):
     environment = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "(9,)\n", done.stderr
+
+
+def test_streams_that_are_disturbed_cost_and_say_what_they_do_alone(capsys):
+    crowd = long_streams.run(20, 400)
+    assert crowd.n_alone >= 20 and crowd.apart < 1e-5
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 11 and len({line.rpartition(", ")[2] for line in said[:10]}) == 1, "files that stay open"
+    fresh = crowd.of_names()
+    sizes = [[field.shape for layer in streams.memory.layers for field in layer] for streams in (crowd.streams, fresh)]
+    assert sizes[0] == sizes[1], "a memory that grows"
