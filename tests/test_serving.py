@@ -22,7 +22,8 @@ from test_groups import machines  # noqa: F401
 from test_watch import scenes, tiny, write_video
 
 from serving import giving, server
-from serving.board import Board, silent
+from serving.board import Board, camera_of, id_of, silent
+from serving.health import health, metrics
 from serving.mqtt import Broker, topic_of
 from serving.news import News
 from serving.webhook import Webhook
@@ -30,7 +31,7 @@ from watching import journal, outbox, roster, setting
 from watching.alarms import Alarm
 from watching.brought import Happened
 from watching.cameras import Camera
-from watching.watched import Told, Watched
+from watching.watched import Figures, Told, Watched
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -301,6 +302,56 @@ def test_all_alarms_are_told_however_many_come_at_once_their_ends_clips_and_that
         assert not events()
         db.forget_alarms([alarm.id for alarm in alarms[:30]], 0.0)
         assert events() == [("list", {"alarms": True})] and not events()
+
+
+def test_a_live_camera_that_is_behind_and_one_that_is_down_are_shown_and_counted(tmp_path):
+    now, names = time.time(), ("door", "yard")
+    door, yard = (Watched(Camera(name, f"rtsp://me:hush@{name}", True)) for name in names)
+    counted = {"n_frames": 90, "n_dropped": 3, "n_opened": 2, "n_waiting": 4, "seen_at": now - 1, "dropped_at": now - 2}
+    door.elsewhere, yard.elsewhere = Figures(**counted, alarm="a", pictured=2.5), Figures(n_frames=0)
+    door.has(Happened("opened", "h264"))
+    door.has_score(0.0, now - 1.5, 0.75, 0.5)
+    yard.has(Happened("lost", "no route"))
+    sender = SimpleNamespace(sink=Listed(), taken=1, last=2)
+    with journal.opened(tmp_path / "events.db") as db:
+        for name in names:
+            db.camera(name, f"rtsp://***@{name}")
+            db.stream(f"{name} 1", name, began=now - 100)
+        db.score_rows("yard", "yard 1", [journal.Row(i, i / 2, now - 100 + i / 2, 0.1 * i, 0.0, 1, True) for i in range(6)])
+        for wall, kind in ((now - 90, "opened"), (now - 50, "lost"), (now - 40, "lost")):
+            db.happened("yard", wall, kind)
+        spent = SimpleNamespace(seconds={"encoder": 2.5, "model": 0.5}, n_turns=7)
+        watching = SimpleNamespace(journal=db, spent=spent, outbox=SimpleNamespace(senders=[sender]), alive_at=time.monotonic())
+        watching.watched, watching.raising = {"door": door, "yard": yard}, SimpleNamespace(folder=tmp_path)
+        board = Board(watching)
+        shown = {of["name"]: of for of in (camera_of(of, time.time()) for of in board.watched().values())}
+        assert (shown["door"]["state"], shown["door"]["score"], shown["door"]["dropped"]) == ("behind", 0.75, 3)
+        assert (shown["yard"]["state"], shown["yard"]["text"], shown["yard"]["alarm"]) == ("down", "no route", None)
+        assert shown["yard"]["since"] == pytest.approx(now, abs=60) and "hush" not in json.dumps(shown)
+        span = board.span(id_of("yard"), now - 95, now)
+        assert span["down"] == [[pytest.approx(now - 50), None]] and span["name"] == "yard" and not span["alarms"]
+        whole = board.span(id_of("yard"), now - 100, now)
+        assert [round(score, 2) for _, score in whole["scores"]] == [0.1, 0.3, 0.5], "the highest of each second"
+        said, state = metrics(board)[0].decode(), health(board)
+    expected = {
+        "up": (1, 0),
+        "frames_total": (90, 0),
+        "dropped_snippets_total": (3, None),
+        "opened_total": (2, None),
+        "snippets_total": (1, 0),
+        "score": (0.75, None),
+        "alarm": (1, 0),
+    }
+    for metric, values in expected.items():
+        for name, value in zip(names, values, strict=True):
+            line = f'lshma_camera_{metric}{{camera="{name}"}} '
+            assert (f"\n{line}{float(value)}\n" in said) if value is not None else line not in said, (metric, name)
+    of_door = dict(line.rsplit(" ", 1) for line in said.splitlines() if '{camera="door"}' in line)
+    assert 0.9 < float(of_door['lshma_camera_frame_age_seconds{camera="door"}']) < 60
+    assert 0.9 < float(of_door['lshma_camera_delay_seconds{camera="door"}']) < 60
+    for line in ('seconds_total{on="encoder"} 2.5', "batches_total 7.0", "waiting_snippets 4.0", 'unsent{sink="listed"} 1.0'):
+        assert f"\nlshma_{line}\n" in said
+    assert state == {"status": "ok", "cameras": 2, "down": 1}
 
 
 @pytest.fixture
