@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import comparison, figures, methods, tables
+from evaluation import comparison, figures, methods, source, tables
 from evaluation.comparison import Comparison, Method
 from evaluation.evaluate import Terms
 from evaluation.methods import Given
@@ -91,6 +91,7 @@ def terms_of(args: Namespace, options: Sequence[dict[str, Any]]) -> Terms:
         said = getattr(args, flag.name)
         if said is None and (lacking := [run for run in options if run.get(flag.name) is None]):
             path = Path(lacking[0].get("out_dir", "a run"), "options.json")
+            source.require_rate(lacking[0], path)
             raise ValueError(f"{path}: without {flag_of(flag.name)}: damaged; copy it, or run it, again")
         values = [said] if said is not None else list({run[flag.name]: None for run in options}) or [flag.default]
         if len(values) > 1:

@@ -6,6 +6,7 @@ Shapes: S snippets and F frames of all videos.
 import json
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,10 +73,8 @@ def read(path: Path, given: Namespace) -> Source:
 def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
     options, log = read_options(folder), folder / "log.jsonl"
-    if options["data_set"] == "predict" and options["fps"] is None:
-        if not (terms or {}).get("fps"):
-            raise ValueError(f"{folder}: its videos have several frame rates (see videos/*.csv); --fps puts all at one")
-        options["fps"] = terms["fps"]
+    options |= {name: value for name, value in (terms or {}).items() if value is not None}
+    require_rate(options, folder)
     if lacking := [flag_of(name) for name in NEEDED if options.get(name) is None]:
         raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
     ours = Ours(read_record(folder / "scores.npz"), options, evaluations_in(log) if log.exists() else [])
@@ -86,7 +85,13 @@ def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> S
             f"{folder}: a test's scores without ground truth: damaged; run the test again, or name scores.npz alone"
         )
     columns = columns_of(ours.record.scores.videos, ours.record.logits, options)
-    return Source(str(folder), columns, ours.record.truth, terms_of(terms or {}, options), ours)
+    return Source(str(folder), columns, ours.record.truth, terms_of({}, options), ours)
+
+
+def require_rate(options: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError where videos were predicted at several frame rates, and nothing says at which one to take all."""
+    if options.get("data_set") == "predict" and options.get("fps") is None:
+        raise ValueError(f"{path}: its videos have several frame rates, as their videos/*.csv have; --fps puts all at one")
 
 
 def evaluations_in(log: Path) -> list[dict]:
@@ -114,9 +119,10 @@ def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], b
     if str(content.get("format")) == FORMAT:
         ours = Ours(record_of({name: array for name, array in content.items() if name != "truth"}, path), {}, [])
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
-    if is_run(path):  # tested with its own
-        told = read_options(path.parent)
-        usual |= {name: told[name] for name in Terms._fields if told.get(name) is not None}
+    if ours and is_run(path):  # tested with its own
+        with suppress(ValueError):  # another program's
+            usual |= {name: value for name, value in read_options(path.parent).items() if name in (*Terms._fields, "data_set")}
+    require_rate(usual | {name: value for name, value in terms.items() if value is not None}, path)
     return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual), ours)
 
 

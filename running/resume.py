@@ -51,10 +51,10 @@ def digests(train: Sequence[Video], test: Sequence[Video], truth: np.ndarray) ->
 
     def of(videos: Sequence[Video]) -> str:
         rows = [(video.path.name, video.label, video.n_frames, video.checksum) for video in videos]
-        rows += [(crop.path.name, crop.checksum) for video in videos for crop in video.others]
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
-    return {"--train-list": of(train), "--test-list": of(test), "--gt-path": hashlib.sha256(truth.tobytes()).hexdigest()}
+    found = {"--train-list": of(train), "--test-list": of(test), "--gt-path": hashlib.sha256(truth.tobytes()).hexdigest()}
+    return found | {"--crops": of([crop for video in test for crop in video.others])}
 
 
 def require_same(options: Namespace, digests_now: dict[str, str], content: dict) -> None:
@@ -67,7 +67,7 @@ def require_same(options: Namespace, digests_now: dict[str, str], content: dict)
             begun = f"the run was begun with {flag_of(name)} {value}, not {getattr(options, name)}"
             raise ValueError(f"{path}: {begun}; leave {flag} out")
     for flag, value in digests_now.items():
-        if content["digests"].get(flag) != value:
+        if content["digests"].get(flag, value) != value:
             changed = getattr(options, flag[2:].replace("-", "_"))
             raise ValueError(
                 f"{flag} {changed} or its files have changed since {path} was saved; restore them, or begin a new run"

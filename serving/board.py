@@ -5,9 +5,10 @@ read, and the file is read through connections of this module's own. Notes on al
 """
 
 import hashlib
+import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -86,11 +87,12 @@ class Board:
         values = [value for value in asked.values() if value is not None]
         return self.found(f"{' AND '.join(where) or 'true'} ORDER BY alarms.rowid DESC LIMIT ?", *values, most)
 
-    def news(self, after: int | None) -> list[dict[str, Any]]:
-        """The newest alarms, those that last, and all above this number."""
+    def news(self, after: int | None, others: Iterable[str]) -> list[dict[str, Any]]:
+        """The newest alarms, those that last, all above this number, and these others."""
         newest = f"(SELECT max(rowid) FROM alarms) - {PER_REQUEST}"
-        where = f'alarms.rowid > min(coalesce(?, {newest}), {newest}) OR alarms."end" IS NULL'
-        return self.found(f"{where} ORDER BY alarms.rowid DESC", after)
+        where = f"""alarms.rowid > min(coalesce(?, {newest}), {newest}) OR alarms."end" IS NULL
+            OR alarms.id IN (SELECT value FROM json_each(?)) ORDER BY alarms.rowid DESC"""
+        return self.found(where, after, json.dumps([*others]))
 
     def oldest(self) -> int:
         """The number of the oldest alarm that is kept; 0 = there is none."""
@@ -136,7 +138,8 @@ class Board:
         """The cameras that were watched here, and are not any more."""
         with self.reading() as db:
             names = [name for (name,) in db.execute("SELECT name FROM cameras ORDER BY rowid")]
-        return [{"id": id_of(name), "name": name} for name in names if name not in self.watching.watched]
+        watched = self.watched()
+        return [{"id": id, "name": name} for name in names if (id := id_of(name)) not in watched]
 
     def name_of(self, id: str) -> str:
         """The name of a camera that is, or was, watched; of no other one."""
@@ -145,14 +148,16 @@ class Board:
 
     def span(self, id: str, begin: float | None, until: float | None) -> dict[str, Any] | None:
         """A stretch of a camera: of a live one by wall time, of a file by its own; None = no such camera."""
-        name = self.name_of(id)
+        watched = self.watched().get(id)
+        name = watched.camera.name if watched else self.name_of(id)
         with self.reading() as db:
-            last = db.execute("SELECT id, began FROM streams WHERE camera = ? ORDER BY rowid DESC LIMIT 1", (name,)).fetchone()
-            watched = self.watched().get(id)
-            if not (watched or last):
+            if watched:
+                stream, live = watched.stream, watched.camera.live
+            else:
+                query = "SELECT id, began IS NOT NULL FROM streams WHERE camera = ? ORDER BY rowid DESC LIMIT 1"
+                stream, live = db.execute(query, (name,)).fetchone() or (None, None)
+            if stream is None:
                 return None
-            stream, began = last or ("", None)
-            live = watched.camera.live if watched else began is not None
             place, of = ("wall", "camera = ?") if live else ("time", "camera = ? AND stream = ?")
             key = (name,) if live else (name, stream)
             first, last = db.execute(f"SELECT min({place}), max({place}) FROM scores WHERE {of}", key).fetchone()

@@ -61,9 +61,8 @@ class News:
     def look(self) -> list[str]:
         """What is to be told since the last look. Raises OSError or ValueError; then the next one tells it."""
         watched, moment, oldest = self.board.watched(), time.time(), self.board.oldest()
-        alarms = {alarm["id"]: alarm for alarm in self.board.news(self.number)}
-        older = [id for id, alarm in self.alarms.items() if id not in alarms and unsettled(alarm, moment)]
-        alarms |= {id: alarm for id in older if (alarm := self.board.alarm(id))}
+        unsettled = [id for id, alarm in self.alarms.items() if is_unsettled(alarm, moment)]
+        alarms = {alarm["id"]: alarm for alarm in self.board.news(self.number, unsettled)}
         counts = {id: of.n_scored for id, of in watched.items()}  # before scores: what comes meanwhile is told twice, not never
         now, before = {id: camera_of(of, moment) for id, of in watched.items()}, self.cameras
         gone = oldest > self.oldest > 0  # alarms that were kept long enough
@@ -109,7 +108,7 @@ class News:
             listener.put_nowait(None)
 
 
-def unsettled(alarm: dict[str, Any], now: float) -> bool:
+def is_unsettled(alarm: dict[str, Any], now: float) -> bool:
     """Whether more may come of an alarm: it lasts, or its clip is on its way."""
     return alarm["end"] is None or (not alarm["clip"] and now - (alarm["wall_end"] or alarm["raised_at"]) < UNSETTLED)
 

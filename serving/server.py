@@ -93,7 +93,10 @@ class Encryption:
 
 
 def bounded() -> type:
-    """uvicorn's protocol with at most MOST connections, of which one that asks nothing ends: they are files, as cameras are."""
+    """uvicorn's protocol with at most MOST connections, of which one that asks nothing ends: they are files, as cameras are.
+
+    With TLS they count from the end of their handshake, for which asyncio gives them a minute.
+    """
 
     class Bounded(needed("uvicorn.protocols.http.h11_impl", "serve").H11Protocol):
         def connection_made(self, transport: Any) -> None:
@@ -102,6 +105,11 @@ def bounded() -> type:
                 transport.abort()
             # as after an answer: it ends what comes too late
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+        def data_received(self, data: bytes) -> None:
+            """A whole request ends the waiting, and not, as uvicorn has it, its first byte."""
+            self.conn.receive_data(data)
+            self.handle_events()
 
     return Bounded
 

@@ -39,12 +39,12 @@ class Crowd:
         made = make_model(layers=options.visual_layers, p=options.p, forgetting=options.forgetting)
         self.detector = lshma.Detector(ready(made, options, torch.device("cpu")), options, torch.device("cpu"))
         self.names, self.rng = [f"camera {i}" for i in range(n_streams)], np.random.default_rng(0)
-        self.streams = self.of_names()
+        self.streams = self.fresh_streams()
         looked_at = self.names[:: max(1, n_streams // LOOKED_AT)]
         self.given, self.said = ({name: [] for name in looked_at} for _ in range(2))
         self.n_alone, self.apart = 0, 0.0
 
-    def of_names(self) -> lshma.Streams:
+    def fresh_streams(self) -> lshma.Streams:
         streams = self.detector.stream()
         streams.add(*self.names)
         return streams
@@ -69,7 +69,7 @@ class Crowd:
 
     def push_fresh(self, new: dict[str, np.ndarray], waiting: dict[str, np.ndarray]) -> float:
         """The seconds that as many streams without a past take, of which the same snippets wait."""
-        fresh = self.of_names()
+        fresh = self.fresh_streams()
         fresh.push(waiting)
         return timed(fresh, new)[0]
 

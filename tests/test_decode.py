@@ -364,7 +364,8 @@ def test_passwords_are_masked():
     assert masked("http://h/t.m3u8?u=admin&pw=hush&p=h&id=12") == "http://h/t.m3u8?u=***&pw=***&p=***&id=12"
     assert masked("srt://h:9000?streamid=read:cam:admin:hush") == "srt://h:9000?streamid=***"
     assert masked("rtsp://10.0.0.7:554/0/admin:hush/main") == "rtsp://10.0.0.7:554/0/***/main"
-    assert masked("rtsp://h/a/12:30/x:/y") == "rtsp://h/a/12:30/x:/y"
+    for address in ("rtsp://h/a/12:30/x:/y", "rtsp://h:1935/vod/mp4:a.mp4", "rtsp://h/urn:camera:front"):
+        assert masked(address) == address
     assert masked("/home/a:b@c/key=1.mp4") == "/home/a:b@c/key=1.mp4"
 
 

@@ -7,6 +7,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
+import made_up
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,9 @@ from hypothesis import strategies as st
 
 from files.features import find_file
 from files.names import video_name
+from option import parse
+from running import testing
+from ucf_option import parser
 
 MAKE, DEMO = "list/make_list.py", "demo.py"
 
@@ -478,3 +482,15 @@ def test_crops_in_one_file_are_split(tmp_path, run):
     np.save(tmp_path / "one/a.npy", crops[0])
     refused(run("list/split_crops.py", tmp_path / "one", "--out", tmp_path / "no"), "[7, 24]", "--width")
     assert run("list/split_crops.py", tmp_path / "one", "--out", tmp_path / "yes", "--width", 24).code == 0
+
+
+def test_the_made_up_set_has_the_size_that_it_says(tmp_path, monkeypatch):
+    for name, value in {"TRAIN": 20, "TEST": 6, "N_TRAIN": 4000, "N_TEST": 3000, "N_ANOMALOUS": 700}.items():
+        monkeypatch.setattr(made_up, name, value)
+    monkeypatch.setattr("sys.argv", ["made_up.py", str(tmp_path), "--share", "0.2"])
+    made_up.main()
+    options = parse(parser, ["--feature-root", str(tmp_path / "features"), "--gt-path", str(tmp_path / "gt.npy")])
+    options.test_list = str(tmp_path / "test.csv")
+    videos, truth = testing.read_test_set(options)
+    assert len(videos) == 6 and len(truth) == 3000 and truth.sum() == 700
+    assert len((tmp_path / "train.csv").read_text().splitlines()) == 1 + 10 * 4

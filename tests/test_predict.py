@@ -71,7 +71,8 @@ def test_features_of_extract_py_are_timed_as_it_says_and_others_as_is_told(train
     done = run("predict.py", new / "a__0.npy", trained.path / "other" / "b__0.npy", *flags, "--out-dir", both)
     assert done.code == 0, done
     assert [float(read(both / "videos" / f"{name}.csv")[0]["end"]) for name in "ab"] == [0.64, 0.32]
-    refused(run("report.py", both), "several frame rates", "--fps puts all at one")
+    for source in (both, both / "scores.npz"):
+        refused(run("report.py", source), "several frame rates", "--fps puts all at one")
     assert run("report.py", both, "--fps", 25).code == 0
     for rate in ("", "25fps", "0", "nan"):
         write_list(new / "frames.csv", [(name, 100, rate, 4.0, 64, 48) for name in "ab"], origin.COLUMNS)

@@ -6,6 +6,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import pytest
 
+from running.command import exit_codes
 from watching import printing
 
 LINES = [f"{number} {'ü' * 100}" for number in range(8000)]  # more than waits for a reader
@@ -60,6 +61,20 @@ def test_lines_are_left_out_until_somebody_reads_again(err):
             read.append(reader.readline())
     n = len(read) - 1
     assert [line.rstrip("\n") for line in read[:-1]] == LINES[:n] and err.read_text() == f"{len(LINES) - n} {UNREAD}\n"
+
+
+def test_a_last_line_that_cannot_be_written_is_an_error(err):
+    with (
+        pytest.raises(SystemExit) as ended,
+        open("/dev/full", "w") as full,
+        err.open("w") as said,
+        redirect_stdout(full),
+        redirect_stderr(said),
+        printing.unwaiting(),
+        exit_codes(),
+    ):
+        print("the last one")
+    assert ended.value.code == 2 and "error: [Errno 28]" in err.read_text()
 
 
 def test_a_reader_that_is_gone_is_an_error(err):

@@ -257,7 +257,7 @@ def test_resuming_with_other_options_or_lists_is_refused(trained, run, undrawn, 
 def test_a_change_of_any_crop_that_counts_is_noticed():
     first, second = (Video("a", Path(f"a__{n}.npy"), "Abuse", ("Abuse",), 4, 64, n) for n in range(2))
     alone, both, other = first, first._replace(others=(second,)), first._replace(others=(second._replace(checksum=9),))
-    of = [resume.digests([], [video], np.zeros(64))["--test-list"] for video in (alone, both, other)]
+    of = [resume.digests([], [video], np.zeros(64))["--crops"] for video in (alone, both, other)]
     assert len({*of}) == 3
 
 

@@ -183,10 +183,13 @@ def test_a_clock_that_leaps_takes_few_alarms_and_never_the_last(tmp_path, monkey
     with journal.opened(tmp_path / "events.db") as db:
         for first in range(5):
             db.alarm(Alarm("door", "s", first, 1.0, 1.0, 2.0, 1.0, 1.0, 5.0 - first, 0.9, 1), raised_at=1.0)
-        oldest = db.old_alarms(1e12)
+        oldest = db.old_alarms(1e12, now=1e12)
         assert [id for id, *_ in oldest] == [raised.alarm.id for raised in db.alarms()][3:0:-1]
         db.forget_alarms([id for id, *_ in oldest], 0.0)
-        assert len(db.old_alarms(1e12)) == 1
+        assert len(db.old_alarms(1e12, now=1e12)) == 1
+        for first in range(5, 50):
+            db.alarm(Alarm("door", "s", first, 1.0, 1.0, 2.0, 1.0, 1.0, 5.0, 0.9, 1), raised_at=1e12 - 9)
+        assert len(db.old_alarms(1e12, now=1e12)) == 46, "more than are raised an hour, else they grow"
 
 
 def test_a_file_that_fails_midway_ends_its_alarm_once(watch, monkeypatch, tmp_path):

@@ -31,6 +31,7 @@ def masked(address: str) -> str:
         return address
     named = r"(?i)([/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
     asked = r"([?&][^=&#\s]*=)(?!\d{1,3}(?:[&#\s]|$))[^&#\s]*"  # all values but small numbers, as of channels
-    pair = r"(?<=[^/]/)[^/:?#]*[^/:?#\d][^/:?#]*:[^/?#@]+(?=/|$)"  # a recorder's name:password between slashes
+    # a recorder's name:password between slashes, not the kind of a file or stream
+    pair = r"(?<=[^/]/)(?!(?:mp4|mp3|flv|smil|ngrp|amlst|urn):)[^/:?#]*[^/:?#\d][^/:?#]*:[^/?#@]+(?=/|$)"
     shown = re.sub(asked, r"\1***", re.sub(named, r"\1***", re.sub(pair, "***", address)))
     return re.sub(r"(?s)^(\w[\w+.-]*://).*@", r"\1***@", shown)  # up to the last @: a password may hold any of /?#@

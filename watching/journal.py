@@ -11,7 +11,7 @@ may read meanwhile.
 
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from watching import blob
 from watching.alarms import Alarm
 from watching.tables import PATIENCE, Kept, prepare, told
 
+HOUR = 3600.0
 DAY, MONTH = 86400.0, 30 * 86400.0  # for so long live cameras' scores and what happened are kept
 FORGOTTEN_AT_ONCE = 500  # alarms
 
@@ -112,6 +113,7 @@ class Journal:
 
     def __init__(self, db: sqlite3.Connection, path: Path):
         self.db, self.path = db, path
+        self.gives_up: Callable[[], bool] = lambda: SIGNALS.asked  # whether who waits to write is to stop
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -126,14 +128,14 @@ class Journal:
             raise
 
     def begin(self) -> None:
-        """Begin to write, however long another program keeps the file to itself, unless somebody asks to stop."""
+        """Begin to write, however long another program keeps the file, unless somebody asks to stop. Raises OSError."""
         said = False
         while True:
             try:
                 self.read("BEGIN IMMEDIATE")
                 return
             except Kept as error:
-                if SIGNALS.asked:
+                if self.gives_up():
                     raise
                 if not said:
                     print(f"{error}; until then nothing is scored", file=sys.stderr)
@@ -147,11 +149,14 @@ class Journal:
         with told(self.path):
             return self.db.execute(query, [storable(value) for value in values]).fetchall()
 
-    def camera(self, name: str, source: str) -> str | None:
-        """A camera, and its source without a password; returns what that was before, None = it was not there."""
-        before = self.read("SELECT source FROM cameras WHERE name = ?", name)
+    def camera(self, name: str, source: str) -> None:
+        """A camera, and its source without a password."""
         self.write("INSERT OR REPLACE INTO cameras VALUES (?, ?)", [(name, source)])
-        return before[0][0] if before else None
+
+    def source_of(self, name: str) -> str | None:
+        """What `camera` was given last; None where it is not there."""
+        rows = self.read("SELECT source FROM cameras WHERE name = ?", name)
+        return rows[0][0] if rows else None
 
     def stream(
         self,
@@ -257,14 +262,17 @@ class Journal:
         rows = self.read("SELECT * FROM alarms ORDER BY rowid")
         return [Raised(Alarm(*row[1:-3]), *row[-3:]) for row in rows]
 
-    def old_alarms(self, before: float) -> list[tuple[str, str, str | None, str | None]]:
+    def old_alarms(self, before: float, now: float) -> list[tuple[str, str, str | None, str | None]]:
         """Id, camera, picture and clip of the oldest alarms that ended, or of files were raised, before this unix time.
 
-        Not all at once, for a clock may leap; and never the last one, whose number would be given again.
+        Asked once an hour: not all at once, for a clock may leap, but more than are raised; and never the last one, whose number
+        would be given again.
         """
         ended = """ "end" IS NOT NULL AND coalesce(wall_end, raised_at) < ? AND rowid < (SELECT max(rowid) FROM alarms)
             ORDER BY coalesce(wall_end, raised_at) LIMIT ?"""
-        return self.read(f"SELECT id, camera, picture, clip FROM alarms WHERE {ended}", before, FORGOTTEN_AT_ONCE)
+        ((n_new,),) = self.read("SELECT count(*) FROM alarms WHERE raised_at > ?", now - HOUR)
+        most = max(FORGOTTEN_AT_ONCE, 2 * n_new)
+        return self.read(f"SELECT id, camera, picture, clip FROM alarms WHERE {ended}", before, most)
 
     def forget_alarms(self, ids: Iterable[str], before: float) -> None:
         """These alarms go, and live streams that began before this unix time and of which nothing is kept."""

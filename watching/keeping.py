@@ -10,14 +10,14 @@ from typing import Any
 
 from files.interrupt import SIGNALS
 from lshma import Detector
+from video.address import masked
 from watching.alarms import Alarm, Rule
 from watching.brought import Happened, How
-from watching.journal import DAY, Journal
+from watching.journal import DAY, HOUR, Journal
 from watching.outbox import Outbox, Sink
 from watching.raising import Raising
 from watching.watched import RECENT, Told, Watched, file_id, memory_of
 
-HOUR = 3600.0
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
 
@@ -90,8 +90,12 @@ class Keeping:
     def resume(self, watched: Watched) -> bool:
         """Go on where an earlier watch was, if there was one; False where nothing is left to be done."""
         camera, name = watched.camera, watched.camera.name
+        source = self.journal.source_of(name)
         if not self.known(watched):
             return False
+        if camera.live and source and (before := masked(source)) != camera.shown:  # another scene, whose past is not this one's
+            self.journal.forget(name)
+            self.happened(watched, Happened("anew", f"its source was {before} before"))
         if not (camera.live or self.before or (name, watched.stream) in self.files) and name in {of for of, _ in self.files}:
             why = "another file of this name was watched before, by its size, time or first bytes, or with other settings"
             self.happened(watched, Happened("anew", why))
@@ -138,11 +142,8 @@ class Keeping:
     def known(self, watched: Watched) -> bool:
         """Note a camera, and of a file which stream it is; False where nothing is left to be done."""
         camera = watched.camera
-        before = self.journal.camera(camera.name, camera.shown)
+        self.journal.camera(camera.name, camera.shown)
         if camera.live:
-            if before not in (None, camera.shown):  # another scene, whose past is not this one's
-                self.journal.forget(camera.name)
-                self.happened(watched, Happened("anew", f"its source was {before} before"))
             return True
         try:
             watched.stream = file_id(camera, *self.of_files)
@@ -207,7 +208,7 @@ class Keeping:
         self.looked_at, before = time.monotonic(), time.time() - self.keep_days * DAY
         with self.writing():
             gone = []
-            for id, camera, *names in self.journal.old_alarms(before):
+            for id, camera, *names in self.journal.old_alarms(before, time.time()):
                 try:
                     for name in filter(None, names):
                         (self.raising.folder / Path(name).name).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ class Unwaiting(io.TextIOBase):
         self.waits, self.changed = bytearray(), threading.Condition()
         self.left_out, self.full, self.begins = 0, False, True  # lines; whether this one is; whether a text begins a line
         self.failed: OSError | None = None
+        self.patience = PATIENCE
         threading.Thread(target=self.pass_on, name="printer", daemon=True).start()
 
     def fileno(self) -> int:
@@ -58,10 +59,19 @@ class Unwaiting(io.TextIOBase):
                 self.failed = error
                 self.changed.notify_all()
 
+    def flush(self) -> None:
+        """Wait a while until all is written, once. Raises OSError where that has failed."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.failed or not self.waits, self.patience)
+            self.patience = 0.0
+            if self.failed:
+                raise self.failed
+
     def unread(self) -> int:
         """How many lines were left out, or still wait in a while; of a reader that is gone none."""
+        with suppress(OSError):
+            self.flush()
         with self.changed:
-            self.changed.wait_for(lambda: self.failed or not self.waits, PATIENCE)
             return 0 if isinstance(self.failed, BrokenPipeError) else self.left_out + self.waits.count(b"\n")
 
 

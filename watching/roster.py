@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from files.interrupt import SIGNALS
 from watching.brought import Happened
 from watching.cameras import Camera
 from watching.keeping import Keeping
@@ -34,6 +35,7 @@ class Roster(Keeping):
         self.edited, self.stays = edited, stays
         self.leaving: list[Watched] = []  # no longer watched, but their clips are still being written
         self.stopped, self.spent, self.left_unsent = threading.Event(), Spent(), []
+        self.journal.gives_up = lambda: SIGNALS.asked or self.stopped.is_set()
         self.alive_at = time.monotonic()  # when it last went round
         self.changed = threading.Condition()  # something has been brought, or taken
         self.asked_at = 0.0  # on the monotonic clock

@@ -147,7 +147,7 @@ class Watcher:
 
     def run_watch(self, watching: Watch, db: Recorded) -> None:
         """Watch, and then wait until all of it is gathered, or nobody asks."""
-        watching.stopped = self.stopped
+        watching.stopped, db.gives_up = self.stopped, self.is_over
         self.journal, self.watching = db, watching
         try:
             watching.run()

@@ -96,11 +96,11 @@ export function follow({ fresh, take, tell }) {
   }, 2000);
   // browsers have six connections to a server: a tab that nobody looks at gives its own up, and asks now and then
   let asking;
-  document.addEventListener("visibilitychange", () => {
+  function heed() {
     clearInterval(asking);
     if (document.hidden) asking = setInterval(look, UNSEEN);
     else if (source.readyState === EventSource.CLOSED) connect();
-  });
+  }
   function look() {
     source.close();
     clearTimeout(timer);
@@ -109,5 +109,7 @@ export function follow({ fresh, take, tell }) {
   // a page that is left may be kept for coming back, and would keep its connection: browsers have six to a server
   addEventListener("pagehide", () => source.close());
   addEventListener("pageshow", ({ persisted }) => persisted && connect());
+  document.addEventListener("visibilitychange", heed);
   connect();
+  heed();
 }
