@@ -265,8 +265,8 @@ class Journal:
     def old_alarms(self, before: float, now: float) -> list[tuple[str, str, str | None, str | None]]:
         """Id, camera, picture and clip of the oldest alarms that ended, or of files were raised, before this unix time.
 
-        Asked once an hour: not all at once, for a clock may leap, but more than are raised; never the last one, whose number would
-        be given again.
+        Asked once an hour: not all at once, for a clock may leap, but more than are raised; and never the last one, whose
+        number would be given again.
         """
         ended = """ "end" IS NOT NULL AND coalesce(wall_end, raised_at) < ? AND rowid < (SELECT max(rowid) FROM alarms)
             ORDER BY coalesce(wall_end, raised_at) LIMIT ?"""
