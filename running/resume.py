@@ -66,8 +66,9 @@ def require_same(options: Namespace, digests_now: dict[str, str], content: dict)
             flag = flag_of(name if name in options.given or "variant" not in options.given else "variant")
             begun = f"the run was begun with {flag_of(name)} {value}, not {getattr(options, name)}"
             raise ValueError(f"{path}: {begun}; leave {flag} out")
+    known = {"--crops": digests_now["--crops"]} | content["digests"]  # older runs say nothing of them
     for flag, value in digests_now.items():
-        if content["digests"].get(flag, value) != value:
+        if known.get(flag) != value:
             changed = getattr(options, flag[2:].replace("-", "_"))
             raise ValueError(
                 f"{flag} {changed} or its files have changed since {path} was saved; restore them, or begin a new run"
