@@ -72,8 +72,7 @@ def read(path: Path, given: Namespace) -> Source:
 
 def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
     """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
-    options, log = read_options(folder), folder / "log.jsonl"
-    options |= {name: value for name, value in (terms or {}).items() if value is not None}
+    options, log = with_given(read_options(folder), terms or {}), folder / "log.jsonl"
     require_rate(options, folder)
     if lacking := [flag_of(name) for name in NEEDED if options.get(name) is None]:
         raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
@@ -85,7 +84,7 @@ def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> S
             f"{folder}: a test's scores without ground truth: damaged; run the test again, or name scores.npz alone"
         )
     columns = columns_of(ours.record.scores.videos, ours.record.logits, options)
-    return Source(str(folder), columns, ours.record.truth, terms_of({}, options), ours)
+    return Source(str(folder), columns, ours.record.truth, terms_in(options), ours)
 
 
 def require_rate(options: Mapping[str, Any], path: Path) -> None:
@@ -122,8 +121,9 @@ def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], b
     if ours and is_run(path):  # tested with its own
         with suppress(ValueError):  # another program's
             usual |= {name: value for name, value in read_options(path.parent).items() if name in (*Terms._fields, "data_set")}
-    require_rate(usual | {name: value for name, value in terms.items() if value is not None}, path)
-    return Source(str(path), {path.stem: scores}, truth, terms_of(terms, usual), ours)
+    options = with_given(usual, terms)
+    require_rate(options, path)
+    return Source(str(path), {path.stem: scores}, truth, terms_in(options), ours)
 
 
 def is_run(path: Path) -> bool:
@@ -169,9 +169,14 @@ def left_out(source: Source) -> list[str]:
     return lines
 
 
-def terms_of(given: Mapping[str, float | None], else_: Mapping[str, Any]) -> Terms:
-    """What the figures of a live system depend on: as given, else as these options have it."""
-    return Terms(**{name: else_[name] if given.get(name) is None else given[name] for name in Terms._fields})
+def with_given(options: Mapping[str, Any], given: Mapping[str, float | None]) -> dict[str, Any]:
+    """The options, but as given where something is."""
+    return {**options, **{name: value for name, value in given.items() if value is not None}}
+
+
+def terms_in(options: Mapping[str, Any]) -> Terms:
+    """What the figures of a live system depend on."""
+    return Terms(**{name: options[name] for name in Terms._fields})
 
 
 def places_of(names: Iterable[str], videos: Sequence[Video]) -> list[int]:

@@ -291,22 +291,29 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
         np.testing.assert_array_equal(db.scores("door", stream.id).number, np.arange(28))
 
 
+def lose_the_door(there, monkeypatch, *, times, pause):
+    """A live door that is a film, watched until it has been lost so many times."""
+    monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
+    monkeypatch.setattr(clock, "AHEAD", np.inf)
+    for name, value in (("WAITING", 99), ("FIRST_PAUSE", pause)):
+        monkeypatch.setattr(readers, name, value)
+    tell, lost = keeping.Keeping.tell, []
+
+    def stop_when_lost(self, watched, what):
+        tell(self, watched, what)
+        lost.extend([what] if what.kind == "lost" else [])
+        if len(lost) >= times:
+            self.stopped.set()
+
+    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_lost)
+    return lost
+
+
 def test_a_camera_that_is_lost_is_scored_to_its_last_snippet_and_its_alarm_ends_with_a_clip(
     there, watch, tmp_path, monkeypatch
 ):
     """Both waited until it was opened again, which is never for one that was smashed."""
-    monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
-    monkeypatch.setattr(clock, "AHEAD", np.inf)
-    for name, value in (("WAITING", 99), ("FIRST_PAUSE", 60.0)):
-        monkeypatch.setattr(readers, name, value)
-    tell = keeping.Keeping.tell
-
-    def stop_when_lost(self, watched, what):
-        tell(self, watched, what)
-        if what.kind == "lost":
-            self.stopped.set()
-
-    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_lost)
+    lose_the_door(there, monkeypatch, times=1, pause=60.0)
     assert watch("whatever", "--threshold", 1e-4, "--duration", 60.0).code == 0
     with journal.opened(tmp_path / "out" / "events.db") as db:
         (stream,), alarms = db.streams(), db.alarms()
@@ -318,19 +325,7 @@ def test_a_camera_that_is_lost_is_scored_to_its_last_snippet_and_its_alarm_ends_
 def test_a_stream_that_ends_is_scored_to_its_last_snippet_and_an_alarm_of_before_ends_where_none_are_raised(
     there, watch, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
-    monkeypatch.setattr(clock, "AHEAD", np.inf)
-    for name, value in (("WAITING", 99), ("FIRST_PAUSE", 0.01)):
-        monkeypatch.setattr(readers, name, value)
-    tell, lost = keeping.Keeping.tell, []
-
-    def stop_when_lost_twice(self, watched, what):
-        tell(self, watched, what)
-        lost.extend([what] if what.kind == "lost" else [])
-        if len(lost) >= 2:
-            self.stopped.set()
-
-    monkeypatch.setattr(keeping.Keeping, "tell", stop_when_lost_twice)
+    lost = lose_the_door(there, monkeypatch, times=2, pause=0.01)
     assert watch("whatever", "--duration", 60.0).code == 0
     with journal.opened(tmp_path / "out" / "events.db") as db:
         first, *_ = db.streams()
