@@ -30,9 +30,7 @@ add("methods", nargs="+", metavar="[NAME=]PATH", help="scores.npz of any method,
 add("--gt-path", help="ground truth of the frames, 0 or 1 (.npy), for scores that do not hold it as the array truth")
 add("--test-list", help="their CSV path,label or path,label,frames: the videos' labels and true frames")
 add("--out-dir", type=Path, default=Path("runs/comparison"), help="folder for the tables and the figure, which are replaced")
-add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST])
-for flag in FLAGS["live"]:
-    add_flags(add, [flag._replace(default=None, help=f"{flag.help}; None = the runs', or {flag.default:g}")])
+add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST, *source.LIVE])
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, e
 from evaluation.scores import Scores
 from evaluation.scores_file import read_arrays
 from files import atomic, folder
-from option import FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check
+from option import HOLD_LAST, NORMAL_LABEL, Parser, add_flags, check
 from running.command import exit_codes
 
 parser = Parser("What scores are worth: the field's figures and a live system's, each with how sure it is.")
@@ -27,9 +27,7 @@ parser.add_argument("--val-scores", help="scores of other videos, on which the t
 parser.add_argument("--val-gt-path", help="their ground truth, where it is not in them")
 parser.add_argument("--out", help="where the figures go, a .json file (default: beside the scores)")
 parser.add_argument("--table", help="also write the table, to a .csv, .md or .tex file (LaTeX, with booktabs)")
-add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST])
-for flag in FLAGS["live"]:
-    add_flags(parser.add_argument, [flag._replace(default=None, help=f"{flag.help}; None = the run's, or {flag.default:g}")])
+add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST, *source.LIVE])
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from evaluation import figures, page, source, tables
 from evaluation.evaluate import evaluate_all
 from files import folder
-from option import FIGURE_FORMAT, FLAGS, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, flag_of
+from option import FIGURE_FORMAT, HOLD_LAST, NORMAL_LABEL, Parser, Range, add_flags, check, flag_of
 from running.command import exit_codes
 
 WIDTHS = Range(3, 40)
@@ -29,9 +29,7 @@ add("--out-dir", type=Path, help="where the report goes (None = the run's folder
 add("--width", type=float, default=figures.WIDTH, help=f"of the figures, in inches ({WIDTHS}); 3.4 = a column of a paper")
 add("--videos", nargs="+", default=[], metavar="NAME", help="also draw these alone, as figures/timelines.<format>")
 add("--table", help="also write the table of figures, to a .csv, .md or .tex file (LaTeX, with booktabs)")
-add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST])
-for flag in FLAGS["live"]:
-    add_flags(add, [flag._replace(default=None, help=f"{flag.help}; None = the run's, or {flag.default:g}")])
+add_flags(add, [FIGURE_FORMAT, NORMAL_LABEL, HOLD_LAST, *source.LIVE])
 
 
 def main() -> None:

@@ -66,8 +66,8 @@ def write_report(
 
 def files_in(out_dir: Path) -> list[Path]:
     """What a report writes there, its figures as far as any are there."""
-    names, patterns = ([name for name in folder.OF_REPORTS if ("*" in name) == many] for many in (False, True))
-    return [*(out_dir / name for name in names), *(path for name in patterns for path in sorted(out_dir.glob(name)))]
+    found = [sorted(out_dir.glob(name)) if "*" in name else [out_dir / name] for name in folder.OF_REPORTS]
+    return [path for of_name in found for path in of_name]
 
 
 def is_ours(path: Path) -> bool:

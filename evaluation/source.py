@@ -24,6 +24,8 @@ from option import FLAGS, flag_of
 
 OF_FILES = ("gt_path", "test_list", "normal_label", "hold_last")  # what a file of scores may need said, and a run says itself
 
+# the flags of what the figures of a live system depend on, where a run says it else
+LIVE = [flag._replace(default=None, help=f"{flag.help}; None = the run's, or {flag.default:g}") for flag in FLAGS["live"]]
 NO_TRUTH = "no ground truth: scores alone"
 NEEDED = ("data_set", "variant", "visual_layers", "attn_window", "smooth", "smooth_width", "smooth_pad", *Terms._fields)
 

@@ -136,15 +136,17 @@ class Board:
 
     def gone(self) -> list[dict[str, str]]:
         """The cameras that were watched here, and are not any more."""
-        with self.reading() as db:
-            names = [name for (name,) in db.execute("SELECT name FROM cameras ORDER BY rowid")]
         watched = self.watched()
-        return [{"id": id, "name": name} for name in names if (id := id_of(name)) not in watched]
+        return [{"id": id, "name": name} for id, name in self.names().items() if id not in watched]
+
+    def names(self) -> dict[str, str]:
+        """The names of all cameras that are, or were, watched here, by their ids."""
+        with self.reading() as db:
+            return {id_of(name): name for (name,) in db.execute("SELECT name FROM cameras ORDER BY rowid")}
 
     def name_of(self, id: str) -> str:
         """The name of a camera that is, or was, watched; of no other one."""
-        with self.reading() as db:
-            return next((name for (name,) in db.execute("SELECT name FROM cameras") if id_of(name) == id), "")
+        return self.names().get(id, "")
 
     def span(self, id: str, begin: float | None, until: float | None) -> dict[str, Any] | None:
         """A stretch of a camera: of a live one by wall time, of a file by its own; None = no such camera."""
