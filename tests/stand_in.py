@@ -243,17 +243,18 @@ class Answers:
         return StreamingResponse(self.told(), media_type="text/event-stream")
 
     async def told(self):
-        seen = len(self.stand.outbox)
-        self.stand.n_listening += 1
+        stand = self.stand  # of this test: a page of the one before may leave after the next has begun
+        seen = len(stand.outbox)
+        stand.n_listening += 1
         try:
             yield ": here\n\n"
             while not self.ends:
-                news, seen = self.stand.outbox[seen:], len(self.stand.outbox)
+                news, seen = stand.outbox[seen:], len(stand.outbox)
                 for name, data in news:
                     yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
                 await asyncio.sleep(0.03)
         finally:
-            self.stand.n_listening -= 1
+            stand.n_listening -= 1
 
     async def guard(self, request, call_next):
         """A token where one is needed; what may be loaded, as the server says it."""
