@@ -6,7 +6,6 @@ Shapes: S snippets and F frames of all videos.
 import json
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,8 +120,7 @@ def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], b
         ours = Ours(record_of({name: array for name, array in content.items() if name != "truth"}, path), {}, [])
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
     if ours and is_run(path):  # tested with its own
-        with suppress(ValueError):  # another program's
-            usual |= {name: value for name, value in read_options(path.parent).items() if name in (*Terms._fields, "data_set")}
+        usual |= {name: value for name, value in read_options(path.parent).items() if name in (*Terms._fields, "data_set")}
     options = with_given(usual, terms)
     require_rate(options, path)
     return Source(str(path), {path.stem: scores}, truth, terms_in(options), ours)

@@ -361,6 +361,8 @@ def test_passwords_are_masked():
     assert masked("http://h/v.cgi?channel=2&user=me&password=hush#x") == "http://h/v.cgi?channel=2&user=***&password=***#x"
     assert masked("rtsp://h/user=me_password=hush_channel=1") == "rtsp://h/user=***"
     assert masked("rtsp://h/cam?channel=1&subtype=0") == "rtsp://h/cam?channel=1&subtype=0"
+    assert masked("http://h/api?src=front_1&name=x&src=rtsp://u:p@h/a") == "http://h/api?src=front_1&name=***&src=***"
+    assert masked("http://h/api?src=front_1&name=x&camera=u:p") == "http://h/api?src=front_1&name=***&camera=***"
     assert masked("http://h/t.m3u8?u=admin&pw=hush&p=h&id=12") == "http://h/t.m3u8?u=***&pw=***&p=***&id=12"
     assert masked("srt://h:9000?streamid=read:cam:admin:hush") == "srt://h:9000?streamid=***"
     assert masked("rtsp://10.0.0.7:554/0/admin:hush/main") == "rtsp://10.0.0.7:554/0/***/main"

@@ -7,8 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from conftest import call, make_model
 from torch import nn
 
+from outside import onnx_file
 from video import clip_weights
 from video.encoders import ENCODERS, Encoder, encoder, load_encoder
 from video.pictures import crops_of
@@ -145,6 +147,20 @@ def test_weights_in_every_layout_are_one_network(small, tmp_path):
     other.load_state_dict(small)
     with torch.no_grad():
         assert np.abs(other(pixel_values=processed).image_embeds.numpy() - expected).max() > 1e-3  # what the trap would cost
+
+
+def test_the_tower_is_exported_with_its_weights(small, tmp_path):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    torch.save(openai(small), tmp_path / "weights.pt")
+    torch.save(make_model(width=512, layers=1).state_dict(), tmp_path / "model.pt")
+    flags = ["--out", tmp_path / "model.onnx", "--encoder", "clip", "--weights", tmp_path / "weights.pt"]
+    done = call("export.py", tmp_path / "model.pt", *flags)
+    assert done.code == 0, done.err
+    session, told = onnx_file.read(tmp_path / "model-clip.onnx")
+    expected = load_encoder("clip", str(tmp_path / "weights.pt"), CPU).encode(pictures(3))
+    np.testing.assert_allclose(session.run(None, {"pictures": pictures(3)})[0], expected, rtol=1e-4, atol=1e-5)
+    assert told["encoder"] == "clip" and told["width"] == 512
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(small, tmp_path):

@@ -124,6 +124,21 @@ def test_a_file_scores_as_the_same_file_extracted_and_tested(there, undisturbed,
         np.testing.assert_allclose(db.scores("long", stream.id).score, there.tested["long"], rtol=0, atol=1e-5)
 
 
+def test_a_model_outside_python_watches_as_the_checkpoint(there, undisturbed, tmp_path):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    done = call("export.py", there.path / "model.pt", "--out", tmp_path / "model.onnx")
+    assert done.code == 0, done.err
+    flags = [tmp_path / "model.onnx" if flag == there.path / "model.pt" else flag for flag in there.flags]
+    done = call("watch.py", there.videos, *flags, "--out-dir", tmp_path / "out")
+    assert done.code == 0, done.err
+    (scores, alarms, _), (expected, others, _) = content(tmp_path / "out"), content(undisturbed)
+    for name, rows in expected.items():
+        np.testing.assert_allclose(scores[name].score, rows.score, rtol=0, atol=1e-5)
+    raised = [[Alarm(*alarm[:-2])._replace(stream="", score=0) for alarm in found] for found in (alarms, others)]
+    assert raised[0] == raised[1] != []  # a stream's name has the model's in it
+
+
 def test_an_alarm_is_in_the_journal_with_its_picture_and_clip(undisturbed):
     _, alarms, finished = content(undisturbed)
     assert alarms and all(finished.values())

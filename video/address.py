@@ -30,7 +30,9 @@ def masked(address: str) -> str:
     if "://" not in address:
         return address
     named = r"(?i)([/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
-    asked = r"([?&][^=&#\s]*=)(?!\d{1,3}(?:[&#\s]|$))[^&#\s]*"  # all values but small numbers, as of channels
+    # all values but small numbers, as of channels, and plain names of what says which camera it is
+    plain = r"(?:src|camera|channel|stream|profile)=[\w.-]*(?:[&#\s]|$)"
+    asked = rf"([?&](?!{plain})[^=&#\s]*=)(?!\d{{1,3}}(?:[&#\s]|$))[^&#\s]*"
     # a recorder's name:password between slashes, not the kind of a file or stream
     pair = r"(?<=[^/]/)(?!(?:mp4|mp3|flv|smil|ngrp|amlst|urn):)[^/:?#]*[^/:?#\d][^/:?#]*:[^/?#@]+(?=/|$)"
     shown = re.sub(asked, r"\1***", re.sub(named, r"\1***", re.sub(pair, "***", address)))
