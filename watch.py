@@ -26,8 +26,9 @@ from running import cluster
 from running.command import exit_codes
 from serving import giving
 from video.flags import HOW, OF_MODEL, OF_WATCHING
-from watching import calibration, group, journal, printing, report, setting, telling
+from watching import calibration, ending, group, journal, printing, report, setting, telling
 from watching.cameras import Sources, cameras_of
+from watching.engine import Watch
 from watching.spread import Spread
 
 ASKED = [flag._replace(default=None) for flag in (*OF_MODEL, *HOW)]
@@ -75,7 +76,8 @@ def watch(args: Namespace) -> None:
             watching = Spread(ray, args, made, sources.cameras, db, out_dir / "alarms", n_groups=n_groups, **others)
         else:
             atomic.sweep(out_dir / "alarms")
-            watching = made.watch(sources.cameras, db, out_dir / "alarms", **others)
+            watching = Watch(made, sources.cameras, db, out_dir / "alarms", **others)
+        setting.note_before(watching)
         if page:
             page.start(watching)
             stack.callback(page.stop)  # before Ray, which it asks for pictures
@@ -87,11 +89,11 @@ def watch(args: Namespace) -> None:
         try:
             watching.run()
         except KeyboardInterrupt:
-            setting.write_asked(args, watching)
-            raise KeyboardInterrupt(f"stopped: {setting.summed_up(watching)}; the same command goes on from here") from None
-        setting.write_asked(args, watching)
-        print(f"{setting.summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
-        setting.require_watched(watching)
+            ending.write_asked(args, watching)
+            raise KeyboardInterrupt(f"stopped: {ending.summed_up(watching)}; the same command goes on from here") from None
+        ending.write_asked(args, watching)
+        print(f"{ending.summed_up(watching)}; events.db, their pictures and clips in {out_dir}")
+        ending.require_watched(watching)
 
 
 def calibrate(args: Namespace) -> None:
@@ -102,18 +104,18 @@ def calibrate(args: Namespace) -> None:
     args.alarms = False
     made = setting.prepare(args)
     with tempfile.TemporaryDirectory() as there, journal.opened(Path(there, "events.db")) as db, SIGNALS:
-        watching = made.watch(cameras, db, Path(there), announce=telling.print_failures)
+        watching = Watch(made, cameras, db, Path(there), announce=telling.print_failures)
         watching.run()
         scores = [db.scores(name, watched.stream).score for name, watched in watching.watched.items()]
         rates = {stream.id: stream.fps for stream in db.streams()}
         seconds = [made.seconds_at(rates.get(watched.stream)) for watched in watching.watched.values()]
     if not any(map(len, scores)):
-        setting.require_watched(watching)  # says why
+        ending.require_watched(watching)  # says why
     shape = setting.shape_of(args, made.how.snippet_seconds)
     found = calibration.calibrate(scores, seconds, rate=args.false_alarms, **shape)
     print(found.in_words())
     print(f"watch with it: --threshold {found.rule.on!r}")
-    setting.require_watched(watching)
+    ending.require_watched(watching)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from socketserver import ThreadingTCPServer
 from statistics import median
 from urllib.request import urlopen
 
-import av
 import numpy as np
 import torch
 from conftest import make_model
@@ -37,8 +36,10 @@ SETTLING = 10.0  # seconds, in which what came while it began is worked off
 ROOT = Path(__file__).parent.parent
 
 
-def drawn(seconds: float, frame_of: list[int]) -> bytes:
-    """Scenes as an MPEG transport stream; `frame_of` gets where in it each frame ends."""
+def drawn(seconds: float, ends: list[int]) -> bytes:
+    """Scenes as an MPEG transport stream; `ends` gets where in it each frame ends."""
+    import av
+
     rng, out = np.random.default_rng(0), io.BytesIO()
     columns, rows = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     with av.open(out, "w", format="mpegts", options={"flush_packets": "1"}) as container:
@@ -51,7 +52,7 @@ def drawn(seconds: float, frame_of: list[int]) -> bytes:
             picture[np.hypot(columns - n * 4 % SIZE[0], rows - 120) < 30] = 255
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")):
                 container.mux(packet)
-            frame_of.append(out.tell())
+            ends.append(out.tell())
         container.mux(stream.encode(None))
     return out.getvalue()
 

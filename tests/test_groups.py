@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import nullcontext
 from functools import partial
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from conftest import call, refused, write_list
 
 from running import cluster
-from watching import cameras, clock, gathering, journal, readers, spread, watcher
+from watching import cameras, clock, gathering, journal, keeping, readers, spread, watcher
 from watching.alarms import Alarm
 from watching.cameras import Camera
 from watching.gathering import Call, Recorded, calls_after, gathered
@@ -274,6 +275,7 @@ def test_flags_and_folders_that_do_not_go_with_a_cluster_are_refused(there, watc
 
 
 def test_a_group_that_cannot_begin_is_told_and_nothing_is_watched(there, watch, tmp_path, monkeypatch):
-    monkeypatch.setattr(watcher, "settings_of", lambda *_: {"model": "another"})
+    models = map(str, count())
+    monkeypatch.setattr(keeping.Setting, "kept", lambda _: {"model": next(models)})
     done = watch(there.videos)
     assert done.code == 2 and "is not here as where --ray is given" in done.err, done

@@ -242,10 +242,6 @@ def test_what_a_checkpoint_says_that_a_watch_cannot_do_is_said_or_refused():
     assert "in fp32, not bf16; smoothed as causal, not slide; of the centre crop" in said
     plain = SimpleNamespace(options=SimpleNamespace(precision="fp32", smooth="causal"), trained={"precision": "fp32"})
     assert setting.scored_otherwise(plain) == ""
-    made = dict.fromkeys(setting.origin.SAME) | {"rule": "mean", "frames_per_snippet": "four"}
-    for features, words in (("made", "not extract.py's"), ({"rule": 1}, "not extract.py's"), (made, "'four'")):
-        with pytest.raises(ValueError, match=f"best.pt: .*{words}.*another checkpoint"):
-            setting.features_of(SimpleNamespace(trained={"features": features}), "best.pt")
     args = SimpleNamespace(threshold=None, model_path="best.pt")
     with pytest.raises(ValueError, match=r"its threshold is 'high'.*--threshold"):
         setting.rule_of(args, SimpleNamespace(video_threshold="high"), 0.5)

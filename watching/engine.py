@@ -10,6 +10,7 @@ Shapes: n snippets of a camera, N pictures, D width.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ import torch
 
 from files.interrupt import SIGNALS
 from lshma import Scored
-from video.encoders import Encoder, threads
+from video.encoders import threads
 from watching.brought import Begins, Happened, Passed, Taken
 from watching.cameras import Camera
-from watching.keeping import SAVED_EVERY
+from watching.journal import Journal
+from watching.keeping import SAVED_EVERY, Setting
 from watching.roster import Roster
 from watching.watched import Watched, encoded
 
@@ -32,17 +34,11 @@ STOPPING = 3.0  # seconds that readers have to end; one that waits for a silent 
 class Watch(Roster):
     """All cameras, until files have ended or somebody stops it."""
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        cameras: Sequence[Camera],
-        *what: Any,
-        **how: Any,
-    ):
-        """what, how: as Roster."""
-        super().__init__(*what, **how)
+    def __init__(self, made: Setting, cameras: Sequence[Camera], journal: Journal, pictures: Path, **how: Any):
+        """how: as Roster."""
+        super().__init__(made, journal, pictures, **how)
         self.watched = {camera.name: Watched(camera) for camera in cameras}
-        self.encoder = encoder
+        self.encoder = made.encoder
 
     def run(self) -> None:
         """Watch until all files have ended, or `stopped` is set. Raises OSError where the journal cannot be written."""

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
 from lshma import Detector
 from video.address import masked
+from video.encoders import Encoder
 from watching.alarms import Alarm, Rule
 from watching.brought import Happened, How
 from watching.journal import DAY, HOUR, Journal
@@ -21,10 +23,23 @@ from watching.watched import RECENT, Told, Watched, file_id, memory_of
 SAVED_EVERY = {False: 2.0, True: 30.0}  # seconds between two states of a file, and of a live camera, in the journal
 
 
-def settings_of(model: str, how: How, rule: Rule | None) -> dict[str, Any]:
-    """What events.db says of how cameras were watched; the rule in snippets, None = no alarms."""
-    told = dict(zip(Rule._fields, rule or [None] * len(Rule._fields), strict=True))
-    return {"threshold": told.pop("on")} | told | {"model": model, "snippets": json.dumps(how[:4])}
+class Setting(NamedTuple):
+    """All that a watch is made of, but its cameras."""
+
+    detector: Detector
+    encoder: Encoder
+    how: How
+    rule: Rule | None  # None raises no alarms
+    model: str  # what scores depend on beside the video, as a digest
+
+    def seconds_at(self, fps: float | None) -> float:
+        """Of a snippet of a file at this rate; of what has none, and by time, as of a live source."""
+        return FRAMES_PER_SNIPPET / fps if fps and self.how.by == "frames" else self.how.snippet_seconds
+
+    def kept(self) -> dict[str, Any]:
+        """What events.db says of how cameras were watched; the rule in snippets."""
+        told = dict(zip(Rule._fields, self.rule or [None] * len(Rule._fields), strict=True))
+        return {"threshold": told.pop("on")} | told | {"model": self.model, "snippets": json.dumps(self.how[:4])}
 
 
 class Keeping:
@@ -32,28 +47,23 @@ class Keeping:
 
     def __init__(
         self,
-        detector: Detector,
-        how: How,
+        made: Setting,
         journal: Journal,
-        rule: Rule | None,
-        *,
-        model: str,
         pictures: Path,
+        *,
         announce: Callable[[Told], None],
         sinks: Sequence[Sink] = (),
         keep_days: float | None = None,
     ):
-        """rule: None raises no alarms. model: what scores depend on beside the video. pictures: the folder of alarms'.
-
-        keep_days: how long alarms are kept that have ended; None = for ever.
-        """
-        self.detector, self.how, self.journal, self.announce = detector, how, journal, announce
-        self.raising, self.streams = Raising(journal, rule, pictures, how.snippet_seconds), detector.stream()
-        self.of_files = [model, how[:3], rule]  # what a file's scores and alarms depend on beside the file
+        """pictures: the folder of alarms'. keep_days: how long alarms are kept that have ended; None = for ever."""
+        self.detector, self.how, self.journal, self.announce = made.detector, made.how, journal, announce
+        self.raising = Raising(journal, made.rule, pictures, made.how.snippet_seconds)
+        self.streams = made.detector.stream()
+        self.of_files = [made.model, made.how[:3], made.rule]  # what a file's scores and alarms depend on beside the file
         streams = journal.streams()
         self.finished = {stream.id for stream in streams if stream.finished}
         self.files = {(stream.camera, stream.id) for stream in streams if stream.began is None}
-        self.before = self.note_settings(settings_of(model, how, rule))
+        self.before = self.note_settings(made.kept())
         self.keep_days, self.looked_at = keep_days, -math.inf  # on the monotonic clock, for what is old
         self.told: list[Told] = []
         self.lasted: dict[str, list[Alarm]] = {}  # by cameras: alarms of an earlier watch that nobody has seen end

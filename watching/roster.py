@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from files.interrupt import SIGNALS
 from watching.brought import Happened
 from watching.cameras import Camera
-from watching.keeping import Keeping
+from watching.journal import Journal
+from watching.keeping import Keeping, Setting
 from watching.readers import Reader
 from watching.watched import Spent, Watched
 
@@ -22,15 +24,18 @@ class Roster(Keeping):
 
     def __init__(
         self,
-        *what: Any,
+        made: Setting,
+        journal: Journal,
+        pictures: Path,
+        *,
         edited: Callable[[], Sequence[Camera] | None] = lambda: None,
         stays: bool = False,
         **how: Any,
     ):
-        """what, how: as Keeping; edited: the cameras that are to be watched from now on, asked for again and again, None = as
-        before; stays: even where nothing is left to be watched.
+        """edited: the cameras that are to be watched from now on, asked for again and again, None = as before. stays: even if
+        nothing is left to be watched. how: as Keeping.
         """
-        super().__init__(*what, **how)
+        super().__init__(made, journal, pictures, **how)
         self.watched: dict[str, Watched] = {}
         self.edited, self.stays = edited, stays
         self.leaving: list[Watched] = []  # no longer watched, but their clips are still being written

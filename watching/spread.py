@@ -29,10 +29,9 @@ from watching.engine import STOPPING
 from watching.gathering import AT_ONCE, Call, gathered
 from watching.group import Group, assigned, needs, require_shared, room
 from watching.journal import Journal, Row
-from watching.keeping import settings_of
+from watching.keeping import Setting
 from watching.report import counted
 from watching.roster import GONE, Roster
-from watching.setting import Setting, note_before
 from watching.watched import RECENT, Told, Watched
 from watching.watcher import Over, Watcher
 
@@ -62,18 +61,16 @@ class Spread(Roster):
         **how: Any,
     ):
         """args: of watch.py, as each group gets them; how: as Watch takes it. Raises ValueError."""
-        how |= {"model": made.model, "pictures": pictures, "edited": lambda: require_shared(edited())}
-        super().__init__(made.detector, made.how, journal, made.rule, **how)
+        super().__init__(made, journal, pictures, edited=lambda: require_shared(edited()), **how)
         self.watched = {camera.name: Watched(camera) for camera in require_shared(cameras)}
         self.ray, self.n_groups = ray, n_groups
         self.args = Namespace(**vars(args) | dict.fromkeys(HIDDEN))
-        self.settings = settings_of(made.model, made.how, made.rule)
+        self.settings = made.kept()
         self.lives = {stream.camera: stream.id for stream in journal.streams() if stream.began is not None}
         self.numbers: dict[str, int] = json.loads(journal.settings().get("groups", "{}"))  # of all cameras' groups, ever
         self.groups: dict[int, Group] = {}
         self.shown: dict[str, tuple[str, int]] = {}  # of each camera the last score that is: its stream and number
         self.avoided: dict[str, float] = {}  # machines, and since when, on the monotonic clock
-        note_before(self)
 
     def run(self) -> None:
         """Watch until all files have ended, or `stopped` is set.

@@ -1,6 +1,6 @@
 """A group of cameras, watched on whatever machine this is, for one that gathers what comes of it: an actor's work, without Ray.
 
-    watcher = Watcher(args, cameras, folder, here=os.getcwd(), cores=1, settings=settings)
+    watcher = Watcher(args, cameras, folder, pictures, here=os.getcwd(), cores=1, settings=settings)
     news = watcher.news(taken)  # again and again: all up to call `taken` is written where it is gathered
     watcher.stop()              # then until `news.ended`
 
@@ -28,7 +28,6 @@ from watching.cameras import Camera
 from watching.engine import Watch
 from watching.gathering import GATHERER, Call, Recorded, calls_after
 from watching.journal import Journal, opened
-from watching.keeping import settings_of
 from watching.watched import Figures, Spent
 
 UNASKED = 20.0  # seconds without being asked, after which a watcher saves and ends
@@ -67,7 +66,7 @@ class Watcher:
         cores: int,
         settings: Mapping[str, Any],
     ):
-        """args: of watch.py. here: the folder that paths are relative to. settings: what is to come of args, as settings_of."""
+        """args: of watch.py. here: the folder that paths are relative to. settings: what Setting.kept must be here too."""
         self.args, self.cameras, self.folder, self.pictures = args, list(cameras), folder, pictures
         self.here, self.cores, self.settings = here, cores, settings
         self.edited: deque[list[Camera]] = deque(maxlen=1)  # which another thread takes
@@ -122,12 +121,12 @@ class Watcher:
             needed("av")
             torch.set_num_threads(self.cores)
             made = setting.prepare(self.args)
-            if settings_of(made.model, made.how, made.rule) != self.settings:
+            if made.kept() != self.settings:
                 raise ValueError(f"{self.args.model_path}, or this program, is not here as where --ray is given")
             with ExitStack() as stack:
                 if db := self.open(stack):
                     how = {"announce": len, "edited": self.take_edited, "stays": True, "keep_days": self.args.keep_days}
-                    watching = made.watch(self.cameras, db, self.pictures, **how)
+                    watching = Watch(made, self.cameras, db, self.pictures, **how)
                     self.run_watch(watching, db)
         except BaseException as error:
             self.error = error
