@@ -57,10 +57,11 @@ def main() -> None:
         grid = Grid(args, flags)
         grid.check()
         if args.dry_run:
-            print("\n".join(shlex.join(cell.command()) for row in grid.rows for cell in grid.planned(row)))
+            print("\n".join(shlex.join(cell.command()) for cell in grid.cells))
             return
-        if not outcome.is_ours(args.out_dir):
-            folder.require_new([args.out_dir / name for name in outcome.OUTPUTS])
+        outputs = [args.out_dir / name for name in outcome.OUTPUTS]
+        folder.require_ours(outputs, args.out_dir / "cells.csv", b"row,", "an experiment")
+        folder.require_writable(outputs)
         grid.require_inputs()
         try:
             grid.run()

@@ -41,10 +41,7 @@ def main() -> None:
             raise ValueError(f"{args.methods[0]} alone is nothing to compare; name two or more")
         folder.require_free(args.out_dir, replaceable=False)
         paths = [args.out_dir / name for name in ("figures.csv", "differences.csv", "videos.csv", f"comparison.{args.format}")]
-        there = [path for path in paths if path.exists()]
-        if there and not all(path.exists() for path in paths[:3]):
-            what = "is there already, and not of a whole comparison"
-            raise ValueError(f"{there[0]} {what}; move it away, or choose another --out-dir")
+        folder.require_ours(paths, paths[1], b"less ", "a comparison")
         folder.require_writable(paths)
         found = [methods.given_as(text) for text in args.methods]
         options = [[rows.options_of(path) for path in one.folders] for one in found]
@@ -102,7 +99,7 @@ def terms_of(args: Namespace, options: Sequence[dict[str, Any]]) -> Terms:
 
 def write(compared: Comparison, paths: Sequence[Path]) -> None:
     """Write the tables and the figure, all at the end, and print the tables."""
-    *of_figures, of_videos = *comparison.rows_of(compared), comparison.video_rows(compared)
+    of_figures, of_videos = comparison.rows_of(compared), comparison.video_rows(compared)
     headlines = {name: comparison.headlines(results) for name, results in compared.differences.items()}
     labels = [f"{name} ({kind})" for name, kind in compared.videos[:N_VIDEOS]]
     errors = {name: of_videos[:N_VIDEOS] for name, of_videos in compared.errors.items()}

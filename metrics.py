@@ -12,7 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from evaluation import source, tables
-from evaluation.evaluate import UNKNOWN, Terms, Thresholds, best_f1_threshold, evaluate, frames_of
+from evaluation.evaluate import UNKNOWN, Thresholds, best_f1_threshold, evaluate, frames_of
 from evaluation.scores import Scores
 from evaluation.scores_file import read_arrays
 from files import atomic, folder
@@ -36,11 +36,11 @@ def main() -> None:
         parser.error("--val-gt-path is the ground truth of --val-scores; give them too")
     with exit_codes():
         check(args, ["live"])
-        read = source.read_file(Path(args.scores), args, Terms(args.fps, args.false_alarms)._asdict())
+        read = source.read_file(Path(args.scores), args)
         inputs = (args.scores, args.gt_path, args.test_list, args.val_scores, args.val_gt_path)
         out = tables.output(args.out or Path(args.scores).with_suffix(".json"), [".json"], inputs, "--out")
-        if not args.out and out.exists() and not is_ours(out):
-            raise ValueError(f"{out} is there already, and not of this script; name another file with --out")
+        if not args.out:
+            folder.require_ours([out], out, b'"look_ahead"', "this script", "--out")
         table = args.table and tables.output(args.table, tables.ENDINGS, inputs, "--table")
         results = evaluate(read.scores, read.truth, read.terms, thresholds_of(args, read.scores))
         columns = {Path(args.scores).name: results}
@@ -50,14 +50,6 @@ def main() -> None:
             tables.write(table, tables.rows_of(columns))
         print(tables.text(columns))
         print(f"figures in {out}" + (f", table in {table}" if table else ""))
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a file holds figures of `evaluate`."""
-    try:
-        return "look_ahead" in folder.read_json(path)
-    except (ValueError, TypeError):  # a bare number
-        return False
 
 
 def thresholds_of(args: Namespace, scores: Scores) -> Thresholds:

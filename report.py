@@ -76,9 +76,7 @@ def out_dir_of(args: Namespace) -> Path:
     own = of_run and out_dir.resolve() == args.source.resolve()
     if not own:
         folder.require_free(out_dir, replaceable=False)
-    there = [out_dir / name for name in page.OUTPUTS if (out_dir / name).exists()]
-    if there and not page.is_ours(out_dir / "report.html"):
-        raise ValueError(f"{there[0]} is there already, and not of a report of ours; move it away, or choose another --out-dir")
+    folder.require_ours([out_dir / name for name in page.OUTPUTS], out_dir / "report.html", page.TITLE, "a report of ours")
     folder.require_writable([out_dir / "report.html", out_dir / "figures" / f"curves.{args.format}"])
     return out_dir
 

@@ -6,6 +6,7 @@ can be averaged and subtracted, and the interval is that of the mean or of the d
 Shapes: V videos, S snippets, R resamples, E events.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ def figure_of(values: np.ndarray) -> dict[str, Any] | None:
         return None
     defined = values[1:][~np.isnan(values[1:])]
     return {"value": float(values[0]), "interval": np.quantile(defined, INTERVAL).tolist() if len(defined) else None}
+
+
+def nested(of: Callable[..., Any], *trees: Any) -> Any:
+    """Nested figures with `of` those of all trees in the place of each; what is no figure is the first's."""
+    if isinstance(trees[0], dict):
+        return {name: nested(of, *(tree[name] for tree in trees)) for name in trees[0]}
+    return of(*trees) if isinstance(trees[0], np.ndarray) else trees[0]
 
 
 def share_of_finite(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

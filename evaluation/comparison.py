@@ -6,13 +6,13 @@ not widen the interval of a difference. A method of several seeds is their mean 
 Shapes: V videos, F frames, R resamples, N seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from evaluation import tables
-from evaluation.bootstrap import figure_of
+from evaluation.bootstrap import figure_of, nested
 from evaluation.evaluate import Terms, errors_of, resampled
 from evaluation.scores import Scores
 from files.lists import several
@@ -44,7 +44,7 @@ class Comparison(NamedTuple):
 
 def compare(methods: Sequence[Method], terms: Terms) -> Comparison:
     """Compare methods that were judged on the same videos, as `shared` leaves them."""
-    trees = {method.name: nested(np.stack, *(resampled(*run, terms) for run in method.runs)) for method in methods}
+    trees = {method.name: nested(stacked, *(resampled(*run, terms) for run in method.runs)) for method in methods}
     (_, ours), *others = trees.items()
     errors = np.stack([np.mean([errors_of(*run) for run in method.runs], 0) for method in methods])  # (methods, V)
     order = np.argsort(-np.abs(errors - errors[0]).max(0), kind="stable")
@@ -52,19 +52,17 @@ def compare(methods: Sequence[Method], terms: Terms) -> Comparison:
     of_videos = np.split(truth, np.cumsum(scores.n_frames)[:-1])
     videos = [(video.name, kind_of(video.classes, part)) for video, part in zip(scores.videos, of_videos, strict=True)]
     return Comparison(
-        {name: nested(lambda seeds: summary(seeds[0]), tree) for name, tree in trees.items()},
-        {name: nested(lambda pair: figure_of(difference(*pair)), tree, ours) for name, tree in others},
+        {name: nested(summary, tree) for name, tree in trees.items()},
+        {name: nested(difference, tree, ours) for name, tree in others},
         [videos[i] for i in order],
         {method.name: of_method[order] for method, of_method in zip(methods, errors, strict=True)},
         {method.name: len(method.runs) for method in methods},
     )
 
 
-def nested(of: Callable[[list[np.ndarray]], Any], *trees: Any) -> Any:
-    """Nested figures with `of` those of all trees in the place of each; what is no figure is the first's."""
-    if isinstance(trees[0], dict):
-        return {name: nested(of, *(tree[name] for tree in trees)) for name in trees[0]}
-    return of(list(trees)) if isinstance(trees[0], np.ndarray) else trees[0]
+def stacked(*seeds: np.ndarray) -> np.ndarray:
+    """The values of all seeds: N x (1 + R,) -> (N, 1 + R)."""
+    return np.stack(seeds)
 
 
 def summary(seeds: np.ndarray) -> dict[str, Any] | None:
@@ -73,9 +71,9 @@ def summary(seeds: np.ndarray) -> dict[str, Any] | None:
     return figure and figure | ({"std": float(seeds[:, 0].std(ddof=1))} if len(seeds) > 1 else {})
 
 
-def difference(seeds: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The difference of the means over seeds, within each resample: (N, 1 + R) each -> (1 + R,)."""
-    return seeds.mean(0) - first.mean(0)
+def difference(seeds: np.ndarray, first: np.ndarray) -> dict[str, Any] | None:
+    """The difference of the means over seeds, within each resample: (N, 1 + R) each."""
+    return figure_of(seeds.mean(0) - first.mean(0))
 
 
 def kind_of(classes: tuple[str, ...] | None, truth: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation import events
-from evaluation.bootstrap import Bootstrap, figure_of, share_of_finite, weighted_quantile
+from evaluation.bootstrap import Bootstrap, figure_of, nested, share_of_finite, weighted_quantile
 from evaluation.curves import resampled_areas
 from evaluation.scores import Scores
 from files.features import FRAMES_PER_SNIPPET
@@ -40,20 +40,13 @@ def evaluate(scores: Scores, truth: np.ndarray, terms: Terms, thresholds: Thresh
 
     A video is normal where no frame of it is anomalous.
     """
-    results = summed_up(resampled(scores, truth, terms))
+    results = nested(figure_of, resampled(scores, truth, terms))
     frames, n_videos = frames_of(scores, truth), len(scores.videos)
     counts = (scores.scores, *frames, scores.video), (*by_video(scores, frames[0]), np.arange(n_videos))
     for name, threshold, of in zip(Thresholds._fields, thresholds, counts, strict=True):
         if threshold is not None:
             results[f"f1_{name}"] = {"threshold": threshold} | figure_of(f1(threshold, *of, Bootstrap(n_videos)))
     return results
-
-
-def summed_up(figures: Any) -> Any:
-    """Nested figures with `figure_of` each in the place of its (1 + R,) values."""
-    if isinstance(figures, dict):
-        return {name: summed_up(value) for name, value in figures.items()}
-    return figure_of(figures) if isinstance(figures, np.ndarray) else figures
 
 
 def resampled(scores: Scores, truth: np.ndarray, terms: Terms) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report of a run, or of any method's scores: one HTML page with everything in it; its figures and two tables beside it.
+"""The HTML page of a report: figures, tables and timelines in one file; beside it the figures, and two tables.
 
 The page needs no network and no other file; report.html is its frame. A timeline is drawn in frames.
 
@@ -18,7 +18,7 @@ from evaluation import events, figures, smoothing, tables, timeline
 from evaluation.comparison import kind_of
 from evaluation.evaluate import errors_of, frames_of
 from evaluation.figures import clock
-from evaluation.source import NO_TRUTH, Source, read_run
+from evaluation.source import NO_TRUTH, Source
 from files import atomic, folder
 from files.features import FRAMES_PER_SNIPPET
 from files.interrupt import SIGNALS
@@ -26,11 +26,6 @@ from files.interrupt import SIGNALS
 OUTPUTS = tuple(dict.fromkeys(name.partition("/")[0] for name in folder.OF_REPORTS))
 TEMPLATE, TITLE = Path(__file__).with_name("report.html"), b"<title>Report: "
 ORDERS = {"highest": "highest score first", "length": "longest first", "text": "by name"}
-
-
-def write(out_dir: Path, evaluations: Mapping[str, dict]) -> Path:
-    """Write the report of a run that has just been evaluated, by smoothing, to its folder; returns the page's path."""
-    return write_report(out_dir, read_run(out_dir), evaluations)
 
 
 def write_report(
@@ -68,11 +63,6 @@ def files_in(out_dir: Path) -> list[Path]:
     """What a report writes there, its figures as far as any are there."""
     found = [sorted(out_dir.glob(name)) if "*" in name else [out_dir / name] for name in folder.OF_REPORTS]
     return [path for of_name in found for path in of_name]
-
-
-def is_ours(path: Path) -> bool:
-    """Whether this is a page of `framed`."""
-    return path.is_file() and TITLE in path.read_bytes()[:1000]
 
 
 def draw(

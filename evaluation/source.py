@@ -59,21 +59,23 @@ class Source(NamedTuple):
 
 def read(path: Path, given: Namespace) -> Source:
     """The source at a path, a folder or a file. Raises ValueError or OSError that says what is wrong with it."""
-    terms = {name: getattr(given, name) for name in Terms._fields}
     if not path.is_dir():
-        return read_file(path, given, terms, bare=True)
+        return read_file(path, given, bare=True)
     flags = [flag_of(name) for name in OF_FILES if getattr(given, name)]
     if flags:
         raise ValueError(
             f"{path} is a folder, of a run that has its own labels and ground truth: {', '.join(flags)} would be ignored; "
             f"leave that out, or name {path / 'scores.npz'} in the folder's place"
         )
-    return read_run(path, terms)
+    return read_run(path, given)
 
 
-def read_run(folder: Path, terms: Mapping[str, float | None] | None = None) -> Source:
-    """Read the folder of a run. Raises FileNotFoundError or ValueError where it is none, or of another version."""
-    options, log = with_given(read_options(folder), terms or {}), folder / "log.jsonl"
+def read_run(folder: Path, given: Namespace | None = None) -> Source:
+    """Read the folder of a run, its terms as they are `given`.
+
+    Raises FileNotFoundError or ValueError where it is none, or of another version.
+    """
+    options, log = with_given(read_options(folder), given), folder / "log.jsonl"
     require_rate(options, folder)
     if lacking := [flag_of(name) for name in NEEDED if options.get(name) is None]:
         raise ValueError(f"{folder / 'options.json'}: without {', '.join(lacking)}: damaged; copy it, or run it, again")
@@ -108,7 +110,7 @@ def evaluations_in(log: Path) -> list[dict]:
     return [entry for entry in entries if "auc" in entry]
 
 
-def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], bare: bool = False) -> Source:
+def read_file(path: Path, given: Namespace, bare: bool = False) -> Source:
     """Read a file of scores, with `bare` one without ground truth too. Raises FileNotFoundError or ValueError."""
     content = read_arrays(path)
     if bare and not given.gt_path and "truth" not in content:
@@ -121,7 +123,7 @@ def read_file(path: Path, given: Namespace, terms: Mapping[str, float | None], b
     usual = {flag.name: flag.default for flag in FLAGS["live"]}
     if ours and is_run(path):  # tested with its own
         usual |= {name: value for name, value in read_options(path.parent).items() if name in (*Terms._fields, "data_set")}
-    options = with_given(usual, terms)
+    options = with_given(usual, given)
     require_rate(options, path)
     return Source(str(path), {path.stem: scores}, truth, terms_in(options), ours)
 
@@ -169,9 +171,10 @@ def left_out(source: Source) -> list[str]:
     return lines
 
 
-def with_given(options: Mapping[str, Any], given: Mapping[str, float | None]) -> dict[str, Any]:
-    """The options, but as given where something is."""
-    return {**options, **{name: value for name, value in given.items() if value is not None}}
+def with_given(options: Mapping[str, Any], given: Namespace | None) -> dict[str, Any]:
+    """The options, but with the terms that are given."""
+    terms = {name: getattr(given, name, None) for name in Terms._fields}
+    return {**options, **{name: value for name, value in terms.items() if value is not None}}
 
 
 def terms_in(options: Mapping[str, Any]) -> Terms:

@@ -76,7 +76,7 @@ def output(path: str | Path, endings: Sequence[str], inputs: Iterable[str | Path
 
 
 def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a table of text, its first row the head, as its ending says: .csv, .md or .tex. Raises ValueError for another."""
+    """Write a table of text, its first row the head, as its ending says: one of ENDINGS."""
     import pandas as pd
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,10 +84,8 @@ def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
     ending = path.suffix.lower()
     if ending == ".csv":
         write_csv(path, pd.DataFrame(body, columns=head))
-    elif ending in ENDINGS:
-        atomic.write_text(path, (markdown if ending == ".md" else latex)(rows))
     else:
-        raise ValueError(f"{path}: a table ends in {' or '.join(ENDINGS)}")
+        atomic.write_text(path, (markdown if ending == ".md" else latex)(rows))
 
 
 def write_csv(path: Path, frame: "pd.DataFrame") -> None:

@@ -57,6 +57,11 @@ class Grid:
         """All runs of a row: every seed with every tuned value."""
         return [self.cell(row, tuning, seed) for tuning in self.tunings(row) for seed in self.args.seeds]
 
+    @property
+    def cells(self) -> list[Cell]:
+        """All runs of all rows."""
+        return [cell for row in self.rows for cell in self.planned(row)]
+
     def chosen(self, row: Row) -> list[Cell]:
         """All seeds of a row with the tuned values that validated best, in the mean of the seeds: one seed chooses badly."""
         tried = [[self.cell(row, tuning, seed) for seed in self.args.seeds] for tuning in self.tunings(row)]
@@ -83,12 +88,12 @@ class Grid:
         flags = [option.dashed(flag).partition("=")[0].removeprefix("--") for flag in self.flags]
         if own := set(OWN) & {*names, *flags}:
             raise ValueError(f"--{min(own)} is given to each run by the grid; leave it out")
-        if args.tune and not args.script.endswith("train"):
+        tests = args.script.endswith("_test")
+        if args.tune and tests:
             raise ValueError("--tune needs trainings, to validate; leave it out")
-        cells = [cell for row in self.rows for cell in self.planned(row)]
+        cells = self.cells
         if len({cell.folder for cell in cells}) < len(cells):
             raise ValueError("two runs would have folders of one name: their values differ in signs like / and - alone")
-        tests = not args.script.endswith("train")
         for cell in cells:
             options = option.parse(PARSERS[args.script], cell.flags)
             if len(self.tunings(cell.row)) > 1 and not options.val_share:
@@ -106,7 +111,9 @@ class Grid:
     def require_inputs(self) -> None:
         """Raise FileNotFoundError where what a cell reads is not there, before any is run."""
         read = ("train_list" if self.args.script.endswith("train") else "model_path", "test_list", "gt_path", "feature_root")
-        for cell in (cell for row in self.rows for cell in self.planned(row) if not cell.is_done()):
+        for cell in self.cells:
+            if cell.is_done():
+                continue
             options = vars(option.parse(PARSERS[self.args.script], cell.flags))
             for name in read:
                 if options[name] and not Path(options[name]).exists():
@@ -119,7 +126,7 @@ class Grid:
 
         When one fails, or the user stops them, the others save what they need to go on.
         """
-        cells = [cell for row in self.rows for cell in self.planned(row)]
+        cells = self.cells
         finished = cluster.finished(cells, self.args) if self.args.ray else finished_here(cells, self.args.jobs or 1)
         with closing(finished), tqdm(total=len(cells), unit="run", disable=None) as bar:
             for n_done, cell in enumerate(finished, 1):

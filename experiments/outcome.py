@@ -11,7 +11,7 @@ import pandas as pd
 
 import option
 from evaluation import evaluate, figures, tables
-from evaluation.bootstrap import Bootstrap, figure_of
+from evaluation.bootstrap import Bootstrap
 from evaluation.comparison import difference, signed, summary
 from evaluation.scores import from_logits
 from evaluation.scores_file import read_record
@@ -98,16 +98,7 @@ def read_cell(cell: Cell) -> Outcome:
 
 def read_cells(grid: Grid) -> dict[Path, Outcome]:
     """What every cell says, those that were only run to tune included, by its folder."""
-    cells = {cell.folder: cell for row in grid.rows for cell in grid.planned(row)}
-    return {folder: read_cell(cell) for folder, cell in cells.items()}
-
-
-def is_ours(out_dir: Path) -> bool:
-    """Whether the tables in this folder were written for a grid."""
-    try:
-        return (out_dir / "cells.csv").read_text().startswith("row,")
-    except (OSError, UnicodeDecodeError):
-        return False
+    return {cell.folder: read_cell(cell) for cell in grid.cells}
 
 
 def others(out_dir: Path, outcomes: Mapping[Path, Outcome]) -> list[str]:
@@ -169,7 +160,7 @@ def tables_of(lines: Sequence[Line], metric: str) -> tuple[list[list[str]], list
     for line, *said in zip(lines, *about.values(), strict=True):
         figures.append([line.name, *said, *(text_of(summary(line.metrics[key])) for key in columns.values())])
         if line is not head and line.test_set == head.test_set:
-            paired = (figure_of(difference(line.metrics[key], head.metrics[key])) for key in columns.values())
+            paired = (difference(line.metrics[key], head.metrics[key]) for key in columns.values())
             differences.append([line.name, *(signed(text_of(figure)) for figure in paired)])
     return figures, differences
 

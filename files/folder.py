@@ -255,6 +255,16 @@ def require_new(paths: Sequence[Path], earlier: Collection[Path] = ()) -> None:
     require_writable(paths)
 
 
+def require_ours(paths: Sequence[Path], mark: Path, sign: bytes, what: str, flag: str = "--out-dir") -> None:
+    """Show that what lies at these paths was written together by us: that `mark` is there, with `sign` near its beginning.
+
+    Raises ValueError that names one of them, and `what` it should be of.
+    """
+    there = [path for path in paths if path.exists()]
+    if there and not (mark.is_file() and sign in mark.read_bytes()[:1000]):
+        raise ValueError(f"{there[0]} is there already, and not of {what}; move it away, or choose another {flag}")
+
+
 def require_writable(paths: Sequence[Path], flag: str = "--out-dir") -> None:
     """Show that these files can be written, in folders that can be made. Raises OSError that names one that cannot."""
     for path in paths:

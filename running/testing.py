@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dataset import PackedVideos, load, real_snippets, test_batches
-from evaluation import curves, evaluate, figures, page, scores, scores_file, smoothing, tables
+from evaluation import curves, evaluate, figures, page, scores, scores_file, smoothing, source, tables
 from evaluation.scores import Scores, columns_of
 from files import atomic, folder, origin
 from files.interrupt import SIGNALS
@@ -255,7 +255,7 @@ def test_into(options: Namespace, replaced: bool) -> None:
     warn_of_smoothing(results)
     print(f"results, scores and timelines in {out_dir}")
     if options.report:
-        print(f"report in {page.write(out_dir, evaluations)}")
+        print(f"report in {page.write_report(out_dir, source.read_run(out_dir), evaluations)}")
 
 
 def write_scores(path: Path, tested: Tested) -> None:
