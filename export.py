@@ -23,22 +23,22 @@ from torch import Tensor, nn
 from files import folder
 from files.checkpoint import Checkpoint
 from model import LSHMA
-from option import FLAGS, TESTING, Parser, add_flags, check, flag_of, require
+from option import BY_NAME, FLAGS, TESTING, Parser, add_flags, check, flag_of, require, unset
 from outside import exported, onnx_file
 from running.command import exit_codes
 from running.loading import load_model
 from video import as_trained
 from video.encoders import Encoder
-from video.flags import HOW, OF_MODEL
+from video.flags import HOW
 from video.pictures import CROP
+from watching.flags import OF_MODEL
 
 N_PICTURES = 2  # a graph is traced with; any number runs
-OVERWRITE = next(flag for flag in FLAGS["running"] if flag.name == "overwrite")
-OVERWRITE = OVERWRITE._replace(help="replace the files that are there")
+OVERWRITE = BY_NAME["overwrite"]._replace(help="replace the files that are there")
 # what the file says of its model: no paths, nor how it was trained
 TOLD = (*(flag.name for group in ("model", "testing", "live") for flag in FLAGS[group]), "data_set", "normal_label", "features")
-ASKED = [flag._replace(default=None) for flag in OF_MODEL if flag.name in TESTING]
-OF_ENCODER = [flag._replace(default=None) for flag in HOW if flag.name in ("encoder", "weights")]
+ASKED = unset(flag for flag in OF_MODEL if flag.name in TESTING)
+OF_ENCODER = unset(flag for flag in HOW if flag.name in ("encoder", "weights"))
 
 parser = Parser("A checkpoint's model, clip by clip, as ONNX. None = as the checkpoint says; --encoder: none is written.")
 parser.add_argument("model_path", metavar="CHECKPOINT", help="ours (runs/.../best.pt) or the authors'")

@@ -14,7 +14,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from files.features import FRAMES_PER_SNIPPET
-from option import FLAGS, Parser, add_flags, require
+from option import BY_NAME, Parser, add_flags, require
 from running.command import exit_codes
 from running.loading import choose_device
 from video import agreement, extraction, feature_folder
@@ -33,8 +33,8 @@ add("--strict", action="store_true", help="a video that breaks off, or has damag
 comparing = Parser("How alike two folders of features of the same videos are.")
 comparing.prog += " compare"
 comparing.add_argument("folders", nargs=2, type=Path, metavar="FOLDER")
-WINDOW = [flag._replace(default=4) for flag in FLAGS["model"] if flag.name == "attn_window"]  # for the KCG's choices
-add_flags(comparing.add_argument, WINDOW)
+WINDOW = BY_NAME["attn_window"]._replace(default=4)  # for the KCG's choices
+add_flags(comparing.add_argument, [WINDOW])
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def extract(args: Namespace) -> None:
 
 def compare(args: Namespace) -> None:
     """Print a row for each video and crop, and the figures over all."""
-    require(args, WINDOW)
+    require(args, [WINDOW])
     if said := agreement.made_otherwise(*args.folders):
         print(f"{args.folders[0]} and {args.folders[1]} differ in: {said}")
     table, figures = agreement.compare(tuple(args.folders), args.attn_window)

@@ -61,8 +61,8 @@ with own_modules():
     from model import LSHMA, StreamMemory, scales_of
     from option import FLAGS, SWITCH, TESTING, check
     from outside.exported import Exported
-    from running.camera import Camera, arrays_of, from_arrays
     from running.loading import autocast, choose_device, load_model, ready, require_runnable
+    from running.stream_state import StreamState, arrays_of, from_arrays
 
 
 OF_FILES = ("crops", "drop_snippets")  # options of tests that are about what is read, which is the program's here
@@ -158,7 +158,7 @@ class Streams:
 
     def __init__(self, detector: Detector):
         self.detector = detector
-        self.cameras: dict[str, Camera] = {}  # in the order of the rows of memory
+        self.cameras: dict[str, StreamState] = {}  # in the order of the rows of memory
         self.parts: list[StreamMemory] = [detector.model.empty_memory(0)]
 
     @property
@@ -182,19 +182,19 @@ class Streams:
         for name in names:
             self.join(name, *self.fresh())
 
-    def fresh(self) -> tuple[Camera, StreamMemory]:
+    def fresh(self) -> tuple[StreamState, StreamMemory]:
         """One that has seen nothing, and the row of memory of it."""
         width = self.detector.options.visual_width
-        return Camera(np.empty((0, width), np.float32)), self.detector.model.empty_memory(1)
+        return StreamState(np.empty((0, width), np.float32)), self.detector.model.empty_memory(1)
 
-    def join(self, name: str, camera: Camera, memory: StreamMemory) -> None:
+    def join(self, name: str, camera: StreamState, memory: StreamMemory) -> None:
         """Add a camera with its row of memory. Raises ValueError where it is there already."""
         if name in self.cameras:
             raise ValueError(f"{name!r} is there already; reset it, or choose another name")
         self.cameras[name] = camera
         self.parts.append(memory)
 
-    def camera(self, name: str) -> Camera:
+    def camera(self, name: str) -> StreamState:
         """The camera of this name. Raises KeyError that says which there are."""
         if name not in self.cameras:
             raise KeyError(f"no camera {name!r}; there are: {', '.join(map(repr, self.cameras)) or 'none'}; add it first")
@@ -260,7 +260,7 @@ class Streams:
             self.memory, self.cameras = before
             raise
 
-    def score_waiting(self, cameras: Mapping[str, Camera]) -> dict[str, Scored]:
+    def score_waiting(self, cameras: Mapping[str, StreamState]) -> dict[str, Scored]:
         """Score all whole clips of these cameras, the next clip of all that have one at a time."""
         window, row = self.detector.options.attn_window, {name: i for i, name in enumerate(self.cameras)}
         parts: dict[str, list[list[np.ndarray]]] = {}

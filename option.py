@@ -175,6 +175,7 @@ FLAGS = {
              "--out-dir; needs requirements-tensorboard.txt", False),
     ),
 }  # fmt: skip
+BY_NAME = {flag.name: flag for flags in FLAGS.values() for flag in flags}
 MODEL = tuple(flag.name for flag in FLAGS["model"])
 TESTING = tuple(flag.name for flag in FLAGS["testing"])
 
@@ -241,6 +242,11 @@ def parse(parser: Parser, arguments: Sequence[str] | None = None) -> argparse.Na
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+def unset(flags: Iterable[Flag]) -> list[Flag]:
+    """The flags with None, not given, as their default."""
+    return [flag._replace(default=None) for flag in flags]
 
 
 def check(options: argparse.Namespace, groups: Iterable[str] = FLAGS) -> None:

@@ -25,7 +25,7 @@ from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
 from model import LSHMA
-from option import FIGURE_FORMAT, FLAGS, Parser, add_flags, check, flag_of
+from option import BY_NAME, FIGURE_FORMAT, FLAGS, Parser, add_flags, check, flag_of, unset
 from running import testing
 from running.command import exit_codes
 from running.loading import choose_device, load_model, require_runnable
@@ -34,16 +34,16 @@ from video.finding import LONGEST, Found, split
 from video.flags import HOW
 
 N_MOMENTS = 3
-ASKED = [flag for group in ("testing", "live", "data", "running") for flag in FLAGS[group] if flag.name in {
+ASKED = [BY_NAME[name] for name in (
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
     *("feature_root", "zero_non_finite", "hold_last", "allow_other_features", "model_path", "out_dir", "overwrite"),
     *("device", "workers"),
-}]  # fmt: skip
+)]  # fmt: skip
 
 parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
 parser.add_argument("sources", nargs="+", metavar="FEATURES_OR_VIDEOS", help=".npy files, videos, folders of them, or lists: "
                     "CSV files with the header path, path,frames, path,label or path,label,frames")  # fmt: skip
-add_flags(parser.add_argument, [*(flag._replace(default=None) for flag in (*ASKED, *HOW)), FIGURE_FORMAT])
+add_flags(parser.add_argument, [*unset((*ASKED, *HOW)), FIGURE_FORMAT])
 
 
 def main() -> None:
@@ -81,9 +81,9 @@ def predict(args: Namespace) -> None:
 def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dict | None, replaced: bool) -> None:
     """`predict` into --out-dir, in place of an earlier run's results if these are to be `replaced`, at the end."""
     device, features = choose_device(options.device), (trained or {}).get("features")
-    of_videos, others = split(args.sources)
+    sources, others = split(args.sources)
     asked = [flag_of(flag.name) for flag in HOW if getattr(args, flag.name) is not None]
-    if asked and not of_videos:
+    if asked and not sources:
         raise ValueError(f"{', '.join(asked)}: of videos alone, and {', '.join(args.sources)} has none; leave it out")
     videos = read(args, options, *rows_of(others, options.feature_root, options.normal_label)) if others else []
     testing.require_known_features(options, videos, trained)
@@ -93,10 +93,10 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
         require_distinct(", ".join(args.sources), [*videos, *found])
         require_files([*videos, *found], options.out_dir, f".{args.format}")
 
-    if not of_videos:
+    if not sources:
         require_names()
     else:
-        extracted = as_trained.extract(of_videos, args, options, features, require_names)
+        extracted = as_trained.extract(sources, args, options, features, require_names)
         if not (extracted.rows or videos):
             raise ValueError(extraction.failures(extracted.failed, len(extracted.failed)))
         videos += read(args, options, extracted.rows, extracted.files) if extracted.rows else []
@@ -105,10 +105,10 @@ def predict_into(lshma: LSHMA, args: Namespace, options: Namespace, trained: dic
         prediction = testing.predict(lshma, videos, options, device)
         scored = scores.from_logits(videos, prediction.logits, vars(options))
         record = scores.Record(scored, prediction.logits, prediction.exit_layer, prediction.key, None)
-        of_videos = tables.of_snippets(scored, None, fps, record).groupby("video", sort=False)
+        by_video = tables.of_snippets(scored, None, fps, record).groupby("video", sort=False)
         of_each = out_dir / "videos"
         of_each.mkdir(exist_ok=True)
-        for video, (name, rows), rate in zip(bar(videos, "writing", len(videos), unit="video"), of_videos, fps, strict=True):
+        for video, (name, rows), rate in zip(bar(videos, "writing", len(videos), unit="video"), by_video, fps, strict=True):
             tables.write_csv(of_each / f"{name}.csv", rows.drop(columns="video"))
             values = rows["score"].to_numpy()
             figures.timelines(of_each / f"{name}.{args.format}", [video], values, None, fps=rate, width=figures.WIDTH)

@@ -21,17 +21,18 @@ from pathlib import Path
 
 from files import atomic
 from files.interrupt import SIGNALS
-from option import Parser, add_flags, require
+from option import Parser, add_flags, require, unset
 from running import cluster
 from running.command import exit_codes
 from serving import giving
-from video.flags import HOW, OF_MODEL, OF_WATCHING
-from watching import calibration, ending, group, journal, printing, report, setting, telling
+from video.flags import HOW
+from watching import calibration, ending, group, journal, printing, setting, telling
 from watching.cameras import Sources, cameras_of
 from watching.engine import Watch
+from watching.flags import OF_MODEL, OF_WATCHING
 from watching.spread import Spread
 
-ASKED = [flag._replace(default=None) for flag in (*OF_MODEL, *HOW)]
+ASKED = unset((*OF_MODEL, *HOW))
 parser = Parser("Watch videos and cameras: scores as they come, and alarms. None = as the checkpoint says, or as usual.")
 parser.add_argument("sources", nargs="+", metavar="SOURCE", help="videos, folders of them, webcams (0, /dev/video0), "
                     "addresses (rtsp://, http://), and lists: CSV files name,source")  # fmt: skip
@@ -61,7 +62,7 @@ def watch(args: Namespace) -> None:
         ray = stack.enter_context(cluster.connected(args.ray)) if args.ray else None
         if ray:
             n_groups = group.number_of(ray, args)
-            print(f"to be watched in {report.counted(n_groups, 'group')}, on the machines of the cluster at {args.ray}")
+            print(f"to be watched in {telling.counted(n_groups, 'group')}, on the machines of the cluster at {args.ray}")
         made = setting.prepare(args)
         if args.dry_run:
             for line in setting.described(made, sources.cameras):

@@ -54,13 +54,13 @@ def nested(of: Callable[..., Any], *trees: Any) -> Any:
 
 
 def share_of_finite(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of each row's values that are finite: (R, E), counted so often, -> (R,), NaN of nothing."""
+    """The share of each row's values that are finite: (R, E), weights how often each counts -> (R,), NaN of nothing."""
     with np.errstate(invalid="ignore"):
         return (weights * np.isfinite(values)).sum(1) / weights.sum(1)
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> np.ndarray:
-    """The least finite value of each row that a share q of them does not exceed: (R, E), counted so often, -> (R,)."""
+    """The least finite value of each row that a share q of them does not exceed: (R, E) -> (R,); weights: how often each counts."""
     weights = weights * np.isfinite(values)
     some, quantiles = weights.any(1), np.full(len(values), np.nan)
     if some.any():

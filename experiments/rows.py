@@ -53,8 +53,8 @@ def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     known = [what_it_is(options) for options in runs]
     names = []
     for row, rest in known:
-        differing = [name for name, value in rest.items() if any(other.get(name, value) != value for _, other in known)]
-        names.append(", ".join([row, *(said(name, rest[name]) for name in differing)]))
+        apart = [name for name, value in rest.items() if any(other.get(name, value) != value for _, other in known)]
+        names.append(", ".join([row, *(said(name, rest[name]) for name in apart)]))
     return names
 
 

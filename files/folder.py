@@ -69,9 +69,8 @@ def left_by_run(out_dir: Path) -> list[Path]:
     if not (out_dir / "options.json").exists():
         return []
     found = [path for pattern in FILES for path in sorted(out_dir.glob(pattern)) if path.is_symlink() or path.is_file()]
-    return [
-        path for path in found if path.parent == out_dir or not path.parent.is_symlink()
-    ]  # what a link leads to is not ours
+    # what a link leads to is not ours
+    return [path for path in found if path.parent == out_dir or not path.parent.is_symlink()]
 
 
 @contextmanager

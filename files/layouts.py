@@ -33,10 +33,9 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
     rows = []
     for path in sorted(feature_files(root)):
         inside = path.relative_to(root).parts
-        if any(
-            part != part.strip() or not part.isprintable() for part in inside
-        ):  # a list's cells are read without such spaces
-            raise ValueError(f"{str(path)!a}: expected names that neither begin nor end with a space; rename file or folder")
+        if any(part != part.strip() or not part.isprintable() for part in inside):  # a list's are read so
+            what = "expected names of printable characters that neither begin nor end with a space"
+            raise ValueError(f"{str(path)!a}: {what}; rename file or folder")
         name, crop = name_and_crop(path)
         reason, label, test = "", "", False
         if is_hidden(path):
@@ -46,7 +45,7 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
         elif path.suffix.lower() != ".npy":
             reason = "not .npy files: list/split_crops.py turns them into ours"
         elif data_set == "own":
-            folders = path.relative_to(root).parts[:-1]
+            folders = inside[:-1]
             test, classes = test_folder in folders, [folder for folder in folders if folder != test_folder]
             label = classes[-1] if class_folders and classes else ""
         else:
@@ -72,7 +71,7 @@ def feature_files(root: Path) -> list[Path]:
 def files_below(root: Path) -> list[Path]:
     """All files below a folder; links to folders are followed, but not into themselves. Raises OSError of an unreadable one."""
     paths, above = [], {root: {os.path.realpath(root)}}
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=unreadable):
         real = above.pop(Path(folder))
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in real]
         for name in folders:
@@ -84,11 +83,11 @@ def files_below(root: Path) -> list[Path]:
 def require_printable(paths: Iterable[Path]) -> None:
     """Raise ValueError that names the first file whose name cannot be printed."""
     for path in paths:
-        if not path.name.isprintable() or "\udc80" <= max(path.name) <= "\udcff":
+        if not path.name.isprintable():
             raise ValueError(f"{str(path)!a}: expected a name of printable characters in UTF-8; rename the file")
 
 
-def refuse(error: OSError) -> None:
+def unreadable(error: OSError) -> None:
     raise OSError(f"{error.filename}: this folder cannot be read ({error.strerror}); mend that, or move it away") from error
 
 

@@ -14,7 +14,8 @@ from files.extra import needed
 
 MONTH = 30 * 86400
 OPEN = ("/login", "/healthz", "/page/")
-HERE = ("127.0.0.1", "localhost", "[::1]")  # names of this machine: a page of another name must not read this one through it
+# the Host names that mean this machine; others are refused: a foreign site could point its name here, and read the page
+HERE = ("127.0.0.1", "localhost", "[::1]")
 LONGEST = 2**16  # bytes of a request
 WRONG = 0.5  # seconds that a wrong token takes
 POLICY = ("default-src 'self'", "img-src 'self' data:", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'")

@@ -16,10 +16,9 @@ from typing import Any
 
 from watching.alarms import Alarm
 from watching.journal import reader
-from watching.outbox import DOWN, UP
 from watching.roster import Roster
 from watching.tables import told
-from watching.watched import Watched
+from watching.watched import COMES_UP, GOES_DOWN, Watched
 
 BEHIND = 30.0  # seconds after a snippet was dropped
 PER_REQUEST = 50  # alarms
@@ -213,7 +212,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def silences(db: sqlite3.Connection, camera: str, begin: float, until: float) -> list[list[float | None]]:
     """When a camera was down in this stretch of wall time: [from, until], the last without an end where it lasts."""
-    kinds = (*UP, *DOWN)
+    kinds = (*COMES_UP, *GOES_DOWN)
     marks = ", ".join("?" * len(kinds))
     query = f"SELECT wall, kind FROM happenings WHERE camera = ? AND kind IN ({marks})"
     before = db.execute(f"{query} AND wall < ? ORDER BY wall DESC LIMIT 1", (camera, *kinds, begin)).fetchall()
@@ -226,8 +225,8 @@ def silent(happened: Sequence[tuple[float, str]]) -> list[list[float | None]]:
     found: list[list[float | None]] = []
     for wall, kind in happened:
         lasts = bool(found) and found[-1][1] is None
-        if kind in DOWN and not lasts:
+        if kind in GOES_DOWN and not lasts:
             found.append([wall, None])
-        elif kind in UP and lasts:
+        elif kind in COMES_UP and lasts:
             found[-1][1] = wall
     return found

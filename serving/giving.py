@@ -10,9 +10,8 @@ from option import flag_of
 from serving.mqtt import Broker
 from serving.server import Address, Encryption, Server
 from serving.webhook import Webhook
+from watching.flags import SECRETS
 from watching.outbox import Sink
-
-SECRETS = ("serve", "token", "webhook", "mqtt")  # that a file may hold
 
 
 def asked(args: Namespace) -> dict[str, str]:

@@ -6,10 +6,9 @@ from typing import Any
 
 from files.extra import needed
 from serving.board import Board
-from watching.watched import Watched
+from watching.watched import DOWN, Watched
 
 STUCK = 60.0  # seconds without a turn
-DOWN = ("down", "failed")
 # of each camera, if it has one: the metric, whether it only grows, its help, its value
 OF_CAMERA: tuple[tuple[str, bool, str, Callable[[Watched], float | None]], ...] = (
     ("up", False, "1 = frames come, or a file has ended", lambda of: of.state not in (*DOWN, "waiting")),

@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from files.extra import needed
+from serving.access import HERE
 from serving.app import application
 from serving.board import Board
 from serving.news import News
 from watching.roster import Roster
 
-HERE = "127.0.0.1"
 RENEWED_EVERY = 60.0  # seconds between two looks at the certificate
 MOST, IDLE = 256, 5.0  # connections, and the seconds in which one has to ask something
 ENDING = 3.0  # seconds that browsers have to hear that the watch ends
@@ -37,12 +37,17 @@ class Address(NamedTuple):
         host, _, port = text.rpartition(":")
         if not (port.isdecimal() and int(port) < 2**16 and len(port) < 6):
             raise ValueError(f"--serve {text}: expected a port, 8080, or an address of this machine and a port, 0.0.0.0:8080")
-        return cls(host.removeprefix("[").removesuffix("]") or HERE, int(port))
+        return cls(host.removeprefix("[").removesuffix("]") or HERE[0], int(port))
+
+    @property
+    def shown(self) -> str:
+        """The host as it stands in a URL."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def here(self) -> bool:
         """Whether this machine alone reaches it, by a name that the page answers to without a token."""
-        return self.host in ("localhost", "::1", HERE)
+        return self.shown in HERE
 
 
 class Encryption:
@@ -70,7 +75,7 @@ class Encryption:
                 raise type(error)(f"{flag} {path}: {error.strerror}") from error
         if stamps == self.stamps:
             return
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # in one that has another kind of key, that would stay, too
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # in the old one a key of another kind would stay beside the new
         try:
             context.load_cert_chain(*self.given.values(), password="")  # nobody is asked for a key's on the terminal
         except OSError as error:
@@ -124,18 +129,17 @@ class Server:
         needed("prometheus_client", "serve")
         if token is None and not address.here:
             raise ValueError(
-                f"--serve {address.host}:{address.port}: others than this machine could see the cameras; give --token @FILE, "
-                f"a file that holds what they have to show, or serve {HERE} alone: --serve {address.port}"
+                f"--serve {address.shown}:{address.port}: others than this machine could see the cameras; give --token @FILE, "
+                f"a file that holds what they have to show, or serve {HERE[0]} alone: --serve {address.port}"
             )
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
             self.socket = socket.create_server((address.host, address.port), family=family)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
-            raise OSError(f"--serve {address.host}:{address.port}: {why}; choose another port or address") from error
+            raise OSError(f"--serve {address.shown}:{address.port}: {why}; choose another port or address") from error
         self.token, self.tls = token, tls
-        shown = f"[{address.host}]" if ":" in address.host else address.host
-        self.url = f"http{'s' * bool(tls)}://{shown}:{self.socket.getsockname()[1]}/"
+        self.url = f"http{'s' * bool(tls)}://{address.shown}:{self.socket.getsockname()[1]}/"
         self.note = "" if tls or address.here else ", not encrypted: who is between can read the token; --tls-cert FILE"
         self.thread: threading.Thread | None = None
         self.loop: asyncio.AbstractEventLoop | None = None  # while it serves

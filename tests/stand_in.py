@@ -330,10 +330,10 @@ class Server:
 def drawn_clip() -> bytes:
     """Two seconds of the walk, as MP4, coded as alarms' clips are. Needs PyAV."""
     sys.path.insert(0, str(ROOT))
-    from watching.evidence import Picture, write_pictures
+    from watching.evidence import Jpeg, write_pictures
 
     with tempfile.TemporaryDirectory() as folder:
-        write_pictures([Picture(i / 10, picture(0, 3 * i)) for i in range(20)], Path(folder, "clip.mp4"))
+        write_pictures([Jpeg(i / 10, picture(0, 3 * i)) for i in range(20)], Path(folder, "clip.mp4"))
         return Path(folder, "clip.mp4").read_bytes()
 
 

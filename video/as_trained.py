@@ -31,7 +31,7 @@ def fill_in(args: Namespace, trained: Mapping) -> None:
 
     Raises ValueError where one cannot be.
     """
-    require(args, [flag for flag in HOW if getattr(args, flag.name) is not None])
+    require(args, HOW)
     if args.rule not in (None, "mean") and args.frames_per_snippet is not None:
         raise ValueError(f"--frames-per-snippet counts with --rule mean alone; {args.rule} looks at one frame")
     for flag in HOW:

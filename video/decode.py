@@ -144,7 +144,7 @@ class Video:
             if not self.broken and self._timeout and time.monotonic() - waiting >= self._timeout:
                 self.broken = f"nothing within {self._timeout:g} s"
         drain = av.Packet()
-        drain.stream, drain.time_base = self._stream, self._stream.time_base  # of which the last frames have theirs
+        drain.stream, drain.time_base = self._stream, self._stream.time_base  # the last frames take theirs from it
         yield drain
 
 

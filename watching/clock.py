@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from video.decode import MAX_GAP, Frame
 
 AHEAD = 2.0  # seconds that a source may run before the wall's clock; one that is read faster, as a file by HTTP, is held back
-LEEWAY = 1.01  # by so much it may be faster, since clocks differ, and a camera that were held back would be late for ever
+LEEWAY = 1.01  # clocks differ: a source may run so much faster than ours, else it would be held back ever longer
 STEPS = 8  # frames; a source whose every step is long has no gaps but a low rate
 
 

@@ -12,6 +12,7 @@ from files.lists import several
 from files.videos import Video
 from watching import report
 from watching.roster import Roster
+from watching.telling import counted
 
 
 def record_of(watching: Roster) -> Record | None:
@@ -57,9 +58,9 @@ def summed_up(watching: Roster) -> str:
     n = sum(1 for of in alarms if of.alarm.stream in streams or (of.raised_at >= watching.began and of.alarm.wall_start))
     done = sum(1 for watched in files if watched.over and not watched.failed)
     parts = [f"{done} of {len(files)} files are watched"] if files else []
-    parts += [report.counted(len(live), "camera")] if live else []
+    parts += [counted(len(live), "camera")] if live else []
     parts += [f"never opened: {', '.join(lost)}"] if (lost := never_opened(watching)) else []
-    return ", ".join([*parts, report.counted(n, "alarm"), *watching.left_unsent])
+    return ", ".join([*parts, counted(n, "alarm"), *watching.left_unsent])
 
 
 def never_opened(watching: Roster) -> list[str]:

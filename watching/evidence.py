@@ -31,12 +31,12 @@ CODECS = ("libx264", "mpeg4")  # the first that is there
 CLOCK = Fraction(1, 1000)  # seconds
 
 
-class Picture(NamedTuple):
+class Jpeg(NamedTuple):
     time: float  # stream seconds
     jpeg: bytes
 
     @classmethod
-    def of(cls, time: float, rgb: np.ndarray) -> "Picture":
+    def of(cls, time: float, rgb: np.ndarray) -> "Jpeg":
         """(height, width, 3) uint8, upright."""
         image, file = Image.fromarray(rgb), io.BytesIO()
         image.thumbnail((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
@@ -53,7 +53,7 @@ def stem_of(alarm: Alarm) -> str:
 class Clip(NamedTuple):
     """The pictures of an alarm that has ended."""
 
-    pictures: list[Picture]
+    pictures: list[Jpeg]
     share: int  # it has one of so many
 
     def write(self, path: Path) -> str | None:
@@ -75,14 +75,14 @@ class Ring:
     def __init__(self, before: float, late: float):
         self.before = before  # seconds that a clip shows of what came before
         self.late = late  # seconds from an alarm's start till it is raised, at most
-        self.last: deque[Picture] = deque(maxlen=MOST)
+        self.last: deque[Jpeg] = deque(maxlen=MOST)
         self.clip: Clip | None = None  # of the alarm that lasts
         self.since = 0.0  # the time of its first picture, at least
         self.n_passed = 0  # since one was kept for the clip
 
     def keep(self, time: float, rgb: np.ndarray) -> None:
         """The next picture: (height, width, 3) uint8, upright."""
-        self.last.append(Picture.of(time, rgb))
+        self.last.append(Jpeg.of(time, rgb))
         while self.last[0].time < time - self.before - self.late:
             self.last.popleft()
         self.n_passed += 1
@@ -112,7 +112,7 @@ class Ring:
         return clip._replace(pictures=[picture for picture in clip.pictures if picture.time <= end])
 
 
-def write_pictures(pictures: list[Picture], path: Path) -> str:
+def write_pictures(pictures: list[Jpeg], path: Path) -> str:
     """An MP4 of these at their times, as large as the first, of even sides; returns the codec's name. Raises OSError."""
     av = needed("av")
     codec = next(name for name in CODECS if is_encoder(name))

@@ -50,7 +50,7 @@ class Group:
 
 
 def assigned(names: Iterable[str], before: Mapping[str, int], n: int) -> dict[str, int]:
-    """The number of each camera's group: of the one it was in before, where its state lies, or of n or more the smallest."""
+    """The number of each camera's group: its earlier one, where its state lies, or else the smallest of n or more."""
     numbers = {name: before.get(name) for name in names}
     sizes = Counter(number for number in numbers.values() if number is not None)
     for name, number in numbers.items():

@@ -199,7 +199,7 @@ class Journal:
         self.write(command, [(alarm.id, *alarm, raised_at, picture, clip)])
 
     def happened(self, camera: str, wall: float, kind: str, text: str = "") -> None:
-        """Something to remember of a camera, for a month; that it is gone for ever."""
+        """Something to remember of a camera: for a month; that it is gone, for ever."""
         self.write("INSERT OR IGNORE INTO happenings VALUES (?, ?, ?, ?)", [(camera, wall, kind, text)])
         key = "camera, wall, kind, text"  # a few at a time: a clock's leap costs few
         old = f"SELECT {key} FROM happenings WHERE wall < ? AND kind != 'gone' ORDER BY wall LIMIT 2"

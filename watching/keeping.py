@@ -139,7 +139,8 @@ class Keeping:
     def end_lasting(self, name: str, but: Watched | None = None) -> None:
         """End a camera's alarms that lasted when the last watch here ended, and that nothing goes on with.
 
-        but: it goes on with its own, and, of a file, raises again what was raised after its state was saved.
+        but: a camera that is watched again. The alarm that it goes on with stays open, and so do, of a file, those of its stream,
+        which will be raised again.
         """
         lasted = self.lasted.pop(name, ())
         still = self.journal.lasting() if lasted else ()
@@ -238,8 +239,8 @@ class Keeping:
         """Say, each so many seconds, how many snippets of which cameras were dropped."""
         now = time.monotonic()
         for watched in cameras:
-            n = watched.reader.n_dropped - watched.n_dropped if watched.reader else 0
+            n = watched.reader.n_dropped - watched.n_drops_told if watched.reader else 0
             if n and now - watched.drops_told >= every:
-                watched.n_dropped, watched.drops_told = watched.n_dropped + n, now
+                watched.n_drops_told, watched.drops_told = watched.n_drops_told + n, now
                 with self.writing():
                     self.happened(watched, Happened("dropped", f"{n} snippets, since this machine cannot keep up"))

@@ -19,11 +19,10 @@ from watching.alarms import Alarm
 from watching.brought import Happened
 from watching.journal import Journal, reader, waiting
 from watching.telling import message_of
-from watching.watched import Told
+from watching.watched import COMES_UP, GOES_DOWN, Told
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a message is sent again; it doubles, and is jittered
 AT_ONCE = 100  # messages read from the journal
-UP, DOWN = ("opened", "gap"), ("lost", "failed")  # what happens to a camera that is up, or down, from then on
 
 
 class Sink(Protocol):
@@ -125,17 +124,17 @@ class Outbox:
             return message_of(told) if told.news in ("begins", "ends") else None
         if told.what.kind == "gone":
             self.down.pop(told.camera, None)
-            return self.told_apart(message_of(told))
-        if told.what.kind not in (*UP, *DOWN):
+            return self.identified(message_of(told))
+        if told.what.kind not in (*COMES_UP, *GOES_DOWN):
             return None
-        down = told.what.kind in DOWN
+        down = told.what.kind in GOES_DOWN
         if self.down.get(told.camera) == down:
             return None
         self.down[told.camera] = down
-        return self.told_apart(message_of(told) | {"kind": "down" if down else "up"})
+        return self.identified(message_of(told) | {"kind": "down" if down else "up"})
 
     @staticmethod
-    def told_apart(message: Mapping[str, Any]) -> dict[str, Any]:
+    def identified(message: Mapping[str, Any]) -> dict[str, Any]:
         """The message with an identifier of its own."""
         about = json.dumps([message["camera"], message["wall"], message["kind"]])
         return {"id": hashlib.sha256(about.encode()).hexdigest()[:16]} | dict(message)

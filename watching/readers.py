@@ -18,6 +18,7 @@ from video.snippets import cut
 from watching.brought import Begins, Happened, How, Passed, Picture, Taken
 from watching.cameras import Camera
 from watching.clock import Clock
+from watching.evidence import WIDTH
 
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
 MOST = 64  # of a live source: what nobody has taken yet, snippets and what happened, about
@@ -25,7 +26,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a source is opened agai
 LIVED = 30.0  # seconds that a source gave frames, after which the pauses begin anew
 SILENT = 10.0  # seconds without a frame, after which a live source is opened again
 OPENING = {"timeout": SILENT, "options": {"rtsp_transport": "tcp"}}  # lost packets of UDP would be damaged pictures
-SHOWN_WIDTH = 640  # pixels of the pictures that a person is shown, at most
 SHOWN_EVERY = 4  # frames
 
 
@@ -43,7 +43,9 @@ class Reader(threading.Thread):
         known_until: float | None,
         known_time: float = 0.0,
     ):
-        """Of a file the first snippet that is not known, and that is shown; of a live camera till when it is: wall, stream."""
+        """first: a file's first snippet without a known score. shown: the first whose pictures are needed. known_until and
+        known_time: the wall's and the stream's time up to which a live camera is known.
+        """
         super().__init__(name=f"reader of {camera.name}", daemon=True)
         self.camera, self.how, self.changed = camera, how, changed
         self.first, self.shown, self.known_until, self.known_time = first, shown, known_until, known_time
@@ -192,7 +194,7 @@ class Looked:
             self.time = frame.time
             if n % SHOWN_EVERY == 0:
                 height, width = frame.size()
-                scale = min(1.0, SHOWN_WIDTH / width)
+                scale = min(1.0, WIDTH / width)
                 self.shown.append(Picture(frame.time, frame.rgb(max(1, round(scale * height)), max(1, round(scale * width)))))
             yield frame
 

@@ -23,14 +23,14 @@ from files import atomic
 from watching.journal import Journal, Raised, opened, storable
 from watching.roster import Roster
 from watching.steps import MOST_STEPS, Curves, curves_of
-from watching.telling import moment
+from watching.telling import counted, moment
 
 MOST_PICTURES, SMALL = 500, 320  # in the page, and pixels of their longer side
 MOST_TOLD = 500  # happenings
 ORDERS = {"highest": "highest score first", "alarms": "most alarms first"} | page.ORDERS
 
 
-class Watched(NamedTuple):
+class Card(NamedTuple):
     """A camera as the journal knows it."""
 
     id: str
@@ -85,13 +85,13 @@ def write(
         raised = [one for one in alarms if one.alarm.camera == name and stream in (None, one.alarm.stream)]
         told = [what for what in happened if what[0] == name]
         began, n_snippets, curves = curves_of(journal, of_camera, live=stream is None)
-        cameras.append(Watched(f"c{i}", name, stream is None, began, curves, n_snippets, raised, told))
+        cameras.append(Card(f"c{i}", name, stream is None, began, curves, n_snippets, raised, told))
     out_dir.mkdir(parents=True, exist_ok=True)
     atomic.write_text(out_dir / "report.html", page_of(folder, out_dir, cameras, threshold))
     return out_dir / "report.html"
 
 
-def page_of(folder: Path, out_dir: Path, cameras: Sequence[Watched], threshold: float | None) -> str:
+def page_of(folder: Path, out_dir: Path, cameras: Sequence[Card], threshold: float | None) -> str:
     """The whole page."""
     cameras = sorted(cameras, key=lambda camera: -camera.highest)
     raised = sorted(((one, camera) for camera in cameras for one in camera.alarms), key=lambda of: -of[0].raised_at)
@@ -114,7 +114,7 @@ def page_of(folder: Path, out_dir: Path, cameras: Sequence[Watched], threshold: 
     )
 
 
-def alarm_of(raised: Raised, camera: Watched, folder: Path, out_dir: Path, with_picture: bool) -> str:
+def alarm_of(raised: Raised, camera: Card, folder: Path, out_dir: Path, with_picture: bool) -> str:
     """An alarm of the list."""
     alarm, name = raised.alarm, html.escape(camera.name)
     files = [folder / "alarms" / Path(of).name if of else None for of in (raised.picture, raised.clip)]
@@ -147,7 +147,7 @@ def small(path: Path) -> bytes | None:
     return written.getvalue()
 
 
-def card_of(camera: Watched, n_layers: int, threshold: float | None) -> str:
+def card_of(camera: Card, n_layers: int, threshold: float | None) -> str:
     """A camera's scores over time, its alarms shaded, and how often what happened."""
     name, text = html.escape(camera.name), html.escape(camera.name.lower(), quote=True)
     said = [counted(len(camera.alarms), "alarm")]
@@ -171,7 +171,7 @@ def card_of(camera: Watched, n_layers: int, threshold: float | None) -> str:
     )
 
 
-def span_of(raised: Raised, camera: Watched, length: float) -> str:
+def span_of(raised: Raised, camera: Card, length: float) -> str:
     """An alarm on its camera's timeline, linked to the list; nothing where the scores do not reach."""
     alarm = raised.alarm
     ends = (alarm.wall_start, alarm.wall_end) if camera.live else (alarm.start, alarm.end)
@@ -183,7 +183,7 @@ def span_of(raised: Raised, camera: Watched, length: float) -> str:
     return f'<a href="#{alarm.id}" aria-label="{what}">{rect}</a>'
 
 
-def told_of(cameras: Sequence[Watched]) -> str:
+def told_of(cameras: Sequence[Card]) -> str:
     """The table of what happened to the cameras."""
     told = sorted((what for camera in cameras for what in camera.happened), key=lambda what: -what[1])
     rows = "".join(
@@ -204,8 +204,3 @@ def legend(n_layers: int, threshold: float | None) -> str:
         f"minutes:seconds, of live cameras this machine's. Of more than {MOST_STEPS:,} snippets, several share a step: their "
         "highest score, and last layer."
     )
-
-
-def counted(n: int, what: str) -> str:
-    """`1 alarm`, `2 alarms`"""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

@@ -14,11 +14,12 @@ from files.features import FRAMES_PER_SNIPPET
 from option import TESTING, Range, flag_of
 from video import as_trained, feature_folder
 from video.decode import opened
-from video.flags import OF_WATCHING, RATE
+from video.flags import RATE
 from video.snippets import places_of
 from watching.alarms import Rule
 from watching.brought import How
 from watching.cameras import Camera
+from watching.flags import OF_WATCHING
 from watching.keeping import Keeping, Setting
 from watching.readers import OPENING, told
 

@@ -26,12 +26,13 @@ from running import cluster
 from watching.brought import Happened
 from watching.cameras import Camera
 from watching.engine import STOPPING
+from watching.flags import SECRETS
 from watching.gathering import AT_ONCE, Call, gathered
 from watching.group import Group, assigned, needs, require_shared, room
 from watching.journal import Journal, Row
 from watching.keeping import Setting
-from watching.report import counted
 from watching.roster import GONE, Roster
+from watching.telling import counted
 from watching.watched import RECENT, Told, Watched
 from watching.watcher import Over, Watcher
 
@@ -41,7 +42,6 @@ SETTLING = 2.0  # seconds till a lost group is placed: machines that are lost to
 AVOIDED = 120.0  # seconds that a machine is the last choice after a watcher there was given up
 SAVING = 60.0  # seconds that watchers have to save
 PICTURE = 2.0  # seconds that a watcher has to send one
-HIDDEN = ("serve", "token", "webhook", "mqtt")  # flags that no group needs, and that may hold passwords
 
 
 class Spread(Roster):
@@ -64,7 +64,7 @@ class Spread(Roster):
         super().__init__(made, journal, pictures, edited=lambda: require_shared(edited()), **how)
         self.watched = {camera.name: Watched(camera) for camera in require_shared(cameras)}
         self.ray, self.n_groups = ray, n_groups
-        self.args = Namespace(**vars(args) | dict.fromkeys(HIDDEN))
+        self.args = Namespace(**vars(args) | dict.fromkeys(SECRETS))  # no group needs them
         self.settings = made.kept()
         self.lives = {stream.camera: stream.id for stream in journal.streams() if stream.began is not None}
         self.numbers: dict[str, int] = json.loads(journal.settings().get("groups", "{}"))  # of all cameras' groups, ever
@@ -177,7 +177,7 @@ class Spread(Roster):
         free = {machine: room(there[machine], self.args) - taken[machine] for machine in there}
         machine = max(free, key=lambda one: (now - self.avoided.get(one, -math.inf) > AVOIDED, free[one]))
         asked = needs(self.args, machine, reserved=free[machine] > 0 and not group.n_placed)
-        how = {"here": os.getcwd(), "cores": self.args.cores or 1, "settings": self.settings}
+        how = {"here": os.getcwd(), "settings": self.settings}
         group.cameras = [watched.camera for watched in left]
         what = (self.args, group.cameras, self.folder_of(group.number), self.raising.folder)
         group.watcher = self.ray.remote(Watcher).options(**asked).remote(*what, **how)

@@ -1,4 +1,4 @@
-"""What is drawn of a camera: its scores as steps, over time without holes where snippets follow, of many a few thousand.
+"""A camera's scores as the steps of a drawing: no holes between snippets that follow one another, a few thousand at most.
 
 Shapes: n steps.
 """

@@ -49,3 +49,8 @@ def print_json(told: Told, out: TextIO) -> None:
 def moment(stream: float, wall: float | None) -> str:
     """Of a file the time in it; of a live camera the wall's."""
     return clock(stream) if wall is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall))
+
+
+def counted(n: int, what: str) -> str:
+    """`1 alarm`, `2 alarms`"""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

@@ -18,17 +18,18 @@ from lshma import Scored
 from video.encoders import Encoder
 from video.pictures import crops_of
 from video.snippets import vectors_of
-from watching import evidence
 from watching.alarms import Alarm, Seen, State
 from watching.brought import Happened, Picture, Taken
 from watching.cameras import Camera
-from watching.evidence import Ring
+from watching.evidence import Jpeg, Ring
 from watching.journal import Row, Saved
 from watching.readers import Reader
 
 RECENT = 1200  # scores: of a quarter of a second each, five minutes
 # what a camera is after it has happened; whatever else happens to it, it stays what it was
 STATES = {"opened": "live", "gap": "live", "lost": "down", "failed": "failed", "ended": "ended"}
+DOWN = ("down", "failed")  # states in which nothing comes of it
+COMES_UP, GOES_DOWN = (tuple(kind for kind, state in STATES.items() if state in of) for of in (("live",), DOWN))
 
 
 class Timing(NamedTuple):
@@ -76,7 +77,7 @@ class Watched:
     known_time: float = 0.0  # and the stream's
     saved_at: float = -math.inf  # on the monotonic clock
     reader: Reader | None = None
-    n_dropped: int = 0  # that have been told
+    n_drops_told: int = 0
     drops_told: float = 0.0
     failed: str = ""  # why there will be no more of it; started again, it is tried again
     ended: bool = False  # all of it is scored
@@ -85,10 +86,9 @@ class Watched:
     since: float | None = None  # wall time of that
     text: str = ""  # what was said of it last
     n_scored: int = 0
-    recent: deque[tuple[float, float]] = field(
-        default_factory=lambda: deque(maxlen=RECENT)
-    )  # the last scores, each after when it was
-    picture: evidence.Picture | None = None  # the last one where there is no ring
+    # the last scores, each after when it was
+    recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    picture: Jpeg | None = None  # the last one where there is no ring
     delay: float | None = None  # seconds from the end of a live camera's snippet till its score was known
     elsewhere: Figures | None = None  # of a camera that is watched by another process
 
@@ -105,9 +105,9 @@ class Watched:
         for picture in pictures if self.ring else ():
             self.ring.keep(picture.time, picture.rgb)
         if pictures and not self.ring:
-            self.picture = evidence.Picture.of(*pictures[-1])
+            self.picture = Jpeg.of(*pictures[-1])
 
-    def last_picture(self) -> evidence.Picture | None:
+    def last_picture(self) -> Jpeg | None:
         """The last picture of it that was kept, if one was."""
         ring = self.ring  # whoever asks from another thread may see it go
         return ring.last[-1] if ring and ring.last else self.picture

@@ -1,6 +1,6 @@
 """A group of cameras, watched on whatever machine this is, for one that gathers what comes of it: an actor's work, without Ray.
 
-    watcher = Watcher(args, cameras, folder, pictures, here=os.getcwd(), cores=1, settings=settings)
+    watcher = Watcher(args, cameras, folder, pictures, here=os.getcwd(), settings=settings)
     news = watcher.news(taken)  # again and again: all up to call `taken` is written where it is gathered
     watcher.stop()              # then until `news.ended`
 
@@ -63,12 +63,11 @@ class Watcher:
         pictures: Path,
         *,
         here: str,
-        cores: int,
         settings: Mapping[str, Any],
     ):
         """args: of watch.py. here: the folder that paths are relative to. settings: what Setting.kept must be here too."""
         self.args, self.cameras, self.folder, self.pictures = args, list(cameras), folder, pictures
-        self.here, self.cores, self.settings = here, cores, settings
+        self.here, self.settings = here, settings
         self.edited: deque[list[Camera]] = deque(maxlen=1)  # which another thread takes
         self.journal: Recorded | None = None  # while it is open
         self.reading = threading.Lock()  # held while it is read, or closed
@@ -119,7 +118,7 @@ class Watcher:
                 raise FileNotFoundError(f"{self.here}: not there; the machines of a cluster share it, under one path")
             os.chdir(self.here)
             needed("av")
-            torch.set_num_threads(self.cores)
+            torch.set_num_threads(self.args.cores or 1)
             made = setting.prepare(self.args)
             if made.kept() != self.settings:
                 raise ValueError(f"{self.args.model_path}, or this program, is not here as where --ray is given")

@@ -13,7 +13,7 @@ from model import StreamMemory, of_each
 
 
 @dataclass
-class Camera:
+class StreamState:
     """What a camera has that the model does not remember."""
 
     waiting: np.ndarray  # (fewer than T, D) float32 snippets whose clip is not whole yet
@@ -21,7 +21,7 @@ class Camera:
     last: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # logits that the next scores are smoothed with
 
 
-def arrays_of(camera: Camera, memory: StreamMemory) -> dict[str, np.ndarray]:
+def arrays_of(camera: StreamState, memory: StreamMemory) -> dict[str, np.ndarray]:
     """A camera and the model's memory of it, one row, as arrays of their own."""
     fields: list[torch.Tensor] = []
     of_each(fields.append, memory)
@@ -30,8 +30,8 @@ def arrays_of(camera: Camera, memory: StreamMemory) -> dict[str, np.ndarray]:
 
 
 def from_arrays(
-    arrays: Mapping[str, np.ndarray], camera: Camera, memory: StreamMemory, smooth_width: int
-) -> tuple[Camera, StreamMemory]:
+    arrays: Mapping[str, np.ndarray], camera: StreamState, memory: StreamMemory, smooth_width: int
+) -> tuple[StreamState, StreamMemory]:
     """The camera and the row of memory that these arrays are of; `camera` and `memory` are such that have seen nothing.
 
     Raises ValueError that names the array that is not as this model's are.
@@ -48,4 +48,4 @@ def from_arrays(
             raise ValueError(f"{name}: {text}: of another model or other options; let it begin anew")
     kept = (torch.from_numpy(np.array(arrays[name])) for name in fresh if name.startswith("memory_"))
     remembered = of_each(lambda field: next(kept).to(field.device), memory)
-    return Camera(np.array(arrays["waiting"]), int(arrays["n_scored"]), np.array(arrays["last"])), remembered
+    return StreamState(np.array(arrays["waiting"]), int(arrays["n_scored"]), np.array(arrays["last"])), remembered
