@@ -60,7 +60,7 @@ def share_of_finite(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> np.ndarray:
-    """The least finite value of each row that a share q of them does not exceed: (R, E) -> (R,); weights: how often each counts."""
+    """The least finite value of each row that a share q does not exceed: (R, E) -> (R,); weights: how often each counts."""
     weights = weights * np.isfinite(values)
     some, quantiles = weights.any(1), np.full(len(values), np.nan)
     if some.any():

@@ -16,6 +16,7 @@ from files.extra import needed
 from option import Flag, Range, require
 
 ANSWERING = 10.0  # seconds that a cluster has to answer
+SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # HTTP/2's first frame, without any: length, kind 4, flags, stream
 OF_CLUSTER = (
     Flag("ray", str, None, "HOST:PORT of a Ray cluster that does the work; its machines share all folders "
          "(requirements-ray.txt)"),
@@ -56,10 +57,18 @@ def connected(address: str) -> Iterator[ModuleType]:
 
 
 def require_answer(address: str) -> None:
-    """Raise OSError where nobody answers at HOST:PORT, which Ray would try for minutes."""
+    """Raise OSError where nobody answers at HOST:PORT as a cluster does, by gRPC, which Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.rpartition("/")[2], int(port)), ANSWERING).close()
+        with socket.create_connection((host.rpartition("/")[2], int(port)), ANSWERING) as there:
+            there.settimeout(ANSWERING)
+            there.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+            try:
+                answer = there.recv(9)
+            except TimeoutError:
+                answer = b""
+        if answer[3:4] != SETTINGS[3:4]:
+            raise OSError("what answers there is something else")
 
 
 def machines(ray: ModuleType) -> list[dict[str, Any]]:

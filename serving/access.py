@@ -13,10 +13,11 @@ from urllib.parse import parse_qs
 from files.extra import needed
 
 MONTH = 30 * 86400
+COOKIE = "lshma-"
 OPEN = ("/login", "/healthz", "/page/")
 # the Host names that mean this machine; others are refused: a foreign site could point its name here, and read the page
 HERE = ("127.0.0.1", "localhost", "[::1]")
-LONGEST = 2**16  # bytes of a request
+LONGEST, IDLE = 2**16, 5.0  # bytes of a request, and seconds that it may take
 WRONG = 0.5  # seconds that a wrong token takes
 POLICY = ("default-src 'self'", "img-src 'self' data:", "frame-ancestors 'none'", "form-action 'self'", "base-uri 'none'")
 HEADERS = {
@@ -34,7 +35,7 @@ class Access:
         self.token, self.login_page = token, login_page
         self.cookie = token and hashlib.sha256(f"lshma page {token}".encode()).hexdigest()
         # of another watch on this machine the browser has another one: ports do not tell cookies apart
-        self.name = token and "lshma-" + hashlib.sha256(self.cookie.encode()).hexdigest()[:8]
+        self.name = token and COOKIE + hashlib.sha256(self.cookie.encode()).hexdigest()[:8]
         self.guessing = asyncio.Lock()  # one at a time
         self.answers = needed("starlette.responses", "serve")
 
@@ -55,8 +56,8 @@ class Access:
 
             request = requests.Request(scope)
             refusal = None if self.token and scope["path"].startswith(OPEN) else self.refusal(request)
-            if refusal and request.headers.get("authorization"):
-                await self.wait()
+            if refusal:
+                await self.wait(guesses_in(request))
             await (refusal or application)(scope, receive, send_with_headers)
 
         return guarded
@@ -84,26 +85,39 @@ class Access:
             return self.answers.FileResponse(self.login_page)
         given = parse_qs((await beginning(request)).decode(errors="replace")).get("token", [""])[0]
         if not same(given.strip(), self.token):
-            await self.wait()
+            await self.wait(1)
             return self.answers.RedirectResponse("/login?wrong", 303)
         answer = self.answers.RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(self.name, self.cookie, max_age=MONTH, httponly=True, samesite="strict", secure=secure)
         return answer
 
-    async def wait(self) -> None:
-        """Let a wrong token take its time, however many are tried at once."""
-        async with self.guessing:
-            await asyncio.sleep(WRONG)
+    async def wait(self, n: int) -> None:
+        """Let n wrong tokens take their time, however many are tried at once."""
+        if n:
+            async with self.guessing:
+                await asyncio.sleep(n * WRONG)
+
+
+def guesses_in(request: Any) -> int:
+    """How many tokens a request shows: one as a program, and each of a page of a watch here or elsewhere."""
+    return bool(request.headers.get("authorization")) + sum(name.startswith(COOKIE) for name in request.cookies)
 
 
 async def beginning(request: Any) -> bytes:
-    """What a request sends, but only so much as is of use: who sends more is not heard out."""
+    """What a request sends, but only so much as is of use: who sends more is not heard out.
+
+    Raises TimeoutError where it does not come.
+    """
     content = b""
-    async for part in request.stream():
-        content += part
-        if len(content) > LONGEST:
-            break
+    try:
+        async with asyncio.timeout(IDLE):
+            async for part in request.stream():
+                content += part
+                if len(content) > LONGEST:
+                    break
+    except TimeoutError:
+        raise TimeoutError(f"what was to be sent has not come within {IDLE:g} s") from None
     return content
 
 

@@ -212,7 +212,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def silences(db: sqlite3.Connection, camera: str, begin: float, until: float) -> list[list[float | None]]:
     """When a camera was down in this stretch of wall time: [from, until], the last without an end where it lasts."""
-    kinds = (*COMES_UP, *GOES_DOWN)
+    kinds = (*COMES_UP, *GOES_DOWN, "gone")
     marks = ", ".join("?" * len(kinds))
     query = f"SELECT wall, kind FROM happenings WHERE camera = ? AND kind IN ({marks})"
     before = db.execute(f"{query} AND wall < ? ORDER BY wall DESC LIMIT 1", (camera, *kinds, begin)).fetchall()
@@ -227,6 +227,6 @@ def silent(happened: Sequence[tuple[float, str]]) -> list[list[float | None]]:
         lasts = bool(found) and found[-1][1] is None
         if kind in GOES_DOWN and not lasts:
             found.append([wall, None])
-        elif kind in COMES_UP and lasts:
+        elif kind not in GOES_DOWN and lasts:  # who is gone is not silent either
             found[-1][1] = wall
     return found

@@ -14,14 +14,14 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from files.extra import needed
-from serving.access import HERE
+from serving.access import HERE, IDLE
 from serving.app import application
 from serving.board import Board
 from serving.news import News
 from watching.roster import Roster
 
 RENEWED_EVERY = 60.0  # seconds between two looks at the certificate
-MOST, IDLE = 256, 5.0  # connections, and the seconds in which one has to ask something
+MOST = 256  # connections, each of which has to ask something in IDLE seconds
 ENDING = 3.0  # seconds that browsers have to hear that the watch ends
 
 

@@ -68,6 +68,7 @@ class Stand:
         self.token: str | None = None
         self.failing: str | None = None  # words with which a POST is refused
         self.clip: bytes = b""
+        self.answering = 0.0  # seconds that an answer about alarms is on its way
         self.snippet = SNIPPET  # seconds
         self.n_listening = 0  # pages that follow the events
 
@@ -208,7 +209,9 @@ class Answers:
         return self.json({"now": time.time(), **how, "gone": self.stand.gone, "cameras": list(self.stand.cameras.values())})
 
     def alarms(self, request):
-        return self.json(self.stand.found(dict(request.query_params)))
+        found = self.stand.found(dict(request.query_params))
+        time.sleep(self.stand.answering)
+        return self.json(found)
 
     async def change(self, request):
         key, sent = request.path_params["key"], await request.json()

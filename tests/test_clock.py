@@ -95,7 +95,16 @@ def test_a_stall_that_is_made_up_for_is_no_gap(wall):
 
 def test_a_low_rate_is_no_row_of_gaps(wall):
     made, times = steadied(wall, np.arange(40.0), 1.0)
-    assert made.n_gaps == clock.STEPS and np.allclose(times, np.arange(40.0))
+    assert made.n_gaps == 1 and np.allclose(times, np.arange(40.0))
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("steps", [[*[1e-3] * 9, 0.991], [0.1, 0.8], [1.0, *[0.04] * 30], [2.0, 0.5, 0.6]])
+def test_bursts_and_a_rate_that_changes_are_no_row_of_gaps(wall, steps, timed):
+    """A camera that a proxy gives in bursts was cut at each, and never scored."""
+    passing = np.resize(steps, 600)
+    made, times = steadied(wall, np.cumsum(passing) - passing, passing, timed=timed)
+    assert made.n_gaps == 1 and np.allclose(times, np.cumsum(passing) - passing)
 
 
 def test_a_file_by_http_comes_at_its_own_rate(wall):

@@ -363,6 +363,12 @@ def test_passwords_are_masked():
     assert masked("rtsp://h/cam?channel=1&subtype=0") == "rtsp://h/cam?channel=1&subtype=0"
     assert masked("http://h/api?src=front_1&name=x&src=rtsp://u:p@h/a") == "http://h/api?src=front_1&name=***&src=***"
     assert masked("http://h/api?src=front_1&name=x&camera=u:p") == "http://h/api?src=front_1&name=***&camera=***"
+    assert (
+        masked("rtsp://h/user=admin&password=123&channel=1&stream=0.sdp")
+        == "rtsp://h/user=***&password=***&channel=1&stream=0.sdp"
+    )
+    assert masked("rtsp://h/a?pwd=123&pin=12&Password=007") == "rtsp://h/a?pwd=***&pin=***&Password=***"
+    assert masked("rtsp://h/888888:123456/ch1") == "rtsp://h/***/ch1" and masked("rtsp://h/a?hunter2") == "rtsp://h/a?***"
     assert masked("http://h/t.m3u8?u=admin&pw=hush&p=h&id=12") == "http://h/t.m3u8?u=***&pw=***&p=***&id=12"
     assert masked("srt://h:9000?streamid=read:cam:admin:hush") == "srt://h:9000?streamid=***"
     assert masked("rtsp://10.0.0.7:554/0/admin:hush/main") == "rtsp://10.0.0.7:554/0/***/main"

@@ -2,6 +2,7 @@
 # ruff: noqa: F811 (fixtures of another file)
 
 import json
+import socket
 import threading
 import time
 from contextlib import nullcontext
@@ -279,3 +280,10 @@ def test_a_group_that_cannot_begin_is_told_and_nothing_is_watched(there, watch, 
     monkeypatch.setattr(keeping.Setting, "kept", lambda _: {"model": next(models)})
     done = watch(there.videos)
     assert done.code == 2 and "is not here as where --ray is given" in done.err, done
+
+
+def test_what_is_no_cluster_is_not_waited_for(monkeypatch):
+    """Redis has the same port, and Ray asked it for ten minutes."""
+    monkeypatch.setattr(cluster, "ANSWERING", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OSError, match="something else"):
+        cluster.require_answer(f"127.0.0.1:{silent.getsockname()[1]}")

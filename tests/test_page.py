@@ -453,6 +453,18 @@ def test_a_tab_that_nobody_looks_at_keeps_no_connection_and_still_counts(page, s
     page.until(lambda: stand.n_listening == 1)
 
 
+def test_an_alarm_that_comes_while_a_filter_is_answered_stays(page, stand):
+    page.open()
+    page.until(lambda: page.count("#list li") == 3)
+    stand.answering = 0.8
+    page.click("#asking [name=open]")
+    page.until(lambda: sum(path == "/api/alarms" for _, path in stand.asked) >= 4)
+    alarm = stand.alarm("c0", lasts=None)
+    page.until(lambda: page.count("#list li") == 4)
+    page.until(lambda: page.count("#list li") == 3)  # the one that is acknowledged has gone
+    assert page.run("return [...document.querySelectorAll('#list li')].some(one => one.alarm.id === arguments[0])", alarm["id"])
+
+
 def test_a_lost_connection_is_told_and_everything_is_fetched_anew_afterwards(page, stand, server):
     page.open()
     page.expect_errors(

@@ -21,7 +21,7 @@ from conftest import call, make_model, refused, write_list
 from test_groups import machines  # noqa: F401
 from test_watch import scenes, tiny, write_video
 
-from serving import giving, server
+from serving import access, giving, server
 from serving.board import Board, camera_of, id_of, silent
 from serving.health import health, metrics
 from serving.mqtt import Broker, topic_of
@@ -259,6 +259,7 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
 def test_times_when_a_camera_was_down_begin_with_the_first_loss_and_end_with_an_opening():
     happened = [(1.0, "opened"), (2.0, "lost"), (3.0, "lost"), (4.0, "opened"), (5.0, "gap"), (6.0, "failed")]
     assert silent(happened) == [[2.0, 4.0], [6.0, None]]
+    assert silent([*happened, (7.0, "gone")]) == [[2.0, 4.0], [6.0, 7.0]]
 
 
 def test_what_happens_while_events_db_cannot_be_read_is_told_afterwards():
@@ -300,7 +301,7 @@ def test_all_alarms_are_told_however_many_come_at_once_their_ends_clips_and_that
         assert not events()
         assert written() and written(end=9.0, wall_end=time.time()) and written(end=9.0, wall_end=time.time(), clip="a.mp4")
         assert not events()
-        db.forget_alarms([alarm.id for alarm in alarms[:30]], 0.0)
+        db.forget_alarms([alarm.id for alarm in alarms[:30]])
         assert events() == [("list", {"alarms": True})] and not events()
 
 
@@ -429,8 +430,8 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
         with closing(sqlite3.connect(tmp_path / "out" / "events.db")) as db:
             return [kind for (kind,) in db.execute("SELECT kind FROM happenings")]
 
-    for name, value in (("MOST", 20), ("IDLE", 3.0)):
-        monkeypatch.setattr(server, name, value)
+    for of, name, value in ((server, "MOST", 20), (server, "IDLE", 3.0), (access, "IDLE", 0.5)):
+        monkeypatch.setattr(of, name, value)
 
     def n_closed(connections):
         """Of those that the server has closed, none is waited for."""
@@ -440,6 +441,13 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
     def visit(url, watching):
         page = httpx.Client(base_url=url, timeout=10)
         eventually(lambda: page.get("/api/cameras").json()["cameras"][0]["state"] == "ended")
+        half = socket.create_connection((page.base_url.host, page.base_url.port))
+        half.sendall(
+            b"POST /api/alarms/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        eventually(lambda: n_closed([half]))
+        assert b"has not come within 0.5 s" in half.recv(10000)
+        half.close()
         silent = [socket.create_connection((page.base_url.host, page.base_url.port)) for _ in range(25)]
         for connection in silent:
             with suppress(OSError):
@@ -543,6 +551,9 @@ def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_
         began = time.monotonic()
         assert httpx.get(f"{page.base_url}metrics", headers={"authorization": "Bearer x"}, verify=trusting).status_code == 401
         assert time.monotonic() - began > 0.5, "a guess takes its time"
+        guesses = {"cookie": "lshma-12345678=x; lshma-87654321=y"}
+        assert httpx.get(f"{page.base_url}metrics", headers=guesses, verify=trusting).status_code == 401
+        assert time.monotonic() - began > 1.5, "and two twice as long"
         bearer = {"authorization": "Bearer s3cret"}
         assert httpx.get(f"{page.base_url}metrics", headers=bearer, verify=trusting).status_code == 200
 

@@ -176,6 +176,10 @@ def test_alarms_that_are_old_and_have_ended_go_with_their_files(tmp_path):
         assert "4.mp4" in keeper.told[0] and "it is kept" in keeper.told[0]
         keeping.Keeping.forget_old(keeper)
         assert len(keeper.told) == 1, "once an hour"
+        db.stream("old", "door", began=now - 2 * journal.DAY)
+        keeper.keep_days, keeper.looked_at = None, -np.inf
+        keeping.Keeping.forget_old(keeper)
+        assert len(db.alarms()) == 4 and "old" not in {stream.id for stream in db.streams()}
 
 
 def test_a_clock_that_leaps_takes_few_alarms_and_never_the_last(tmp_path, monkeypatch):
@@ -185,7 +189,7 @@ def test_a_clock_that_leaps_takes_few_alarms_and_never_the_last(tmp_path, monkey
             db.alarm(Alarm("door", "s", first, 1.0, 1.0, 2.0, 1.0, 1.0, 5.0 - first, 0.9, 1), raised_at=1.0)
         oldest = db.old_alarms(1e12, now=1e12)
         assert [id for id, *_ in oldest] == [raised.alarm.id for raised in db.alarms()][3:0:-1]
-        db.forget_alarms([id for id, *_ in oldest], 0.0)
+        db.forget_alarms([id for id, *_ in oldest])
         assert len(db.old_alarms(1e12, now=1e12)) == 1
         for first in range(5, 50):
             db.alarm(Alarm("door", "s", first, 1.0, 1.0, 2.0, 1.0, 1.0, 5.0, 0.9, 1), raised_at=1e12 - 9)

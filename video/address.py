@@ -29,11 +29,13 @@ def masked(address: str) -> str:
     """The address as it may be shown: `rtsp://user:secret@host/x?channel=1&t=abc` -> `rtsp://***@host/x?channel=1&t=***`."""
     if "://" not in address:
         return address
-    named = r"(?i)([/;_](?:[a-z]*(?:pass|pwd|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
+    named = r"(?i)([/;_?&,#-](?:[a-z]*(?:pass|pwd|pin|token|secret|auth|key|sig|user|login)[a-z]*)=)[^&#\s]*"
     # all values but small numbers, as of channels, and plain names of what says which camera it is
     plain = r"(?:src|camera|channel|stream|profile)=[\w.-]*(?:[&#\s]|$)"
     asked = rf"([?&](?!{plain})[^=&#\s]*=)(?!\d{{1,3}}(?:[&#\s]|$))[^&#\s]*"
     # a recorder's name:password between slashes, not the kind of a file or stream
-    pair = r"(?<=[^/]/)(?!(?:mp4|mp3|flv|smil|ngrp|amlst|urn):)[^/:?#]*[^/:?#\d][^/:?#]*:[^/?#@]+(?=/|$)"
-    shown = re.sub(asked, r"\1***", re.sub(named, r"\1***", re.sub(pair, "***", address)))
+    kind = r"(?:mp4|mp3|flv|smil|ngrp|amlst|urn):"
+    pair = rf"(?<=[^/]/)(?:\d{{4,}}:\d{{4,}}|(?!{kind})[^/:?#]*[^/:?#\d][^/:?#]*:[^/?#@]+)(?=/|$)"
+    bare = r"\?(?![^#\s]*=)[^#\s]+"  # a query that is no name and value
+    shown = re.sub(bare, "?***", re.sub(asked, r"\1***", re.sub(named, r"\1***", re.sub(pair, "***", address))))
     return re.sub(r"(?s)^(\w[\w+.-]*://).*@", r"\1***@", shown)  # up to the last @: a password may hold any of /?#@

@@ -274,11 +274,14 @@ class Journal:
         most = max(FORGOTTEN_AT_ONCE, 2 * n_new)
         return self.read(f"SELECT id, camera, picture, clip FROM alarms WHERE {ended}", before, most)
 
-    def forget_alarms(self, ids: Iterable[str], before: float) -> None:
-        """These alarms go, and live streams that began before this unix time and of which nothing is kept."""
+    def forget_alarms(self, ids: Iterable[str]) -> None:
+        """These alarms go, with what was noted on them."""
         ids = [(id,) for id in ids]
         self.write("DELETE FROM alarms WHERE id = ?", ids)
         self.write("DELETE FROM notes WHERE alarm = ?", ids)
+
+    def forget_streams(self, before: float) -> None:
+        """Live streams go that began before this unix time, and of which nothing is kept."""
         of = "camera = streams.camera AND stream = streams.id"  # as the scores' key begins
         kept = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {of})" for table in ("scores", "alarms", "states"))
         self.write(f"DELETE FROM streams WHERE began < ? AND NOT ({kept})", [(before,)])

@@ -139,7 +139,7 @@ class Keeping:
     def end_lasting(self, name: str, but: Watched | None = None) -> None:
         """End a camera's alarms that lasted when the last watch here ended, and that nothing goes on with.
 
-        but: a camera that is watched again. The alarm that it goes on with stays open, and so do, of a file, those of its stream,
+        but: a camera that is watched again. The alarm that it goes on with stays open; so do, of a file, those of its stream,
         which will be raised again.
         """
         lasted = self.lasted.pop(name, ())
@@ -213,20 +213,24 @@ class Keeping:
         self.told.append(Told(watched.camera.name, what))
 
     def forget_old(self) -> None:
-        """Remove the alarms that are older than they are to be kept, at most once an hour; their files first."""
-        if self.keep_days is None or time.monotonic() - self.looked_at < HOUR:
+        """Remove the alarms that are older than they are to be kept, their files first, and streams of which nothing is kept;
+        at most once an hour.
+        """
+        if time.monotonic() - self.looked_at < HOUR:
             return
-        self.looked_at, before = time.monotonic(), time.time() - self.keep_days * DAY
+        self.looked_at, now = time.monotonic(), time.time()
         with self.writing():
             gone = []
-            for id, camera, *names in self.journal.old_alarms(before, time.time()):
+            old = () if self.keep_days is None else self.journal.old_alarms(now - self.keep_days * DAY, now)
+            for id, camera, *names in old:
                 try:
                     for name in filter(None, names):
                         (self.raising.folder / Path(name).name).unlink(missing_ok=True)
                     gone.append(id)
                 except OSError as error:
                     self.note(camera, Happened("picture", f"{error}; it is kept"))
-            self.journal.forget_alarms(gone, before)
+            self.journal.forget_alarms(gone)
+            self.journal.forget_streams(now - DAY)
 
     def tell_sinks(self) -> None:
         """Say which sinks cannot be reached, or are again."""

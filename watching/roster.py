@@ -11,7 +11,7 @@ from watching.brought import Happened
 from watching.cameras import Camera
 from watching.journal import Journal
 from watching.keeping import Keeping, Setting
-from watching.readers import Reader
+from watching.readers import LIVE_WAITING, WAITING, Reader
 from watching.watched import Spent, Watched
 
 FILES_AT_ONCE = 8  # that are decoded at a time
@@ -51,12 +51,13 @@ class Roster(Keeping):
         room = FILES_AT_ONCE - sum(1 for watched in left if watched.reader and not watched.camera.live)
         due = [watched for watched in left if not watched.reader and (watched.camera.live or room > 0)]
         if due:
+            waiting = max(2, min(WAITING, LIVE_WAITING // max(1, sum(watched.camera.live for watched in left))))
             with self.writing():
                 for watched in due:
                     if (watched.camera.live or room > 0) and self.resume(watched):
                         shown = self.raising.shown_from(watched)
                         known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
-                        known["known_time"] = watched.known_time
+                        known |= {"known_time": watched.known_time, "waiting": waiting}
                         watched.start(Reader(watched.camera, self.how, self.changed, **known))
                         room -= not watched.camera.live
         return any(not watched.over for watched in left)

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, sin
 CREATE TABLE IF NOT EXISTS notes (alarm TEXT PRIMARY KEY, acknowledged REAL, note TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alarms_by_raised ON alarms (raised_at);
 CREATE INDEX IF NOT EXISTS alarms_by_stream ON alarms (camera, stream);
+CREATE INDEX IF NOT EXISTS outbox_by_sink ON outbox (sink, number);
 CREATE INDEX IF NOT EXISTS alarms_lasting ON alarms ("end") WHERE "end" IS NULL;
 """  # older files lack them
 SMALL = ("cameras", "streams", "alarms", "happenings", "states")  # scores may be millions: damage shows when it is met

@@ -64,13 +64,17 @@ async function fetchNewest(count) {
 /** Fetch the newest that fit the filter, as many as are shown, and which are open. Throws what the server answers. */
 export async function fetchAll(count = items.size) {
   const mine = ++asked;
+  const known = seen; // what comes while this is answered, the answer may not have
   const [answer, unanswered] = await Promise.all([fetchNewest(count), ask("/api/alarms?open=1")]);
   if (mine !== asked) return;
   open.clear();
   for (const { id } of unanswered.alarms) open.add(id);
   openElse = unanswered.open - open.size;
   const kept = new Set(answer.alarms.map(({ id }) => id));
-  for (const [id, item] of items) if (!kept.has(id) && !item.writing) remove(id);
+  for (const [id, { alarm, writing }] of items) {
+    const since = known !== null && alarm.number > known && fits(alarm);
+    if (!kept.has(id) && !writing && !since) remove(id);
+  }
   answer.alarms.forEach(put);
   if (seen !== null) announce(unanswered.alarms); // those that came while there was no connection
   seen = Math.max(seen, ...[...answer.alarms, ...unanswered.alarms].map(({ number }) => number));
