@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation import comparison, figures, methods, source, tables
+from evaluation import comparison, methods, side_by_side, source, tables
 from evaluation.comparison import Comparison, Method
 from evaluation.evaluate import Terms
 from evaluation.methods import Given
@@ -106,7 +106,7 @@ def write(compared: Comparison, paths: Sequence[Path]) -> None:
     with SIGNALS, folder.staged(paths[0].parent, name=folder.REPORT) as new:
         for path, table in zip(paths, (*of_figures, of_videos), strict=False):
             tables.write(new / path.name, table)
-        figures.comparison(new / paths[-1].name, headlines, labels, errors)
+        side_by_side.comparison(new / paths[-1].name, headlines, labels, errors)
     print("\n\n".join(map(tables.aligned, of_figures)))
     print(tables.remark(compared.figures))
     if seeds := [f"{n} seeds of {name}" for name, n in compared.n_seeds.items() if n > 1]:

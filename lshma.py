@@ -83,7 +83,7 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
     where = choose_device(device)
-    model, options, loaded = load_model(str(path))
+    model, options, loaded = load_model(path and str(path))
     vars(options).update(changed)
     check(options, ["testing"])
     require_runnable(model, options)

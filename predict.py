@@ -54,8 +54,6 @@ def main() -> None:
 
 def options_of(args: Namespace) -> tuple:
     """The model; the options to run it with, the checkpoint's, those given, and the usual ones; its training's, if it says."""
-    if args.model_path is None:
-        raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     lshma, options, loaded = load_model(args.model_path)
     told = {flag.name: value for flag in ASKED if (value := getattr(args, flag.name)) is not None}
     usual = {flag.name: flag.default for group in ("data", "running") for flag in FLAGS[group]}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import option
-from evaluation import evaluate, figures, tables
+from evaluation import evaluate, side_by_side, tables
 from evaluation.bootstrap import Bootstrap
 from evaluation.comparison import difference, signed, summary
 from evaluation.scores import from_logits
@@ -176,7 +176,7 @@ def draw(grid: Grid, lines: list[Line], path: Path) -> None:
     """
     metric, ((x, values), *others) = grid.args.metric, grid.args.vary or [("", [])]
     if not values or not all(map(is_number, values)):
-        return figures.dots(path, {line.name: line.values(metric) for line in lines}, METRICS[metric])
+        return side_by_side.dots(path, {line.name: line.values(metric) for line in lines}, METRICS[metric])
     panels: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
     for panel in combinations(others):
         for line in lines:
@@ -188,7 +188,7 @@ def draw(grid: Grid, lines: list[Line], path: Path) -> None:
         curves = [(title, called, points) for title, of_panel in panels.items() for called, points in of_panel.items()]
         apart = len({called for _, called, _ in curves}) == len(curves)
         panels = {"": {called if apart else title: points for title, called, points in curves}}
-    figures.curves_over(path, panels, x, METRICS[metric])
+    side_by_side.curves_over(path, panels, x, METRICS[metric])
 
 
 def is_number(text: str) -> bool:

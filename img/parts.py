@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from evaluation import figures
+from evaluation import figures, side_by_side
 from experiments.rows import ROWS
 
 
@@ -34,7 +34,7 @@ def main() -> None:
         for axis, title, of_grid in zip(axes, panels, cells, strict=True):
             of_rows = {name: 100 * of_grid.auc_unsmoothed[of_grid.row == name].to_numpy() for name in names}
             rows = {name: values if len(values) else np.array([np.nan]) for name, values in of_rows.items()}
-            figures.seeds_on(axis, rows, "AUC of frames, unsmoothed (%)")
+            side_by_side.seeds_on(axis, rows, "AUC of frames, unsmoothed (%)")
             for i, values in enumerate(rows.values()):
                 if np.isfinite(values).all():
                     at = values.mean(), i

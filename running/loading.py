@@ -23,7 +23,7 @@ ROWS, STEP = 512, 64  # of a packed product: the most at once, and of what their
 PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 
 
-def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA | Exported, Namespace, Checkpoint]:
+def load_model(path: str | None, options: Namespace | None = None) -> tuple[model.LSHMA | Exported, Namespace, Checkpoint]:
     """The model of a checkpoint, ours or the authors', in evaluation mode on the CPU; the options to run it with; the file.
     Or that of an ONNX file of export.py, `.onnx`: where options change later, see `require_runnable`.
 
@@ -32,6 +32,8 @@ def load_model(path: str, options: Namespace | None = None) -> tuple[model.LSHMA
     set whose clips are as long; those that are given are changed in place. Raises FileNotFoundError, or ValueError that names
     what is wrong.
     """
+    if path is None:
+        raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     exported = Exported(path) if Path(path).suffix == ".onnx" else None
     if exported:
         loaded = Checkpoint(path, {}, exported.options, False, exported.video_threshold, None)

@@ -228,8 +228,6 @@ def test(options: Namespace) -> None:
 def test_into(options: Namespace, replaced: bool) -> None:
     """`test` into --out-dir, in place of an earlier test's results if these are to be `replaced`, at the end."""
     device = choose_device(options.device)
-    if options.model_path is None:
-        raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     if not replaced:
         folder.require_free(options.out_dir)
     lshma, options, loaded = load_model(options.model_path, options)

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, SMALL, refused, write_list
 from warm import Forked, ran, started
 
-from evaluation import events, figures, page, timeline
+from evaluation import events, page, side_by_side, timeline
 from experiments import outcome
 from experiments.grid import Cell, Row
 
@@ -155,7 +155,7 @@ def test_a_figure_has_a_panel_for_each_value_and_rows_that_choose_it_in_all(tmp_
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
     drawn = {}
-    monkeypatch.setattr(figures, "curves_over", lambda path, panels, x, y: drawn.update(panels))
+    monkeypatch.setattr(side_by_side, "curves_over", lambda path, panels, x, y: drawn.update(panels))
     outcome.draw(grid, lines, tmp_path / "figure.png")
     assert list(drawn) == ["cache-keep-max-len 2", "cache-keep-max-len 8"]
     for curves in drawn.values():

@@ -44,8 +44,6 @@ def otherwise(before: Mapping[str, Any]) -> str:
 
 def prepare(args: Namespace) -> Setting:
     """Load what the options name, and fill in what the checkpoint says. Raises ValueError or OSError."""
-    if args.model_path is None:
-        raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
     device = args.device or "auto"
     changed = {name: value for name in TESTING if (value := getattr(args, name, None)) is not None}
     exact = {"precision": "fp32"}  # a clip at a time, nothing is gained by less
