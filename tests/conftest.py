@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from change import Change
 from evaluation import figures
@@ -27,6 +28,8 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 torch.set_num_threads(1)  # toys are too small to share between cores: more threads would wait for each other, and spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so in the processes that tests start
+settings.register_profile("house", deadline=None, derandomize=True)
+settings.load_profile("house")
 SMALL = ["--visual-width", str(WIDTH), "--workers", "0", "--device", "cpu"]
 
 

@@ -96,7 +96,7 @@ def events_of(scores, rule):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.8, 0.85, 0.9, 1.0]), max_size=40),
     st.integers(1, 4),

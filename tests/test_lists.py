@@ -391,7 +391,7 @@ def test_features_rounded_down_need_a_flag_and_are_named(ucf, run):
 ANNOTATED, COUNTED = "annotated", "counted"
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(
     videos=st.lists(
         st.tuples(

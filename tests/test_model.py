@@ -13,9 +13,6 @@ from hma import remembered, survivors
 from model import FUSE, Select
 from option import FORGETTING
 
-settings.register_profile("house", deadline=None, derandomize=True)
-settings.load_profile("house")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def no_denormal_numbers():
