@@ -82,7 +82,8 @@ def test_messages_wait_in_order_until_they_are_taken_and_outlive_the_watch(tmp_p
         assert alone.close(0.1) == ["1 messages wait for listed"] and not stubborn.taken
 
 
-def test_a_sink_that_hangs_holds_up_nobody_and_has_all_in_order_when_it_goes_on(tmp_path):
+def test_a_sink_that_hangs_holds_up_nobody_is_told_and_has_all_in_order_when_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "HANGING", 0.2)
     goes_on = threading.Event()
 
     class Hanging(Listed):
@@ -99,8 +100,13 @@ def test_a_sink_that_hangs_holds_up_nobody_and_has_all_in_order_when_it_goes_on(
             post(box, Told("door", ALARM._replace(first=number), "begins"))
         eventually(lambda: len(other.taken) == 30)
         assert not hanging.taken and db.n_messages()["hanging"] == 30
+        told = []
+        eventually(lambda: told.extend(box.said()) or told)
+        time.sleep(0.3)
+        assert [*told, *box.said()] == told and told[0][0] == "hanging" and "no whole answer in 0 s" in told[0][1].text
         goes_on.set()
         eventually(lambda: hanging.taken == other.taken)
+        assert [(name, what.kind) for name, what in box.said()] == [("hanging", "reached")]
         assert box.close(5.0) == []
 
 

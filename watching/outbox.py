@@ -6,6 +6,7 @@ again and again until it is taken. Killed in between, it is sent twice: its `id`
 
 import hashlib
 import json
+import math
 import random
 import sqlite3
 import threading
@@ -22,6 +23,7 @@ from watching.telling import message_of
 from watching.watched import COMES_UP, GOES_DOWN, Told
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a message is sent again; it doubles, and is jittered
+HANGING = 60.0  # seconds that a message is on its way, after which that is said
 AT_ONCE = 100  # messages read from the journal
 
 
@@ -48,6 +50,7 @@ class Sender(threading.Thread):
         self.taken = 0  # the number of the last message that it has taken
         self.last = journal.last_message(sink.name)  # and of the last one that it is to get
         self.said: deque[Happened] = deque()
+        self.since, self.hangs = math.inf, False  # when a message went on its way, on the monotonic clock; that it is said
         self.woken, self.stopped = threading.Event(), threading.Event()
 
     def run(self) -> None:
@@ -73,7 +76,7 @@ class Sender(threading.Thread):
         pause = FIRST_PAUSE
         while not self.stopped.is_set():
             try:
-                self.sink.send(message)
+                self.hand_over(message)
             except ValueError as error:
                 self.said.append(Happened("refused", f"{error}; left out: {json.dumps(message, ensure_ascii=False)}"))
                 return True
@@ -84,10 +87,18 @@ class Sender(threading.Thread):
                 self.stopped.wait(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            if pause > FIRST_PAUSE:
+            if pause > FIRST_PAUSE or self.hangs:
+                self.hangs = False
                 self.said.append(Happened("reached", "what waited is being sent"))
             return True
         return False
+
+    def hand_over(self, message: Mapping[str, Any]) -> None:
+        self.since = time.monotonic()
+        try:
+            self.sink.send(message)
+        finally:
+            self.since = math.inf
 
 
 class Outbox:
@@ -147,6 +158,10 @@ class Outbox:
     def said(self) -> Iterator[tuple[str, Happened]]:
         """What is to be said of sinks since the last call, each under its name."""
         for sender in self.senders:
+            if not sender.hangs and time.monotonic() - sender.since > HANGING:
+                sender.hangs = True
+                what = f"no whole answer in {HANGING:.0f} s, and still waiting; what it is to get waits in {sender.path.name}"
+                yield sender.sink.name, Happened("unreachable", what)
             while sender.said:
                 yield sender.sink.name, sender.said.popleft()
 
