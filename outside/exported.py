@@ -63,6 +63,10 @@ class Exported(nn.Module):
         self.inputs = ["clips", "reset", *field_names(IN, self.like)]
         self.register_buffer("home", torch.empty(0), persistent=False)  # where tensors are
 
+    def __reduce__(self) -> tuple:
+        """Copied as its file's path."""
+        return Exported, (self.path,)
+
     def require(self, options: Namespace) -> None:
         """Raise ValueError where options ask for another model, or to test it in another way, than is in the file."""
         for name in FIXED:

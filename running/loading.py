@@ -104,10 +104,14 @@ class Packed(nn.Module):
     oneDNN keeps what it compiles for each number of rows, and that grows with the number: a few of them are asked for.
     """
 
-    def __init__(self, linear: nn.Linear):
+    def __init__(self, weight: Tensor, bias: Tensor):
         super().__init__()
-        self.bias = linear.bias.detach()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self.bias = bias.detach()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+
+    def __reduce__(self) -> tuple:
+        """Copied as plain weights."""
+        return Packed, (self.weight.to_dense(), self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.to(self.bias.dtype).reshape(-1, x.shape[-1])
@@ -141,7 +145,7 @@ def ready(built: model.LSHMA | Exported, options: Namespace, device: torch.devic
         for module in list(built.modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
-                    setattr(module, name, Packed(child))
+                    setattr(module, name, Packed(child.weight, child.bias))
     return built
 
 

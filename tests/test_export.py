@@ -1,5 +1,6 @@
 """A model outside Python: the graph is the step, onnxruntime runs it, and what is no such file is refused."""
 
+import copy
 import json
 import sys
 from types import SimpleNamespace
@@ -158,6 +159,7 @@ def test_a_program_runs_the_file_as_the_checkpoint(made):
     assert outside.video_threshold == 0.75 and outside.trained["p"] == 0.5 and outside.options.smooth == "causal"
     video = walk(61)
     np.testing.assert_allclose(lshma.load(made.file).score(video), inside.score(video), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(copy.deepcopy(outside).score(video), outside.score(video))
     of_each = []
     for detector in (inside, outside):
         streams = detector.stream()

@@ -1,5 +1,6 @@
 """LSHMA in a program of one's own: a video, cameras that come and go, and the program's own modules beside ours."""
 
+import copy
 import subprocess
 import sys
 
@@ -85,7 +86,7 @@ def test_packed_products_are_of_few_sizes_and_leave_no_row_out():
     for shape in ((0, 4, 24), (24,), (1, 24), (5, 3, 24), (loading.ROWS + 1, 24), (3 * loading.ROWS, 24)):
         x = torch.randn(shape)
         with torch.inference_mode():
-            np.testing.assert_allclose(loading.Packed(linear)(x), linear(x), rtol=0, atol=1e-5)
+            np.testing.assert_allclose(loading.Packed(linear.weight, linear.bias)(x), linear(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -105,6 +106,7 @@ def test_a_model_that_is_ready_scores_as_the_one_it_is_a_copy_of(precision):
         found.append((one.score(walk(300, seed=3)), *(values for name in "abc" for values in of_streams[name])))
     for ours, theirs in zip(*reversed(found), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 if precision == "fp32" else 0)
+    np.testing.assert_array_equal(copy.deepcopy(ready).score(walk(300, seed=3)), found[1][0])
 
 
 @pytest.mark.parametrize("forgetting", sorted(RULES))
