@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from files.features import checksum, load_features
-from files.interrupt import SIGNALS, blocked, obey_parent_alone
+from files.interrupt import SIGNALS, blocked, hear_children_where_waited_for, obey_parent_alone
 from files.videos import Video
 
 CLIPS_PER_TEST_BATCH = {"cpu": 512, "cuda": 8192}  # what fits the caches of the one and fills the other
@@ -105,6 +105,7 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
     )
     with SIGNALS.held(), blocked():  # worker processes begin here
         batches = iter(loader)
+        hear_children_where_waited_for()
     try:
         for batch in received(batches):
             if not isinstance(batch, Batch):

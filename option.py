@@ -7,6 +7,7 @@ work, what cannot be.
 import argparse
 import math
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -71,7 +72,7 @@ def label(text: str) -> str:
     """A label on the command line. Raises ArgumentTypeError where it is empty: that would say nothing."""
     if not text.strip():
         raise argparse.ArgumentTypeError("expected a label, found nothing; name one, or leave the flag out")
-    return text
+    return unicodedata.normalize("NFC", text)
 
 
 SHARE, COUNT = Range(0, 1, open=")"), Range(0, 10**9)
@@ -262,6 +263,15 @@ def require(options: argparse.Namespace, flags: Iterable[Flag]) -> None:
             if flag.values and one is not None and one not in flag.values:
                 allowed = flag.values if isinstance(flag.values, Range) else f"one of {', '.join(flag.values)}"
                 raise ValueError(f"{flag_of(flag.name)} must be {allowed}, not {one}")
+
+
+def require_used(options: argparse.Namespace, *, training: bool) -> None:
+    """Raise ValueError that names a flag, of those given, that a training, or else a test, would ignore."""
+    work, other = ("training", "test:") if training else ("test", "train:")
+    ignored = {name for name, flag in BY_NAME.items() if flag.help.startswith(other)} - {"model_path"}
+    ignored |= set() if training else {flag.name for flag in FLAGS["training"]} - {"seed"}
+    if found := sorted(ignored & options.given):
+        raise ValueError(f"{', '.join(map(flag_of, found))} would be ignored by a {work}; leave that out")
 
 
 def adopt(options: argparse.Namespace, trained: dict, names: Iterable[str], path: str) -> None:

@@ -48,7 +48,7 @@ class Grid:
         flags = [*self.flags, *ROWS[row.base].split()]
         for name, value in (row.changes | tuning | {"seed": str(seed)}).items():
             filled = [flag.replace("{" + name + "}", value) for flag in flags]
-            flags = [*filled, f"--{name}", value] if filled == flags or name == "seed" else filled
+            flags = [*filled, *given_as(name, value)] if filled == flags or name == "seed" else filled
         names = [row.base, *named(row.changes), *named(tuning), f"seed {seed}"]
         folder = Path(self.args.out_dir, *(re.sub(r"[^\w.-]+", "-", name) for name in names))
         return Cell(", ".join(names), self.args.script, row, tuning, seed, flags, folder)
@@ -85,6 +85,9 @@ class Grid:
         for name, _ in changed:
             if name not in known and not any("{" + name + "}" in flag for flag in self.flags):
                 raise ValueError(f"{name}: {args.script}.py has no such option, and nothing after -- holds {{{name}}}")
+        for name, values in changed:
+            if is_switch(name) and (others := set(values) - {"true", "false"}):
+                raise ValueError(f"{name} is true or false, not {min(others)}")
         flags = [option.dashed(flag).partition("=")[0].removeprefix("--") for flag in self.flags]
         if own := set(OWN) & {*names, *flags}:
             raise ValueError(f"--{min(own)} is given to each run by the grid; leave it out")
@@ -147,6 +150,19 @@ def finished_here(cells: Sequence[Cell], jobs: int) -> Iterator[Cell]:
         finally:
             stopped.set()
             pool.shutdown(cancel_futures=True)
+
+
+def is_switch(name: str) -> bool:
+    """Whether an option is on or off."""
+    flag = option.BY_NAME.get(name.replace("-", "_"))
+    return flag is not None and flag.type is option.SWITCH
+
+
+def given_as(name: str, value: str) -> list[str]:
+    """The flag that gives an option this value; of one that is on or off, true or false."""
+    if is_switch(name):
+        return [f"--{name}" if value == "true" else f"--no-{name}"]
+    return [f"--{name}", value]
 
 
 def combinations(options: list[tuple[str, list[str]]], flags: str = "") -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from files.labels import UCF_ANOMALIES
 from files.lists import several
-from files.names import video_name
+from files.names import composed, video_name
 
 
 def read_text(path: Path, flag: str) -> str:
@@ -86,7 +86,7 @@ def read_line(where: str, words: list[str], values: list[int], *, n_numbers: int
     unsaid = normal if own and not values else None
     if ucf and folder:
         unsaid = folder if folder in UCF_ANOMALIES else "Normal"
-    label = words[1] if n_classes == 1 else unsaid
+    label = composed(words[1]) if n_classes == 1 else unsaid
     misplaced = n_classes > (ucf or own) or (n_classes == 1 and NUMBER.fullmatch(label))
     if len(values) % 2 or misplaced or (ucf and (not values or label is None)):
         found = f"{' '.join(words)[:80]!r}; a name with spaces stands in quotes"

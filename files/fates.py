@@ -10,10 +10,12 @@ import pandas as pd
 
 from files.labels import classes_of
 from files.layouts import NO_CROP
-from files.lists import few
+from files.lists import few, several
 
 TEST_CROP = {"ucf": 5, "xd": 0, "longterm": 0, "own": 0}
 TRAINING, TEST, UNTOLD = "training", "test", "test videos without annotation"
+
+SIGNS, COPIES = r"[\W_]", r"[\s(]"  # what may follow a video's name in that of another part of it, or of a copy
 
 
 def with_crops(files: pd.DataFrame, test_crop: int | None, data_set: str) -> tuple[pd.DataFrame, int | None]:
@@ -74,7 +76,11 @@ def fates(videos: pd.DataFrame, test_crop: int | None, data_set: str, normal: st
     has_crop = videos["crops"].map(lambda crops: isinstance(crops, set) and (test_crop is None or test_crop in crops))
     sought = (annotated | videos["named"]) & ~has_files  # and nowhere under that name
     lost, stems = {loose(name) for name in videos.index[sought]}, {stem(name) for name in videos.index[testing]}
-    like = pd.Series([loose(name) in lost or bool(beginnings(name) & stems) for name in videos.index], videos.index)
+    signs = COPIES if own else SIGNS
+    like = pd.Series([loose(name) in lost or bool(beginnings(name, signs) & stems) for name in videos.index], videos.index)
+    alike = pd.Series([bool(beginnings(name) & stems) for name in videos.index], videos.index)
+    if others := list(videos.index[has_files & ~testing & alike & ~like]):  # as cam_2 beside cam: its user says which to test
+        print(several(f"note: {len(others)} training videos whose names begin as a test video's are taken for others", others))
     fate = pd.Series(TRAINING, videos.index)
     for reason, where in (  # the last that holds is the fate
         (TEST, testing),
@@ -128,10 +134,10 @@ def loose(name: str) -> str:
     return re.sub(r"[\W_]+", "", stem(name))
 
 
-def beginnings(name: str) -> set[str]:
+def beginnings(name: str, signs: str = SIGNS) -> set[str]:
     """The whole of a name and what stands before each sign in it: `abuse001 (1)` -> `abuse001 (1)`, `abuse001`, ..."""
     name = stem(name)
-    return {name, *(name[: sign.start()] for sign in re.finditer(r"[\W_]", name))}
+    return {name, *(name[: sign.start()] for sign in re.finditer(signs, name))}
 
 
 def require_same_class(videos: pd.DataFrame, data_set: str, normal: str) -> None:

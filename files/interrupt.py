@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import Queue
 
 # of a person, of `timeout` or Slurm, of a terminal that closes
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -86,12 +87,25 @@ def blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def fail(error: BaseException, _: object) -> None:
+    """End a worker process that cannot hand over a batch, as where shared memory is short: whose parent would wait for ever."""
+    print(f"a process that reads features: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def hear_children_where_waited_for() -> None:
+    """Undo a loader's handler, which raises that a worker has died wherever this process is: the loader itself finds it too."""
+    if EXACT and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def obey_parent_alone(worker: int) -> None:
     """Let a worker process, forked while signals were `blocked`, end by the SIGTERM of its parent and by no other signal.
 
     What stops a run often goes to its whole process group: the main process has to finish its step and save, which it could not
     if the processes that load its data died under it. Stopped while it takes a batch, it hangs up, which is no error to tell.
     """
+    Queue._on_queue_feeder_error = staticmethod(fail)
     tell = sys.excepthook
     sys.excepthook = lambda kind, *error: None if issubclass(kind, (EOFError, ConnectionError)) else tell(kind, *error)
     if not EXACT:

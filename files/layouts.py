@@ -8,10 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from files.labels import UCF_ANOMALIES, classes_of
-from files.names import is_hidden, name_and_crop
+from files.names import composed, is_hidden, name_and_crop
 
 NO_CROP = -1
 HIDDEN = "hidden files, no features"
+OTHERS = "files of other kinds, no features"
+NOT_MEANT = (HIDDEN, OTHERS)  # reasons that are no mistake
+BESIDE = ("extract.json", "frames.csv", "remarks.json")  # what extract.py writes beside features
 ENDINGS = (".npy", ".npz", ".pt", ".pth")  # what features are kept in; only the first is read
 UCF_FOLDERS = {
     **{name: name for name in UCF_ANOMALIES},
@@ -31,21 +34,25 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
     if not root.is_dir():
         raise FileNotFoundError(f"--feature-root {root}: no such folder")
     rows = []
-    for path in sorted(feature_files(root)):
+    for path in sorted(files_below(root)):
         inside = path.relative_to(root).parts
         if any(part != part.strip() or not part.isprintable() for part in inside):  # a list's are read so
             what = "expected names of printable characters that neither begin nor end with a space"
             raise ValueError(f"{str(path)!a}: {what}; rename file or folder")
         name, crop = name_and_crop(path)
         reason, label, test = "", "", False
+        if path.name in BESIDE:
+            continue
         if is_hidden(path):
             reason = HIDDEN
         elif not path.is_file():
             reason = "links to nothing"
+        elif not is_features(path):
+            reason = OTHERS
         elif path.suffix.lower() != ".npy":
             reason = "not .npy files: list/split_crops.py turns them into ours"
         elif data_set == "own":
-            folders = inside[:-1]
+            folders = [composed(folder) for folder in inside[:-1]]
             test, classes = test_folder in folders, [folder for folder in folders if folder != test_folder]
             label = classes[-1] if class_folders and classes else ""
         else:
@@ -63,9 +70,14 @@ def feature_files(root: Path) -> list[Path]:
 
     Raises OSError where a folder cannot be read, ValueError where a name cannot be printed.
     """
-    paths = [path for path in files_below(root) if path.name.lower().endswith(ENDINGS) or not path.exists()]
+    paths = [path for path in files_below(root) if is_features(path) or not path.exists()]
     require_printable(paths)
     return paths
+
+
+def is_features(path: Path) -> bool:
+    """Whether a file has an ending of features."""
+    return path.name.lower().endswith(ENDINGS)
 
 
 def files_below(root: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from files.labels import classes_of
+from files.names import composed
 
 HEADERS = ("path,label", "path,label,frames", "path", "path,frames")  # the first two have labels
 N_NAMED = 5  # how many of many bad rows an error names
@@ -61,6 +62,7 @@ def read_row(cells: list[str], where: str, header: list[str], data_set: str | No
         raise ValueError(f"{where}: expected the video's number of frames, found {frames!r}")
     if label is not None:
         try:
+            label = composed(label)
             classes = classes_of(label, data_set, normal_label)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None

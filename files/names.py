@@ -10,12 +10,17 @@ ENDINGS = re.compile(rf"(?<=.)(\.({FILES})|_i3d)$", re.I)  # I3D sets put _i3d b
 CROP = re.compile(r"(?<=.)__([0-9])$")  # one digit: `cam1__20240101` is a name
 
 
+def composed(text: str) -> str:
+    """The text in composed Unicode (NFC): of ü there are two ways to write it, and macOS has the other one."""
+    return unicodedata.normalize("NFC", text)
+
+
 def name_and_crop(path: str | PurePath) -> tuple[str, int | None]:
     """`Abuse/Abuse001_x264.mp4__5.npy` -> ("Abuse001_x264", 5): without folder, endings and crop, in composed Unicode (NFC).
 
     The crop is None where the file's name says none.
     """
-    name = without_endings(unicodedata.normalize("NFC", str(path)).replace("\\", "/").rstrip("/").rpartition("/")[2])
+    name = without_endings(composed(str(path)).replace("\\", "/").rstrip("/").rpartition("/")[2])
     crop = CROP.search(name)
     return (without_endings(name[: crop.start()]), int(crop[1])) if crop else (name, None)
 

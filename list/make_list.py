@@ -25,7 +25,7 @@ from files.crops import layout_of
 from files.fates import TEST, TRAINING, UNTOLD, draw, fates, join, require_labels, require_same_class, with_crops
 from files.features import CONVERT, FRAMES_PER_SNIPPET, misfit, open_features
 from files.labels import LABELS
-from files.layouts import HIDDEN, read_files
+from files.layouts import NOT_MEANT, read_files
 from files.lists import few, refuse, several
 from files.names import N_CROPS, video_name
 from files.progress import bar
@@ -106,8 +106,12 @@ def complain(fate: pd.Series, files: pd.DataFrame, every: pd.DataFrame, allowed:
     trained = files[files["name"].map(fate) == TRAINING].groupby("name", sort=False)["crop"].agg(set)
     crops = set().union(*trained) if len(trained) else set()
     kinds[f"training videos without all of their {len(crops)} crops"] = list(trained.index[trained.map(lambda of: of != crops)])
-    kinds |= {reason: list(rows["path"]) for reason, rows in every.groupby("reason", sort=False) if reason not in ("", HIDDEN)}
+    left = {reason: list(rows["path"]) for reason, rows in every.groupby("reason", sort=False) if reason}
+    kinds |= {reason: paths for reason, paths in left.items() if reason not in NOT_MEANT}
     kinds = {kind: names for kind, names in kinds.items() if names}
+    for reason in NOT_MEANT:
+        if paths := left.get(reason):
+            print(f"{len(paths)} {reason}, are left out: {few(sorted({Path(path).suffix or path for path in paths}))}")
     for kind, names in kinds.items():
         print(f"{len(names)} {kind}:", *names, sep="\n  ", file=sys.stderr)
     if kinds and not allowed:

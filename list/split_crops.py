@@ -2,19 +2,21 @@
 
     python list/split_crops.py I3D --out FEATURES
 
-Takes `.npy`, `.npz` and `.pt` files of one array each: ten crops in one file, (10, L, D) or (L, 10, D); one crop, (L, D); or
-the same transposed, (D, L). The width D is the length that all files share; where that does not tell, --width does. Folders
-stay as they are; crops go to `name__0.npy` ... `name__9.npy`. Each file that cannot be turned is named, and then nothing is
-written.
+Takes `.npy`, `.npz` and `.pt` files of one array each: ten, five or one crops in one file, (C, L, D) or (L, C, D); or one
+crop, (L, D) or transposed, (D, L). The width D is the length that all files share; where that does not tell, --width does.
+Folders stay as they are; crops go to `name__0.npy` ... `name__9.npy`. Each file that cannot be turned is named, and then
+nothing is written.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from files import atomic, npy
+from files.crops import COUNTS
 from files.layouts import feature_files
 from files.lists import several
 from files.names import N_CROPS, is_hidden, name_and_crop
@@ -56,34 +58,42 @@ def tensors_of(path: Path) -> list[np.ndarray]:
 
 
 def width_of(shapes: list[tuple[int, ...]], told: int | None) -> int:
-    """The width D: what was told, or the length that all shapes share beside the ten crops. Raises ValueError."""
+    """The width D: what was told, or the length that all shapes share beside the crops. Raises ValueError."""
     if told is not None:
         return told
-    shared = set.intersection(*(set(lengths(shape)) for shape in shapes))
+    shared = set.intersection(*(set(shape if len(shape) == 2 else shape[2:]) for shape in shapes))
     if len(shared) != 1:
         raise ValueError(f"the files share {sorted(shared) or 'no'} lengths, so that the width is not clear; pass --width")
     return shared.pop()
 
 
-def lengths(shape: tuple[int, ...]) -> list[int]:
-    """The lengths of the axes that may be L or D: all but one of ten crops, where there are three."""
-    rest = list(shape)
-    if len(shape) == 3 and N_CROPS in shape:
-        rest.remove(N_CROPS)
-    return rest
+def axes_of(shapes: Mapping[Path, tuple[int, ...]]) -> dict[Path, int]:
+    """On which axis the crops of each array of three are, 0 or 1: where there are ten, else five or one; of an array where both
+    may be, as others have it. Raises ValueError that names one of which that is not clear.
+    """
+    several = {path: shape[:2] for path, shape in shapes.items() if len(shape) == 3}
+    possible = {
+        path: [axis for axis in (0, 1) if shape[axis] == (N_CROPS if N_CROPS in shape else shape[axis]) in COUNTS]
+        for path, shape in several.items()
+    }
+    known = {axes[0] for axes in possible.values() if len(axes) == 1}
+    axes = {path: of if len(of) == 1 else [axis for axis in of if axis in known] for path, of in possible.items()}
+    if unclear := [path for path, of in axes.items() if len(of) != 1]:
+        counts = ", ".join(map(str, COUNTS))
+        what = f"which axis are the crops? Expected (C, L, D) or (L, C, D) of {counts} crops; split this one by hand"
+        raise ValueError(f"{unclear[0]}: shape {shapes[unclear[0]]}: {what}")
+    return {path: of[0] for path, of in axes.items()}
 
 
-def crops_of(array: np.ndarray, width: int) -> list[np.ndarray]:
-    """The (L, D) crops of an array, ten or one. Raises ValueError where its shape is not one of those above."""
+def crops_of(array: np.ndarray, width: int, axis: int | None) -> list[np.ndarray]:
+    """The (L, D) crops of an array, one, or several on this axis. Raises ValueError of another width."""
     if array.ndim == 2:
         if width not in array.shape:
             raise ValueError(f"shape {array.shape} has no axis of the width {width}")
         return [array if array.shape[1] == width else array.T]
-    if array.shape[2] != width or N_CROPS not in array.shape[:2]:
-        raise ValueError(f"shape {array.shape} is neither ({N_CROPS}, L, {width}) nor (L, {N_CROPS}, {width})")
-    if array.shape[:2] == (N_CROPS, N_CROPS):
-        raise ValueError(f"shape {array.shape}: which axis are the crops? Split this one by hand")
-    return list(array if array.shape[0] == N_CROPS else array.swapaxes(0, 1))
+    if array.shape[2] != width:
+        raise ValueError(f"shape {array.shape} has not the width {width} on its last axis")
+    return list(np.moveaxis(array, axis, 0))
 
 
 def targets(path: Path, root: Path, out: Path, n_crops: int) -> list[Path]:
@@ -112,18 +122,17 @@ def split(root: Path, out: Path, width: int | None) -> None:
     for path in bar(paths, "looking", len(paths), unit="file"):
         try:
             array = read_array(path)
-            if array.ndim == 3 and N_CROPS not in array.shape:
-                raise ValueError(f"{path}: expected one axis of {N_CROPS} crops, found {array.dtype} {array.shape}")
             if array.dtype.itemsize > 4 and np.abs(array).max() > np.finfo(np.float32).max:
                 raise ValueError(f"{path}: holds values beyond float32; extract the features again")
             shapes[path] = array.shape
         except (ValueError, OSError) as error:
             bad.append(str(error))
+    axes = axes_of(shapes) if not bad else {}
     width = width_of(list(shapes.values()), width) if not bad else width
     owner: dict[Path, Path] = {}
     for path, shape in shapes.items() if not bad else ():
         try:
-            crops = crops_of(np.broadcast_to(np.float32(0), shape), width)
+            crops = crops_of(np.broadcast_to(np.float32(0), shape), width, axes.get(path))
             for crop, target in zip(crops, targets(path, root, out, len(crops)), strict=True):
                 if owner.setdefault(target, path) != path:
                     raise ValueError(f"would go to {target}, as {owner[target]} does")
@@ -134,7 +143,7 @@ def split(root: Path, out: Path, width: int | None) -> None:
     if bad:
         raise ValueError(several(f"{len(bad)} of {len(paths)} files cannot be turned", bad))
     for path in bar(paths, "writing", len(paths), unit="file"):
-        crops = crops_of(read_array(path), width)
+        crops = crops_of(read_array(path), width, axes.get(path))
         for crop, target in zip(crops, targets(path, root, out, len(crops)), strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic.replacing(target) as file:

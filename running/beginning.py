@@ -16,7 +16,7 @@ from files import checkpoint, folder, origin
 from files.interrupt import SIGNALS
 from files.videos import require_both_classes, require_unseen
 from model import LSHMA
-from option import resolve_variant
+from option import require_used, resolve_variant
 from running import record, resume, testing
 from running.loading import choose_device
 from running.processes import joined
@@ -52,7 +52,8 @@ def read_data(options: Namespace) -> Data:
 
 
 def check_needs(options: Namespace) -> None:
-    """Raise ValueError where an option needs what is not there."""
+    """Raise ValueError where an option needs what is not there, or would be ignored."""
+    require_used(options, training=True)
     if options.patience and not options.val_share:
         remedy = "give --val-share 0.1 too, since to stop by the test set would be peeking; or leave --patience out"
         raise ValueError(f"--patience {options.patience} needs validation videos: {remedy}")

@@ -68,10 +68,17 @@ def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -
             origin.require_origin(features, f"{loaded.path}, of its training's features", "use another checkpoint")
         adopt(options, loaded.options, names, loaded.path)
         return
-    if loaded.released and "variant" not in options.given:
-        options.variant = "released"
-    if not loaded.released or not any(options.attn_window == known.get_default("attn_window") for known in PARSERS):
-        said = ", ".join(f"{flag_of(name)[2:]} {getattr(options, name)}" for name in ("variant", "p", "cache_keep_max_len"))
+    sizes = checkpoint.sizes_of(loaded.weights)
+    own = next((known for known in PARSERS if known.get_default("attn_window") == sizes.get("attn_window")), None)
+    taken = {"variant": "released"} if loaded.released else {}
+    if loaded.released and own:  # of two data sets: clips are as long as in one of them, and the rest is as there
+        taken |= {name: own.get_default(name) for name in ("p", "cache_keep_max_len")} | sizes
+    taken = {name: value for name, value in taken.items() if name not in options.given}
+    elsewhere = any(getattr(options, name) != value for name, value in taken.items() if name != "variant")
+    vars(options).update(taken)
+    if not (loaded.released and own) or elsewhere:
+        names = ("variant", *(("visual_layers", "attn_window") if elsewhere else ()), "p", "cache_keep_max_len")
+        said = ", ".join(f"{flag_of(name)[2:]} {getattr(options, name)}" for name in names)
         print(f"note: {loaded.path} holds weights without options; taken for it: {said}")
 
 

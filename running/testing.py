@@ -23,7 +23,7 @@ from files.progress import bar
 from files.truth import read_ground_truth, require_normal
 from files.videos import Video, read_videos, require_distinct
 from model import LSHMA, scales_of
-from option import MODEL, TESTING, flag_of
+from option import MODEL, TESTING, flag_of, require_used
 from running.loading import autocast, choose_device, load_model, ready
 
 FAR_BETTER = 0.02  # unsmoothed, in AUC or AP: then the smoothing averages short events away
@@ -221,6 +221,7 @@ def read_test_set(options: Namespace, **why: str) -> tuple[list[Video], np.ndarr
 
 def test(options: Namespace) -> None:
     """Score the videos of --test-list with the checkpoint of --model-path; write and print the results."""
+    require_used(options, training=False)
     with folder.reserved(options, spared=folder.OF_TRAININGS) as replaced:
         test_into(options, replaced)
 

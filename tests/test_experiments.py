@@ -288,6 +288,7 @@ def test_a_grid_of_tests(trained, run):
         (["--tune", "lr=1e-4,1e-3"], [], "--tune needs validation videos"),
         (["--vary", "lr=-1"], [], "--lr must be above 0"),
         (["--vary", "nonsense=1,2"], [], "has no such option"),
+        (["--vary", "keyclip-train=true,maybe"], [], "keyclip-train is true or false, not maybe"),
         (["--vary", "help=1"], [], "no such option"),
         (["--seeds", 1, 1], [], "--seeds: 1, 1 has one of them twice"),
         (["--vary", "lr=1e-4,1e-4"], [], "twice"),

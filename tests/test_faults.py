@@ -233,9 +233,34 @@ class Dies:
         os._exit(1)
 
 
-def test_a_reader_that_dies_and_a_device_that_is_full_are_told(toy, run, monkeypatch):
+class CannotBeHandedOver:
+    """Batches for which there is no room in shared memory: a run hung for ever."""
+
+    def __getitem__(self, rows):
+        return lambda: None
+
+
+@pytest.mark.parametrize("features", [Dies(), CannotBeHandedOver()])
+def test_a_reader_that_dies_is_told(features, capfd):
     with pytest.raises(OSError, match=r"a process that reads features has died .*--workers 0"):
-        list(dataset.load(Dies(), [[0]], 1, torch.device("cpu")))
+        list(dataset.load(features, [[0]], 1, torch.device("cpu")))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_reader_that_dies_during_a_step_does_not_end_it():
+    class Later:
+        def __getitem__(self, rows):
+            if rows[0]:
+                os._exit(1)
+            return ValueError("the first")
+
+    loaded = dataset.load(Later(), [[0], [1]], 1, torch.device("cpu"))
+    with pytest.raises(ValueError, match="the first"):
+        next(loaded)
+    time.sleep(0.5)  # the loader's own handler would raise here
+
+
+def test_a_device_that_is_full_is_told(toy, run, monkeypatch):
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.\nMore of it")

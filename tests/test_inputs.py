@@ -398,6 +398,13 @@ def test_a_list_in_another_order_than_its_ground_truth_is_warned_of(trained, run
     assert done.code == 0 and "warning" in done.err and "do labels and ground truth belong together" in done.err
 
 
+def test_flags_that_a_script_would_ignore_are_refused(trained, run):
+    refused(run(TEST, *trained.test_flags, "--no-keyclip-train", "--lr", 3), "--keyclip-train, --lr would be ignored by a test")
+    refused(run(TEST, *trained.test_flags, "--save-minutes", 1), "--save-minutes would be ignored by a test")
+    done = run(TRAIN, *trained.flags, "--report", "--out-dir", trained.path / "another")
+    refused(done, "--report would be ignored by a training")
+
+
 def test_a_test_says_where_it_differs_from_the_training(trained, run, undrawn):
     assert "note:" not in run(TEST, *trained.test_flags).out
     other = ["--smooth", "causal", "--variant", "released", "--fps", 25]

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import resource
+import unicodedata
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,6 +162,28 @@ def test_copies_of_a_test_video_never_train(own):
     )
     assert own.make("--test-folder", "test", "--allow-missing", annotations=lines).code == 0
     assert set(own.lists()[0]) == {"b.npy", "c.npy"}
+
+
+def test_what_only_begins_as_a_test_video_is_another_and_files_of_other_kinds_are_named(own):
+    for name in ("test/cam1", "test/b", "cam1_day2", "cam1-3", "c"):
+        own.save(f"{name}.npy")
+    (own.root / "x.h5").touch(), (own.root / "frames.csv").touch()
+    done = own.make("--test-folder", "test", annotations="cam1 5 9\nb\ncam1_day2 x\ncam1-3 x\nc\n")
+    assert done.code == 0 and "note: 2 training videos whose names begin as a test video's" in done.out, done
+    assert "1 files of other kinds, no features, are left out: .h5" in done.out
+    assert (
+        "x.h5" in (own.out / "own_left_out.csv").read_text() and "frames.csv" not in (own.out / "own_left_out.csv").read_text()
+    )
+
+
+def test_labels_are_the_same_however_they_are_composed(own):
+    apart = unicodedata.normalize("NFD", "müde")
+    for name in (f"{apart}/a", f"{apart}/b", "müde/c", "fällt/d", "fällt/e"):
+        own.save(f"{name}.npy")
+    flags = ["--class-folders", "--normal-label", "müde", "--test-share", 0.4]
+    done = own.make(*flags, annotations=f"d {unicodedata.normalize('NFD', 'fällt')} 5 9\ne 5 9\n")
+    assert done.code == 0, done
+    assert set(own.lists()[0].values()) | set(own.lists()[1].values()) == {"müde", "fällt"}
 
 
 @pytest.mark.parametrize(
