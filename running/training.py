@@ -1,8 +1,9 @@
 """Training: one optimiser step per batch of whole videos, evaluations on the way, and a checkpoint to go on from at any time.
 
-A run that was killed and resumed ends with the same weights, bit for bit, as one that was not (CPU, fp32): the order of the
-videos is a function of seed and epoch, and a checkpoint holds everything else. Of several processes each trains on its share of
-every batch: they are the run of one but for rounding, and for dropout, whose random numbers each draws for its own share.
+A run that was killed and resumed ends with the same weights, bit for bit, as one that was not (CPU, fp32, as many threads): the
+order of the videos is a function of seed and epoch, and a checkpoint holds everything else. Of several processes each trains on
+its share of every batch: they are the run of one but for rounding, and for dropout, whose random numbers each draws for its own
+share.
 
 Shapes: V videos, N clips (packed over videos), T snippets per clip, L snippets of one video.
 """
