@@ -36,7 +36,7 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
     rows = []
     for path in sorted(files_below(root)):
         inside = path.relative_to(root).parts
-        if any(part != part.strip() or not part.isprintable() for part in inside):  # a list's are read so
+        if is_features(path) and any(part != part.strip() or not part.isprintable() for part in inside):  # a list's are read so
             what = "expected names of printable characters that neither begin nor end with a space"
             raise ValueError(f"{str(path)!a}: {what}; rename file or folder")
         name, crop = name_and_crop(path)
@@ -57,7 +57,9 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
             label = classes[-1] if class_folders and classes else ""
         else:
             label, test = LAYOUTS[data_set](path, name)
-        rows.append((path.relative_to(root).as_posix(), name, NO_CROP if crop is None else crop, label, test, reason))
+        shown = path.relative_to(root).as_posix()
+        shown = shown if shown.isprintable() else ascii(shown)
+        rows.append((shown, name, NO_CROP if crop is None else crop, label, test, reason))
     table = pd.DataFrame(rows, columns=["path", "name", "crop", "label", "test", "reason"])
     if not (table["reason"] == "").any():
         left = f" that can be read ({len(table)} others)" if len(table) else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from files.crops import require_one_each
-from files.layouts import BESIDE, files_below, require_printable
+from files.layouts import BESIDE, files_below, is_features, require_printable
 from files.lists import Row, read_list, several
 from files.names import is_hidden, name_and_crop
 from files.videos import find_files
@@ -44,7 +44,7 @@ def one_crop_each(folder: Path) -> list[Path]:
     crops: dict[tuple[Path, str], list[tuple[int | None, Path]]] = {}
     other = []
     paths = [path for path in sorted(files_below(folder)) if path.name not in BESIDE]
-    require_printable(paths)
+    require_printable(path for path in paths if is_features(path))
     for path in paths:
         name, crop = name_and_crop(path)
         if path.suffix.lower() != ".npy" or is_hidden(path) or not path.is_file():
