@@ -61,6 +61,7 @@ class Broker:
         self.why, self.begun, self.up = "no answer", False, threading.Event()
         self.introduced: set[str] = set()  # cameras that this broker has been told of
         self.states: dict[str, dict[str, Any]] = {}
+        self.repeated: Any = None  # the last of all states, as they are sent when the broker is there again
         self.sending: Mapping[str, Any] | None = None  # the message that the broker has not taken yet
 
     def begin(self, lasting: Iterable[Alarm]) -> None:
@@ -72,10 +73,13 @@ class Broker:
         if answer.is_failure:
             self.why = f"it refuses: {answer}"
             return
-        self.introduced.clear()
-        client.publish(self.status, "online", qos=1, retain=True)
-        for state in list(self.states.values()):
-            self.publish(state)
+        if not self.repeated or is_taken(
+            self.repeated
+        ):  # else they are queued still: of a broker that comes and goes, for ever
+            self.introduced.clear()
+            self.repeated = client.publish(self.status, "online", qos=1, retain=True)
+            for state in list(self.states.values()):
+                self.repeated = self.publish(state)
         self.up.set()
 
     def failed(self, *_: Any) -> None:
@@ -134,6 +138,14 @@ class Broker:
             self.client.publish(self.status, "offline", qos=1, retain=True).wait_for_publish(1.0)
         self.client.disconnect()
         self.client.loop_stop()
+
+
+def is_taken(published: Any) -> bool:
+    """Whether the broker has what was published; also where it was refused, and will never be."""
+    try:
+        return published.is_published()
+    except (RuntimeError, ValueError):
+        return True
 
 
 def changed(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -244,3 +245,18 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
     for address in ("mqtt://", "http://h", "h:port", "mqtt://h/topic"):
         with pytest.raises(ValueError, match=r"--mqtt .*expected a host"):
             Broker(address, tmp_path)
+
+
+def test_a_broker_that_comes_and_goes_is_sent_all_states_once(tmp_path):
+    """Each time they were queued again, up to what paho holds."""
+    broker, sent, taken = Broker("h", tmp_path), [], []
+    info = SimpleNamespace(is_published=lambda: bool(taken))
+    broker.client.publish = lambda topic, *_, **__: sent.append(topic) or info
+    broker.begin([ALARM])
+    for _ in range(3):
+        broker.connected(broker.client, None, None, SimpleNamespace(is_failure=False), None)
+    once = list(sent)
+    assert len(once) == 4 and once[0] == broker.status and once[-1] == "lshma/door"
+    taken.append(True)
+    broker.connected(broker.client, None, None, SimpleNamespace(is_failure=False), None)
+    assert sent == once * 2
