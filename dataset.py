@@ -121,7 +121,7 @@ def received(batches: Iterator[Batch]) -> Iterator[Batch]:
     try:
         yield from batches
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any(what in str(error) for what in ("DataLoader worker", "Pin memory thread")):
             raise
         what = f"a process that reads features has died ({str(error).splitlines()[0]})"
         raise OSError(f"{what}; pass --workers 0, or give this machine or container more (shared) memory") from error

@@ -20,7 +20,7 @@ import ucf_option
 import xd_option
 from experiments import cluster
 from experiments.cell import Cell, Row, run
-from experiments.rows import ROWS, TRAINING
+from experiments.rows import ROWS
 from running.cluster import require_used
 
 PARSERS = {
@@ -101,9 +101,10 @@ class Grid:
             options = option.parse(PARSERS[args.script], cell.flags)
             if len(self.tunings(cell.row)) > 1 and not options.val_share:
                 raise ValueError("--tune needs validation videos: give --val-share 0.1 after --, or leave --tune out")
-            if ignored := {*options.given} & {*TRAINING} - {"seed"} if tests else ():
-                flag = option.flag_of(min(ignored))
-                raise ValueError(f"{cell.name}: {flag} is a training's, and a test would ignore it; leave it out, or the row")
+            try:
+                option.require_used(options, training=not tests)
+            except ValueError as error:
+                raise ValueError(f"{cell.name}: {error}, or the row") from None
             option.resolve_variant(options)
             cell.is_done()
             cell.require_alike(options)
@@ -167,7 +168,9 @@ def given_as(name: str, value: str) -> list[str]:
 
 def combinations(options: list[tuple[str, list[str]]], flags: str = "") -> list[dict[str, str]]:
     """The options, each at one of its values, in every way; without those that these flags set."""
-    choices = [[(name, value) for value in values] for name, values in options if f"--{name}" not in flags.split()]
+    set_by = flags.split()
+    free = [(name, values) for name, values in options if not {f"--{name}", f"--no-{name}"} & {*set_by}]
+    choices = [[(name, value) for value in values] for name, values in free]
     return [dict(combination) for combination in itertools.product(*choices)]
 
 

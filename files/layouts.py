@@ -53,6 +53,7 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
             reason = "not .npy files: list/split_crops.py turns them into ours"
         elif data_set == "own":
             folders = [composed(folder) for folder in inside[:-1]]
+            test_folder = test_folder and composed(test_folder)
             test, classes = test_folder in folders, [folder for folder in folders if folder != test_folder]
             label = classes[-1] if class_folders and classes else ""
         else:

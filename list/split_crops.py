@@ -68,21 +68,20 @@ def width_of(shapes: list[tuple[int, ...]], told: int | None) -> int:
 
 
 def axes_of(shapes: Mapping[Path, tuple[int, ...]]) -> dict[Path, int]:
-    """On which axis the crops of each array of three are, 0 or 1: where there are ten, else five or one; of an array where both
-    may be, as others have it. Raises ValueError that names one of which that is not clear.
+    """On which axis the crops of each array of three are, 0 or 1: ten, five or one; of an array where both may be, as in those
+    where only one may be, else where there are ten. Raises ValueError that names one of which that is not clear.
     """
     several = {path: shape[:2] for path, shape in shapes.items() if len(shape) == 3}
-    possible = {
-        path: [axis for axis in (0, 1) if shape[axis] == (N_CROPS if N_CROPS in shape else shape[axis]) in COUNTS]
-        for path, shape in several.items()
-    }
-    known = {axes[0] for axes in possible.values() if len(axes) == 1}
-    axes = {path: of if len(of) == 1 else [axis for axis in of if axis in known] for path, of in possible.items()}
-    if unclear := [path for path, of in axes.items() if len(of) != 1]:
-        counts = ", ".join(map(str, COUNTS))
-        what = f"which axis are the crops? Expected (C, L, D) or (L, C, D) of {counts} crops; split this one by hand"
-        raise ValueError(f"{unclear[0]}: shape {shapes[unclear[0]]}: {what}")
-    return {path: of[0] for path, of in axes.items()}
+    possible = {path: {(axis, n) for axis, n in enumerate(shape) if n in COUNTS} for path, shape in several.items()}
+    known = set().union(*(of for of in possible.values() if len(of) == 1))
+    axes = {}
+    for path, of in possible.items():
+        likely = of if len(of) == 1 else of & known or {(axis, n) for axis, n in of if n == N_CROPS}
+        if len(likely) != 1:
+            what = f"which axis are the crops? Expected (C, L, D) or (L, C, D) of {', '.join(map(str, COUNTS))} crops"
+            raise ValueError(f"{path}: shape {shapes[path]}: {what}; split this one by hand")
+        ((axes[path], _),) = likely
+    return axes
 
 
 def crops_of(array: np.ndarray, width: int, axis: int | None) -> list[np.ndarray]:

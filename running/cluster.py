@@ -4,6 +4,7 @@ ray start --head                        # on one machine
 ray start --address HEAD:6379           # on each other one
 """
 
+import os
 import signal
 import socket
 from argparse import Namespace
@@ -61,6 +62,8 @@ def require_answer(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         with socket.create_connection((host.rpartition("/")[2], int(port)), ANSWERING) as there:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
             there.settimeout(ANSWERING)
             there.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
             try:

@@ -74,7 +74,7 @@ def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -
     if loaded.released and own:  # of two data sets: clips are as long as in one of them, and the rest is as there
         taken |= {name: own.get_default(name) for name in ("p", "cache_keep_max_len")} | sizes
     taken = {name: value for name, value in taken.items() if name not in options.given}
-    elsewhere = any(getattr(options, name) != value for name, value in taken.items() if name != "variant")
+    elsewhere = any(getattr(options, name) != value for name, value in taken.items() if name not in ("variant", "head"))
     vars(options).update(taken)
     if not (loaded.released and own) or elsewhere:
         names = ("variant", *(("visual_layers", "attn_window") if elsewhere else ()), "p", "cache_keep_max_len")

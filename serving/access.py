@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from files.extra import needed
 
 MONTH = 30 * 86400
-COOKIE = "lshma-"
+COOKIE, MOST_SHOWN = "lshma-", 8  # how its name begins; tokens in one request
 OPEN = ("/login", "/healthz", "/page/")
 # the Host names that mean this machine; others are refused: a foreign site could point its name here, and read the page
 HERE = ("127.0.0.1", "localhost", "[::1]")
@@ -56,8 +56,8 @@ class Access:
 
             request = requests.Request(scope)
             refusal = None if self.token and scope["path"].startswith(OPEN) else self.refusal(request)
-            if refusal:
-                await self.wait(guesses_in(request))
+            if refusal and (n := guesses_in(request)) <= MOST_SHOWN:  # of more none was looked at
+                await self.wait(n)
             await (refusal or application)(scope, receive, send_with_headers)
 
         return guarded
@@ -71,6 +71,8 @@ class Access:
                 return None
             return self.answers.JSONResponse({"error": "this page answers as 127.0.0.1 or localhost alone"}, 403)
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if guesses_in(request) > MOST_SHOWN:
+            return self.answers.JSONResponse({"error": "too many tokens; remove this page's cookies"}, 401)
         if same(bearer, self.token) or same(request.cookies.get(self.name, ""), self.cookie):
             return None
         if request.url.path == "/":

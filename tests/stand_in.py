@@ -68,7 +68,8 @@ class Stand:
         self.token: str | None = None
         self.failing: str | None = None  # words with which a POST is refused
         self.clip: bytes = b""
-        self.answering = 0.0  # seconds that an answer about alarms is on its way
+        self.may_answer = threading.Event()  # about alarms
+        self.may_answer.set()
         self.snippet = SNIPPET  # seconds
         self.n_listening = 0  # pages that follow the events
 
@@ -210,7 +211,7 @@ class Answers:
 
     def alarms(self, request):
         found = self.stand.found(dict(request.query_params))
-        time.sleep(self.stand.answering)
+        self.stand.may_answer.wait(10)
         return self.json(found)
 
     async def change(self, request):

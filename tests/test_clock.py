@@ -95,7 +95,7 @@ def test_a_stall_that_is_made_up_for_is_no_gap(wall):
 
 def test_a_low_rate_is_no_row_of_gaps(wall):
     made, times = steadied(wall, np.arange(40.0), 1.0)
-    assert made.n_gaps == 1 and np.allclose(times, np.arange(40.0))
+    assert made.n_gaps == 2 and np.allclose(times, np.arange(40.0))
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -104,7 +104,13 @@ def test_bursts_and_a_rate_that_changes_are_no_row_of_gaps(wall, steps, timed):
     """A camera that a proxy gives in bursts was cut at each, and never scored."""
     passing = np.resize(steps, 600)
     made, times = steadied(wall, np.cumsum(passing) - passing, passing, timed=timed)
-    assert made.n_gaps == 1 and np.allclose(times, np.cumsum(passing) - passing)
+    assert made.n_gaps == 2 and np.allclose(times, np.cumsum(passing) - passing)
+
+
+def test_an_outage_makes_no_low_rate_of_what_follows(wall):
+    passing = np.full(200, 1 / 25)
+    passing[[100, 125]] = 5.0, 9.0
+    assert steadied(wall, np.cumsum(passing) - passing, passing)[0].n_gaps == 2
 
 
 def test_a_file_by_http_comes_at_its_own_rate(wall):

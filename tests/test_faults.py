@@ -1,6 +1,7 @@
 """What was once silently wrong, or refused without need: each test tells its case."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -248,15 +249,18 @@ def test_a_reader_that_dies_is_told(features, capfd):
 
 
 def test_a_reader_that_dies_during_a_step_does_not_end_it():
+    handed_over = multiprocessing.get_context("fork").Event()
+
     class Later:
         def __getitem__(self, rows):
             if rows[0]:
-                time.sleep(0.3)  # the first is handed over meanwhile
+                handed_over.wait()
                 os._exit(1)
             return dataset.Batch(*[torch.zeros(1)] * 4, ["the first"])
 
     loaded = dataset.load(Later(), [[0], [1]], 1, torch.device("cpu"))
     assert next(loaded).names == ["the first"]
+    handed_over.set()
     time.sleep(0.8)  # the loader's own handler raised here
     loaded.close()
 

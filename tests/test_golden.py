@@ -118,6 +118,7 @@ def test_the_test_scripts_give_the_released_numbers_from_a_released_file(name, t
         flags += ["--exit-threshold", config["threshold"]]
     done = run(script, *flags)
     assert done.code == 0, done.err
+    assert "taken for it" not in done.out
     scores = np.load(tmp_path / "out" / "scores.npz")
     at = 0
     for video, length in config["videos"]:

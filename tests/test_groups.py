@@ -15,7 +15,7 @@ import pytest
 from conftest import call, refused, write_list
 
 from running import cluster
-from watching import cameras, clock, gathering, journal, keeping, readers, roster, spread, watcher
+from watching import cameras, clock, gathering, journal, keeping, readers, spread, watcher
 from watching.alarms import Alarm
 from watching.cameras import Camera
 from watching.gathering import Call, Recorded, calls_after, gathered
@@ -210,7 +210,7 @@ def test_cameras_of_a_machine_that_is_silent_are_watched_elsewhere(there, undist
 
 def test_a_live_camera_goes_on_with_its_memory_in_its_group(there, watch, tmp_path, monkeypatch):
     monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
-    for module, name, value in ((roster, "WAITING", 99), (readers, "FIRST_PAUSE", 60.0), (clock, "AHEAD", np.inf)):
+    for module, name, value in ((readers, "WAITING", 99), (readers, "FIRST_PAUSE", 60.0), (clock, "AHEAD", np.inf)):
         monkeypatch.setattr(module, name, value)
     hear, put, quiet = Spread.hear, readers.Reader.put, threading.Event()
 

@@ -268,7 +268,7 @@ def test_a_live_camera_that_cannot_be_scored_begins_anew_and_one_whose_reader_br
         return opened(source, **how)
 
     monkeypatch.setattr(cameras, "cameras_of", lambda sources: live)
-    for of, name, value in ((readers, "opened", breaks), (roster, "WAITING", 99), (readers, "FIRST_PAUSE", 60.0)):
+    for of, name, value in ((readers, "opened", breaks), (readers, "WAITING", 99), (readers, "FIRST_PAUSE", 60.0)):
         monkeypatch.setattr(of, name, value)
     monkeypatch.setattr(clock, "AHEAD", np.inf)
     tell, put, lost = keeping.Keeping.tell, readers.Reader.put, {}
@@ -310,7 +310,7 @@ def lose_the_door(there, monkeypatch, *, times, pause):
     """A live door that is a film, watched until it has been lost so many times."""
     monkeypatch.setattr(cameras, "cameras_of", lambda sources: [Camera("door", str(there.videos / "long.mp4"), True)])
     monkeypatch.setattr(clock, "AHEAD", np.inf)
-    for of, name, value in ((roster, "WAITING", 99), (readers, "FIRST_PAUSE", pause)):
+    for of, name, value in ((readers, "WAITING", 99), (readers, "FIRST_PAUSE", pause)):
         monkeypatch.setattr(of, name, value)
     tell, lost = keeping.Keeping.tell, []
 

@@ -9,7 +9,7 @@ from video.decode import MAX_GAP, Frame
 
 AHEAD = 2.0  # seconds that a source may run before the wall's clock; one that is read faster, as a file by HTTP, is held back
 LEEWAY = 1.01  # clocks differ: a source may run so much faster than ours, else it would be held back ever longer
-STEPS = 64  # frames; a source that has made long steps among them has no gaps, but a low rate, or gives frames in bursts
+STEPS = 64  # frames; a source with two long steps among them has no gaps, but a low rate, or gives frames in bursts
 
 
 class Clock:
@@ -42,8 +42,8 @@ class Clock:
     def step(self, told: float, passed: float) -> None:
         """A frame has come: what its own clock says has passed since the last one, and the wall's."""
         longest = self.longest
-        if self.steps:
-            longest = max(longest, min(2 * max(self.steps), MAX_GAP))
+        if len(self.steps) > 1:  # one long step alone says nothing
+            longest = max(longest, min(2 * sorted(self.steps)[-2], MAX_GAP))
         believed = self.timed and told > 0 and (told <= longest or abs(told - passed) < longest)
         step = told if believed else passed
         self.steps.append(step)

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby, islice
 
 from files.features import FRAMES_PER_SNIPPET
@@ -21,7 +21,7 @@ from watching.clock import Clock
 from watching.evidence import WIDTH
 
 WAITING = 8  # snippets of a camera that nobody has taken yet, at most
-LIVE_WAITING = 256  # of all live cameras together, about; of one 2 may always wait: a snippet is some 7 MB
+AT_LEAST = 2  # of a live camera, however many wait of all
 MOST = 64  # of a live source: what nobody has taken yet, snippets and what happened, about
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a source is opened again; it doubles, and is jittered
 LIVED = 30.0  # seconds that a source gave frames, after which the pauses begin anew
@@ -43,13 +43,14 @@ class Reader(threading.Thread):
         shown: int = 0,
         known_until: float | None,
         known_time: float = 0.0,
-        waiting: int = WAITING,
+        crowded: Callable[[], bool] = lambda: False,
     ):
         """first: a file's first snippet without a known score. shown: the first whose pictures are needed. known_until and
-        known_time: the wall's and the stream's time up to which a live camera is known. waiting: snippets that wait, at most.
+        known_time: the wall's and the stream's time up to which a live camera is known. crowded: whether of all live cameras
+        too many snippets wait.
         """
         super().__init__(name=f"reader of {camera.name}", daemon=True)
-        self.camera, self.how, self.changed, self.waiting = camera, how, changed, waiting
+        self.camera, self.how, self.changed, self.crowded = camera, how, changed, crowded
         self.first, self.shown, self.known_until, self.known_time = first, shown, known_until, known_time
         self.ready: deque[Taken | Passed | Begins | Happened] = deque()
         self.n_waiting = self.n_dropped = self.n_frames = self.n_opened = 0
@@ -77,9 +78,9 @@ class Reader(threading.Thread):
         """Hand over; of a file wait for room, of a live source drop the oldest snippet."""
         with self.changed:
             if isinstance(what, Taken | Passed):
-                while not self.camera.live and self.n_waiting >= self.waiting and not self.stopped.is_set():
+                while not self.camera.live and self.n_waiting >= WAITING and not self.stopped.is_set():
                     self.changed.wait(0.5)
-                if self.camera.live and self.n_waiting >= self.waiting:
+                if self.camera.live and (self.n_waiting >= WAITING or (self.n_waiting >= AT_LEAST and self.crowded())):
                     self.drop_oldest(Taken)
                 self.n_waiting += 1
             elif self.camera.live and len(self.ready) >= MOST:

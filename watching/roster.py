@@ -11,10 +11,11 @@ from watching.brought import Happened
 from watching.cameras import Camera
 from watching.journal import Journal
 from watching.keeping import Keeping, Setting
-from watching.readers import LIVE_WAITING, WAITING, Reader
+from watching.readers import Reader
 from watching.watched import Spent, Watched
 
 FILES_AT_ONCE = 8  # that are decoded at a time
+LIVE_WAITING = 256  # snippets of all live cameras, some 7 MB each
 EDITED_EVERY = 2.0  # seconds between two looks at what is to be watched
 GONE = Happened("gone", "no longer on the list")
 
@@ -51,16 +52,20 @@ class Roster(Keeping):
         room = FILES_AT_ONCE - sum(1 for watched in left if watched.reader and not watched.camera.live)
         due = [watched for watched in left if not watched.reader and (watched.camera.live or room > 0)]
         if due:
-            waiting = max(2, min(WAITING, LIVE_WAITING // max(1, sum(watched.camera.live for watched in left))))
             with self.writing():
                 for watched in due:
                     if (watched.camera.live or room > 0) and self.resume(watched):
                         shown = self.raising.shown_from(watched)
                         known = {"first": watched.position, "shown": shown, "known_until": watched.known_until}
-                        known |= {"known_time": watched.known_time, "waiting": waiting}
+                        known |= {"known_time": watched.known_time, "crowded": self.crowded}
                         watched.start(Reader(watched.camera, self.how, self.changed, **known))
                         room -= not watched.camera.live
         return any(not watched.over for watched in left)
+
+    def crowded(self) -> bool:
+        """Whether more snippets of live cameras wait than there is memory for; asked from their threads."""
+        readers = (watched.reader for watched in self.watched.values() if watched.camera.live)
+        return sum(reader.n_waiting for reader in readers if reader) > LIVE_WAITING
 
     def begin_to_tell(self) -> None:
         """Others are told from now on; and that cameras are gone which an earlier watch here has had, and this one has not."""
