@@ -33,7 +33,7 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
     """
     if not root.is_dir():
         raise FileNotFoundError(f"--feature-root {root}: no such folder")
-    rows = []
+    rows, test_folder = [], test_folder and composed(test_folder)
     for path in sorted(files_below(root)):
         inside = path.relative_to(root).parts
         if is_features(path) and any(part != part.strip() or not part.isprintable() for part in inside):  # a list's are read so
@@ -53,7 +53,6 @@ def read_files(root: Path, data_set: str, *, class_folders: bool = False, test_f
             reason = "not .npy files: list/split_crops.py turns them into ours"
         elif data_set == "own":
             folders = [composed(folder) for folder in inside[:-1]]
-            test_folder = test_folder and composed(test_folder)
             test, classes = test_folder in folders, [folder for folder in folders if folder != test_folder]
             label = classes[-1] if class_folders and classes else ""
         else:

@@ -58,20 +58,23 @@ def connected(address: str) -> Iterator[ModuleType]:
 
 
 def require_answer(address: str) -> None:
-    """Raise OSError where nobody answers at HOST:PORT as a cluster does, by gRPC, which Ray would try for minutes."""
+    """Raise OSError where nobody answers at HOST:PORT as a cluster does, which Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
+        encrypted = os.environ.get("RAY_USE_TLS", "0") != "0"  # then that somebody is there has to do
         with socket.create_connection((host.rpartition("/")[2], int(port)), ANSWERING) as there:
-            if os.environ.get("RAY_USE_TLS", "0") != "0":
-                return
-            there.settimeout(ANSWERING)
-            there.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
-            try:
-                answer = there.recv(9)
-            except TimeoutError:
-                answer = b""
-        if answer[3:4] != SETTINGS[3:4]:
-            raise OSError("what answers there is something else")
+            if not (encrypted or speaks_http2(there)):
+                raise OSError("what answers there is something else")
+
+
+def speaks_http2(there: socket.socket) -> bool:
+    """Whether the other side answers as gRPC does, which a cluster speaks."""
+    there.settimeout(ANSWERING)
+    there.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+    try:
+        return there.recv(len(SETTINGS))[3:4] == SETTINGS[3:4]
+    except TimeoutError:
+        return False
 
 
 def machines(ray: ModuleType) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import copy
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ import ucf_option
 import xd_option
 from files import checkpoint, origin
 from files.checkpoint import Checkpoint
-from option import MODEL, adopt, flag_of, parse, resolve_variant
+from option import MODEL, Parser, adopt, flag_of, parse, resolve_variant
 from outside.exported import Exported
 from running.command import launched
 
@@ -28,9 +28,9 @@ def load_model(path: str | None, options: Namespace | None = None) -> tuple[mode
     Or that of an ONNX file of export.py, `.onnx`: where options change later, see `require_runnable`.
 
     What a checkpoint of ours says of its model wins, where the command line of `options` does not say otherwise; the authors'
-    is of the variant `released`. Without `options` a checkpoint of ours brings its own, and the authors' has those of the data
-    set whose clips are as long; those that are given are changed in place. Raises FileNotFoundError, or ValueError that names
-    what is wrong.
+    is of the variant `released`, and of the data set whose clips are as long. Without `options` a checkpoint of ours brings its
+    own, and the authors' has those of that data set; those that are given are changed in place. Raises FileNotFoundError, or
+    ValueError that names what is wrong.
     """
     if path is None:
         raise ValueError("--model-path is missing: give a checkpoint of ours (runs/.../best.pt) or the authors'")
@@ -42,7 +42,7 @@ def load_model(path: str | None, options: Namespace | None = None) -> tuple[mode
     names = MODEL
     if options is None:
         sizes = {} if exported else checkpoint.sizes_of(loaded.weights)  # else its options say them
-        options = parse(next((p for p in PARSERS if p.get_default("attn_window") == sizes.get("attn_window")), PARSERS[0]), [])
+        options = parse(parser_of(sizes) or PARSERS[0], [])
         vars(options).update(sizes)
         names = [name for name in loaded.options or () if hasattr(options, name) and name != "given"]
     take_options(options, loaded, names)
@@ -69,7 +69,7 @@ def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -
         adopt(options, loaded.options, names, loaded.path)
         return
     sizes = checkpoint.sizes_of(loaded.weights)
-    own = next((known for known in PARSERS if known.get_default("attn_window") == sizes.get("attn_window")), None)
+    own = parser_of(sizes)
     taken = {"variant": "released"} if loaded.released else {}
     if loaded.released and own:  # of two data sets: clips are as long as in one of them, and the rest is as there
         taken |= {name: own.get_default(name) for name in ("p", "cache_keep_max_len")} | sizes
@@ -80,6 +80,11 @@ def take_options(options: Namespace, loaded: Checkpoint, names: Iterable[str]) -
         names = ("variant", *(("visual_layers", "attn_window") if elsewhere else ()), "p", "cache_keep_max_len")
         said = ", ".join(f"{flag_of(name)[2:]} {getattr(options, name)}" for name in names)
         print(f"note: {loaded.path} holds weights without options; taken for it: {said}")
+
+
+def parser_of(sizes: Mapping[str, object]) -> Parser | None:
+    """The parser of the data set whose clips are as long as these sizes of weights say; None where there is none."""
+    return next((known for known in PARSERS if known.get_default("attn_window") == sizes.get("attn_window")), None)
 
 
 def choose_device(name: str) -> torch.device:

@@ -73,9 +73,8 @@ class Broker:
         if answer.is_failure:
             self.why = f"it refuses: {answer}"
             return
-        if not self.repeated or is_taken(
-            self.repeated
-        ):  # else they are queued still: of a broker that comes and goes, for ever
+        # else all states are queued still: those of a broker that comes and goes would be more each time
+        if not self.repeated or is_taken(self.repeated):
             self.introduced.clear()
             self.repeated = client.publish(self.status, "online", qos=1, retain=True)
             for state in list(self.states.values()):
