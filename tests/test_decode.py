@@ -323,7 +323,7 @@ def test_an_address_that_is_silent_fails_in_time_and_keeps_its_password():
         with pytest.raises(OSError) as error, opened(address, timeout=0.5):
             pass
     assert (
-        time.monotonic() - start < 3
+        time.monotonic() - start < 20
         and "nothing within 0.5 s" in str(error.value)
         and "http://***@127.0.0.1" in str(error.value)
     )
@@ -348,9 +348,9 @@ def test_a_stream_that_sends_but_shows_nothing_ends(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve, args=(server,), daemon=True)
         thread.start()
-        with opened(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.4) as video:
+        with opened(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=1) as video:
             assert len(list(video.frames())) > 100
-    assert video.broken == "nothing within 0.4 s"
+    assert video.broken == "nothing within 1 s"
     ended.set()
     thread.join()
 

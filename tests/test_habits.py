@@ -275,4 +275,4 @@ def test_measuring_the_pace_leaves_the_run_as_it_was(toy, run, undrawn, monkeypa
 
     monkeypatch.setattr(training, "pace_of", watched)
     done = run(TRAIN, *toy.flags, "--batch-size", 4, "--max-epoch", 1, "--drop-rate", 0.1, "--out-dir", toy.out)
-    assert done.code == 0 and called[0].training > called[0].testing > 0, done.err
+    assert done.code == 0 and called[0].training > 0 and called[0].testing > 0, done.err

@@ -94,7 +94,7 @@ class Page:
 
         ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
-    def until(self, holds, seconds=8.0):
+    def until(self, holds, seconds=30.0):
         """Wait until it holds, and return what it is."""
         end = time.monotonic() + seconds
         while not (found := holds()):

@@ -150,8 +150,8 @@ def sends(data, ends=True):
 
 
 def brought(reader, until):
-    """What a running reader brings until that is enough; fails after five seconds."""
-    all_of, patience = [], time.monotonic() + 5
+    """What a running reader brings until that is enough; fails after half a minute."""
+    all_of, patience = [], time.monotonic() + 30
     while not until(all_of):
         assert time.monotonic() < patience, all_of
         with reader.changed:

@@ -53,7 +53,7 @@ def post(box, *told):
     box.wake()
 
 
-def eventually(is_so, seconds=10.0):
+def eventually(is_so, seconds=30.0):
     until = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < until, "it never came"
