@@ -176,6 +176,17 @@ FLAGS = {
              "--out-dir; needs requirements-tensorboard.txt", False),
     ),
 }  # fmt: skip
+OF_LAYERS = ("cache_keep_max_len", "p", "forgetting", "attn_merge", "drop_rate", "drop_attn_rate", "drop_qkv_rate")
+UNUSED = (  # options, and the flags that nothing reads where they have these values
+    ({"visual_layers": 0}, (*OF_LAYERS, "scales", "exit_threshold")),
+    ({"visual_layers": 1}, ("exit_threshold",)),
+    ({"cache_keep_max_len": 1}, ("forgetting",)),
+    ({"scales": "fuse"}, ("exit_threshold",)),
+    ({"smooth": "none"}, ("smooth_width", "smooth_pad")),
+    ({"smooth": "causal"}, ("smooth_pad",)),
+    ({"scheduler_milestones": []}, ("scheduler_rate",)),
+    ({"motion": 0, "novelty": 0, "channels": False}, ("co_training",)),
+)
 BY_NAME = {flag.name: flag for flags in FLAGS.values() for flag in flags}
 MODEL = tuple(flag.name for flag in FLAGS["model"])
 TESTING = tuple(flag.name for flag in FLAGS["testing"])
@@ -272,6 +283,15 @@ def require_used(options: argparse.Namespace, *, training: bool) -> None:
     ignored |= set() if training else {flag.name for flag in FLAGS["training"]} - {"seed"}
     if found := sorted(ignored & options.given):
         raise ValueError(f"{', '.join(map(flag_of, found))} would be ignored by a {work}; leave that out")
+
+
+def note_unused(options: argparse.Namespace) -> None:
+    """Say which flags, of those given, have no effect beside the others."""
+    for values, names in UNUSED:
+        if all(getattr(options, name) == value for name, value in values.items()):
+            why = ", ".join(f"{name.replace('_', '-')} is {value}" for name, value in values.items())
+            for name in sorted(options.given.intersection(names) - set(values)):
+                print(f"note: {flag_of(name)} has no effect where {why}")
 
 
 def adopt(options: argparse.Namespace, trained: dict, names: Iterable[str], path: str) -> None:

@@ -25,7 +25,7 @@ from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
 from model import LSHMA
-from option import BY_NAME, FIGURE_FORMAT, FLAGS, Parser, add_flags, check, flag_of, unset
+from option import BY_NAME, FIGURE_FORMAT, FLAGS, Parser, add_flags, check, flag_of, note_unused, unset
 from running import testing
 from running.command import exit_codes
 from running.loading import choose_device, load_model, require_runnable
@@ -60,6 +60,7 @@ def options_of(args: Namespace) -> tuple:
     usual["normal_label"] = getattr(options, "normal_label", None)  # the checkpoint's: its lists are read as its training's
     vars(options).update(usual | told | {"data_set": "predict", "given": set(told), "drop_snippets": 0.0})
     check(options)
+    note_unused(options)
     require_runnable(lshma, options)
     return lshma, options, loaded.options
 

@@ -16,7 +16,7 @@ from files import checkpoint, folder, origin
 from files.interrupt import SIGNALS
 from files.videos import require_both_classes, require_unseen
 from model import LSHMA
-from option import require_used, resolve_variant
+from option import note_unused, require_used, resolve_variant
 from running import record, resume, testing
 from running.loading import choose_device
 from running.processes import joined
@@ -109,10 +109,9 @@ def open_run(options: Namespace, stack: ExitStack) -> Run:
     replaced = stack.enter_context(folder.reserved(options))
     resume.check_paths(options, content, replaced)
     resolve_variant(options)
+    note_unused(options)
     torch.manual_seed(options.seed)
     lshma = model.build(options)
-    if "co_training" in options.given and lshma.change is None:
-        print(f"note: --co-training is about two judges; the scene judges alone here (variant {options.variant}): no effect")
     if loaded:
         checkpoint.load_weights(lshma, loaded, options)
     data = read_data(options)

@@ -23,7 +23,7 @@ from files.progress import bar
 from files.truth import read_ground_truth, require_normal
 from files.videos import Video, read_videos, require_distinct
 from model import LSHMA, scales_of
-from option import MODEL, TESTING, flag_of, require_used
+from option import MODEL, TESTING, flag_of, note_unused, require_used
 from running.loading import autocast, choose_device, load_model, ready
 
 FAR_BETTER = 0.02  # unsmoothed, in AUC or AP: then the smoothing averages short events away
@@ -233,6 +233,7 @@ def test_into(options: Namespace, replaced: bool) -> None:
         folder.require_free(options.out_dir)
     lshma, options, loaded = load_model(options.model_path, options)
     note_differences(options, loaded.options)
+    note_unused(options)
     videos, truth = read_test_set(options, why=f"{options.model_path} was trained on this width")
     require_known_features(options, videos, loaded.options)
     if options.out_dir:

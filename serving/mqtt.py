@@ -55,17 +55,19 @@ class Broker:
         self.status = f"lshma/status/{digest(f'{platform.node()} {folder.resolve()}')}"
         self.client.will_set(self.status, "offline", qos=1, retain=True)
         self.client.on_connect, self.client.on_connect_fail = self.connected, self.failed
-        self.client.on_disconnect = self.lost
+        self.client.on_disconnect, self.client.on_message = self.lost, self.heard
         self.client.connect_timeout = TIMEOUT
         self.client.connect_async(parts.hostname, port, keepalive=30)
         self.why, self.begun, self.up = "no answer", False, threading.Event()
+        self.cameras: frozenset[str] = frozenset()  # those watched when it began
         self.introduced: set[str] = set()  # cameras that this broker has been told of
         self.states: dict[str, dict[str, Any]] = {}
         self.repeated: Any = None  # the last of all states, as they are sent when the broker is there again
         self.sending: Mapping[str, Any] | None = None  # the message that the broker has not taken yet
 
-    def begin(self, lasting: Iterable[Alarm]) -> None:
+    def begin(self, lasting: Iterable[Alarm], cameras: Iterable[str]) -> None:
         """As Sink.begin."""
+        self.cameras = frozenset(cameras)
         self.states = {alarm.camera: {"camera": alarm.camera} | QUIET | {"alarm": "ON"} for alarm in lasting}
 
     def connected(self, client: Any, userdata: Any, flags: Any, answer: Any, properties: Any) -> None:
@@ -73,6 +75,7 @@ class Broker:
         if answer.is_failure:
             self.why = f"it refuses: {answer}"
             return
+        client.subscribe(topic_of_config("+"))
         # else all states are queued still: those of a broker that comes and goes would be more each time
         if not self.repeated or is_taken(self.repeated):
             self.introduced.clear()
@@ -80,6 +83,16 @@ class Broker:
             for state in list(self.states.values()):
                 self.repeated = self.publish(state)
         self.up.set()
+
+    def heard(self, client: Any, userdata: Any, message: Any) -> None:
+        """What Home Assistant was told once: it forgets a camera of this watch that went while no broker was given."""
+        try:
+            config = json.loads(message.payload)
+            camera, status = config["device"]["name"], config["availability_topic"]
+        except (ValueError, KeyError, TypeError):  # of another device
+            return
+        if message.retain and status == self.status and camera not in self.cameras and camera not in self.states:
+            self.forget(camera)
 
     def failed(self, *_: Any) -> None:
         self.why = f"no connection ({sys.exception()})"  # paho tells of it in the handler of this exception
@@ -166,11 +179,15 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def topic_of_config(sensor: str) -> str:
+    return f"homeassistant/binary_sensor/{sensor}/config"
+
+
 def introduction(camera: str, status: str) -> dict[str, dict[str, Any]]:
     """The retained messages by which Home Assistant finds a camera's sensors, by topic; status: the topic of its watch's."""
     topic = topic_of(camera)
     return {
-        f"homeassistant/binary_sensor/lshma_{topic}_{field}/config": {
+        topic_of_config(f"lshma_{topic}_{field}"): {
             "name": field,
             "unique_id": f"lshma_{topic}_{field}",
             "device_class": kind,

@@ -34,7 +34,7 @@ class Webhook:
         self.url, self.shown = url, f"{address.scheme}://{address.host}"  # paths are secrets, as of Slack's
         self.client, self.problems = httpx.Client(timeout=TIMEOUT), (httpx.HTTPError, httpx.StreamError)
 
-    def begin(self, lasting: Iterable[Alarm]) -> None:
+    def begin(self, lasting: Iterable[Alarm], cameras: Iterable[str]) -> None:
         """As Sink.begin; a message says all by itself."""
 
     def send(self, message: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT, SMALL, WIDTH, refused, walk, write_list
 from warm import ran
 
+import ucf_option
 from dataset import PackedVideos
 from evaluation import figures
 from files import checkpoint
@@ -20,6 +21,7 @@ from files.features import find_file
 from files.labels import classes_of
 from files.names import video_name
 from files.videos import read_videos
+from option import note_unused, parse, resolve_variant
 
 TRAIN, TEST = "ucf_train.py", "ucf_test.py"
 
@@ -403,6 +405,20 @@ def test_flags_that_a_script_would_ignore_are_refused(trained, run):
     refused(run(TEST, *trained.test_flags, "--save-minutes", 1), "--save-minutes would be ignored by a test")
     done = run(TRAIN, *trained.flags, "--report", "--out-dir", trained.path / "another")
     refused(done, "--report would be ignored by a training")
+
+
+def test_a_flag_that_another_option_leaves_without_effect_is_named(trained, run, undrawn, capsys):
+    idle = ["--scales", "fuse", "--exit-threshold", 0.3, "--smooth", "none", "--smooth-width", 4, "--precision", "bf16"]
+    said = run(TEST, *trained.test_flags, *idle).out
+    assert "note: --exit-threshold has no effect where scales is fuse" in said and said.count("has no effect") == 2
+    assert "note: --smooth-width has no effect where smooth is none" in said
+    options = parse(ucf_option.parser, ["--variant", "ours", "--p", "1", "--cache-keep-max-len", "1", "--forgetting", "fifo"])
+    resolve_variant(options)
+    note_unused(options)
+    named = [(line.split()[1], line.split(" where ")[1]) for line in capsys.readouterr().out.splitlines()]
+    none = "visual-layers is 0"
+    last = ("--forgetting", "cache-keep-max-len is 1")
+    assert named == [("--cache-keep-max-len", none), ("--forgetting", none), ("--p", none), last]
 
 
 def test_a_test_says_where_it_differs_from_the_training(trained, run, undrawn):

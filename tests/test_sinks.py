@@ -35,7 +35,7 @@ class Listed:
     def __init__(self, *answers):
         self.answers, self.taken = list(answers), []
 
-    def begin(self, lasting):
+    def begin(self, lasting, cameras):
         self.lasting = list(lasting)
 
     def send(self, message):
@@ -193,7 +193,7 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         pytest.skip("mosquitto is not installed")
     port, odd = free_port(), "d/oor + # <b>"
     sink = Broker(f"mqtt://127.0.0.1:{port}", tmp_path)
-    sink.begin([ALARM._replace(camera=odd)])
+    sink.begin([ALARM._replace(camera=odd)], [odd, "yard"])
     up = {"kind": "up", "camera": odd, "wall": 5.0, "text": "h264"}
 
     def fails(message: Mapping, match: str) -> None:
@@ -230,11 +230,17 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
         there = retained(port)
         assert json.loads(there[f"lshma/{topic_of(odd)}"])["alarm"] == "ON", "an alarm of an earlier watch lasts"
         lasting = Broker(f"mqtt://127.0.0.1:{port}", tmp_path / "another")
-        lasting.begin([ALARM])
+        lasting.begin([ALARM], ["door"])
         assert lasting.states["door"] == {"camera": "door", "alarm": "ON", "live": None}, "up or down is not known yet"
         eventually(lambda: sent(up | {"camera": "door"}, lasting))
         lasting.close()
         assert (retained(port)[sink.status], retained(port)[lasting.status]) == ("online", "offline"), "each watch its own"
+        later = Broker(f"mqtt://127.0.0.1:{port}", tmp_path / "another")
+        later.begin([], ["lobby"])  # the door left the list in a watch without a broker
+        eventually(lambda: sent(up | {"camera": "lobby"}, later))
+        eventually(lambda: not any("door" in topic for topic in retained(port)))
+        assert f"lshma/{topic_of(odd)}" in retained(port), "of another watch"
+        later.close()
         assert there[sink.status] == "online" and not any("yard" in topic for topic in there)
         config = json.loads(there[f"homeassistant/binary_sensor/lshma_{topic_of(odd)}_alarm/config"])
         assert config["device"]["name"] == odd and config["state_topic"] == f"lshma/{topic_of(odd)}"
@@ -252,7 +258,7 @@ def test_a_broker_that_comes_and_goes_is_sent_all_states_once(tmp_path):
     broker, sent, taken = Broker("h", tmp_path), [], []
     info = SimpleNamespace(is_published=lambda: bool(taken))
     broker.client.publish = lambda topic, *_, **__: sent.append(topic) or info
-    broker.begin([ALARM])
+    broker.begin([ALARM], ["door"])
     for _ in range(3):
         broker.connected(broker.client, None, None, SimpleNamespace(is_failure=False), None)
     once = list(sent)

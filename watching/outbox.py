@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ class Sink(Protocol):
 
     name: str  # as it is told, and as its messages are kept under
 
-    def begin(self, lasting: Iterable[Alarm]) -> None:
-        """Alarms of the cameras that are watched, which an earlier watch has seen begin, and nobody end."""
+    def begin(self, lasting: Iterable[Alarm], cameras: Iterable[str]) -> None:
+        """The cameras that are watched, by name, and their alarms that an earlier watch has seen begin, and nobody end."""
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Raises OSError where it is to be tried again, ValueError where this message will never be taken."""
@@ -110,11 +110,11 @@ class Outbox:
         self.forgotten = dict.fromkeys(self.senders, 0)
         self.down: dict[str, bool] = {}  # cameras of which it is known
 
-    def start(self, cameras: Container[str]) -> None:
+    def start(self, cameras: Collection[str]) -> None:
         """Begin to send; cameras: the names of those that are watched."""
         lasting = [alarm for alarm in self.journal.lasting() if alarm.camera in cameras] if self.senders else []
         for sender in self.senders:
-            sender.sink.begin(lasting)
+            sender.sink.begin(lasting, cameras)
             sender.start()
 
     def post(self, told: Sequence[Told]) -> None:
