@@ -35,7 +35,14 @@ def assignment(text: str) -> tuple[str, list[str]]:
 parser = option.Parser("Rows of options x seeds, each a run; then one table and one figure of them all.")
 add = parser.add_argument
 add("script", choices=tuple(PARSERS), help="what is run")
-add("--rows", nargs="+", choices=tuple(ROWS), default=["paper"], metavar="ROW", help=f"of {', '.join(ROWS)}")
+add(
+    "--rows",
+    nargs="+",
+    choices=tuple(ROWS),
+    default=["paper"],
+    metavar="ROW",
+    help="of " + ", ".join(f'"{row}"' for row in ROWS),
+)
 add("--vary", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="a row for each value; where what "
      "follows -- has {OPTION}, the value is put there")  # fmt: skip
 add("--tune", action="append", type=assignment, default=[], metavar="OPTION=A,B", help="choose for each row the value that "

@@ -5,7 +5,7 @@
     python extract.py compare FEATURES OTHERS
 
 Writes FEATURES/.../NAME__N.npy, (snippets, width) float16, one file a crop; frames.csv, the videos' true frames, which
-`list/make_list.py --frames` takes; and extract.json, how they were made. A finished video is not done again. The second form
+`list/make_list.py --frames` takes; and extract.json, how they were made. A finished video is not done again. The last form
 says how alike two folders of features of the same videos are. Needs requirements-video.txt.
 """
 

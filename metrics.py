@@ -25,7 +25,7 @@ parser.add_argument("--gt-path", help="ground truth of the frames, 0 or 1 (.npy)
 parser.add_argument("--test-list", help="CSV path,label or path,label,frames: the videos' labels and true frames")
 parser.add_argument("--val-scores", help="scores of other videos, on which the threshold of the best F1 is chosen")
 parser.add_argument("--val-gt-path", help="their ground truth, where it is not in them")
-parser.add_argument("--out", help="where the figures go, a .json file (default: beside the scores)")
+parser.add_argument("--out", help="where the figures go, a .json file; None = beside the scores")
 parser.add_argument("--table", help="also write the table, to a .csv, .md or .tex file (LaTeX, with booktabs)")
 add_flags(parser.add_argument, [NORMAL_LABEL, HOLD_LAST, *source.LIVE])
 

@@ -26,7 +26,7 @@ VARIANTS["ours"] |= {"visual_layers": 0, "weight_average": 0.97}
 ADDED = {"weight_average": 0.0} | {name: PAPER[name] for name in ("head", "motion", "novelty", "channels")}
 # which clip a full memory drops, the paper's first; a rule stands here and, with how it drops, in hma.RULES, and nowhere else
 FORGETTING = {
-    "ebbinghaus": "the paper's: the weakest for its share of the oldest's age",
+    "ebbinghaus": "the paper's: the one of the highest age / strength",
     "fifo": "the oldest",
     "salience": "as ebbinghaus, but what looked suspicious is strong",
     "released": "as in the released code: the newest, nearly always",
@@ -87,8 +87,8 @@ FLAGS = {
         Flag("attn_window", int, Range(2, 1024, 2), "snippets per clip, even"),
         Flag("cache_keep_max_len", int, Range(1, 4096), "a layer remembers one clip less than this; 1 = no memory"),
         Flag("p", float, Range(), "share of plain attention added to the memory's"),
-        Flag("variant", str, tuple(VARIANTS), "the method as the paper says, as the released code does, "
-             "or ours: a linear head without layers, whatever the data set's file says of these, and change"),
+        Flag("variant", str, tuple(VARIANTS), "paper = as the paper says; released = as the released code does; "
+             "ours = a linear head without layers, whatever the data set's file says, beside a judge of change"),
         Flag("forgetting", str, tuple(FORGETTING), "which clip a full memory drops; None = the variant's; "
              + "; ".join(f"{rule} = {what}" for rule, what in FORGETTING.items())),
         Flag("attn_merge", str, ("token", "interleave"), "interleave = re-read attention across snippets and channels; None = "
@@ -159,8 +159,8 @@ FLAGS = {
              "content", False),
     ),
     "running": (
-        Flag("model_path", str, None, "test: the checkpoint to test; train: where the best weights go (None = best.pt in "
-             "--out-dir)"),
+        Flag("model_path", str, None, "test: the checkpoint, or export.py's .onnx; train: where the best weights go, None = "
+             "best.pt in --out-dir"),
         Flag("checkpoint_path", str, None, "train: the checkpoint that is kept up to date (None = last.pt in --out-dir)"),
         Flag("use_checkpoint", SWITCH, None, "train: go on from --checkpoint-path; the authors' file is a starting point",
              False),
@@ -188,6 +188,7 @@ UNUSED = (  # options, and the flags that nothing reads where they have these va
     ({"motion": 0, "novelty": 0, "channels": False}, ("co_training",)),
 )
 BY_NAME = {flag.name: flag for flags in FLAGS.values() for flag in flags}
+MODEL_PATH = BY_NAME["model_path"]._replace(help="needed: the checkpoint, ours or the authors', or export.py's .onnx")
 MODEL = tuple(flag.name for flag in FLAGS["model"])
 TESTING = tuple(flag.name for flag in FLAGS["testing"])
 

@@ -25,7 +25,7 @@ from files.progress import bar
 from files.sources import rows_of
 from files.videos import Video, check_videos, require_distinct
 from model import LSHMA
-from option import BY_NAME, FIGURE_FORMAT, FLAGS, Parser, add_flags, check, flag_of, note_unused, unset
+from option import BY_NAME, FIGURE_FORMAT, FLAGS, MODEL_PATH, Parser, add_flags, check, flag_of, note_unused, unset
 from running import testing
 from running.command import exit_codes
 from running.loading import choose_device, load_model, require_runnable
@@ -34,13 +34,13 @@ from video.finding import LONGEST, Found, split
 from video.flags import HOW
 
 N_MOMENTS = 3
-ASKED = [BY_NAME[name] for name in (
+ASKED = [MODEL_PATH, *(BY_NAME[name] for name in (
     *("keyclip_test", "scales", "exit_threshold", "crops", "smooth", "smooth_width", "smooth_pad", "precision", "fps"),
-    *("feature_root", "zero_non_finite", "hold_last", "allow_other_features", "model_path", "out_dir", "overwrite"),
+    *("feature_root", "zero_non_finite", "hold_last", "allow_other_features", "out_dir", "overwrite"),
     *("device", "workers"),
-)]  # fmt: skip
+))]  # fmt: skip
 
-parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or as usual.")
+parser = Parser("The scores of videos that nobody has labelled. None = as the checkpoint says, or other scripts' default.")
 parser.add_argument("sources", nargs="+", metavar="FEATURES_OR_VIDEOS", help=".npy files, videos, folders of them, or lists: "
                     "CSV files with the header path, path,frames, path,label or path,label,frames")  # fmt: skip
 add_flags(parser.add_argument, [*unset((*ASKED, *HOW)), FIGURE_FORMAT])

@@ -22,7 +22,7 @@ from running.command import exit_codes
 WIDTHS = Range(3, 40)
 parser = Parser("The report of a run, or of any method's scores: one HTML page with everything in it; its figures beside it.")
 add = parser.add_argument
-add("source", type=Path, help="folder of a test or of a training; or scores.npz of any method")
+add("source", type=Path, help="folder of a test, a training or a watch; or scores.npz of any method")
 add("--gt-path", help="scores: ground truth of the frames, 0 or 1 (.npy); ours have it inside, as the array truth")
 add("--test-list", help="scores: CSV path,label or path,label,frames: the videos' labels and true frames")
 add("--out-dir", type=Path, help="where the report goes (None = the run's folder; of scores.npz the folder scores-report)")

@@ -8,7 +8,7 @@ A SOURCE is a video, a folder of them, a webcam (0, /dev/video0), an address (rt
 Alarms are printed, and kept with scores in events.db in --out-dir, their pictures and clips in alarms/ there. Killed and
 started again, it goes on. With --ray groups of cameras are watched on the machines of a Ray cluster, which share all folders;
 what a lost machine has watched goes on elsewhere. The last form finds the threshold that raises so many false alarms an hour of
-normal footage. Needs requirements-video.txt, and --ray requirements-ray.txt.
+normal footage. Needs requirements-video.txt; --serve, --webhook and --mqtt requirements-serve.txt; --ray requirements-ray.txt.
 """
 
 import sys
@@ -33,7 +33,10 @@ from watching.flags import OF_MODEL, OF_WATCHING
 from watching.spread import Spread
 
 ASKED = unset((*OF_MODEL, *HOW))
-parser = Parser("Watch videos and cameras: scores as they come, and alarms. None = as the checkpoint says, or as usual.")
+parser = Parser(
+    "Watch videos and cameras: scores as they come, and alarms; `calibrate NORMAL_VIDEOS` finds a threshold. None = as "
+    "the checkpoint says, or extract.py's default."
+)
 parser.add_argument("sources", nargs="+", metavar="SOURCE", help="videos, folders of them, webcams (0, /dev/video0), "
                     "addresses (rtsp://, http://), and lists: CSV files name,source")  # fmt: skip
 add_flags(parser.add_argument, [*ASKED, *OF_WATCHING])

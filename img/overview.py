@@ -37,7 +37,7 @@ def pipeline(axis):
     box(axis, 4.0, y - 0.15, 1.1, 1.1, "+ position\nembedding")
     for i in range(3):
         x = 5.9 + 2.35 * i
-        box(axis, x, y - 0.15, 1.25, 1.1, f"HMA layer {i + 1 if i < 2 else 'l'}", BLUE, 10)
+        box(axis, x, y - 0.15, 1.25, 1.1, f"HMA layer {i + 1 if i < 2 else 'L'}", BLUE, 10)
         box(axis, x + 0.1, y + 1.35, 1.05, 0.5, "memory", GREEN, 8.5)
         arrow(axis, (x + 0.45, y + 1.33), (x + 0.45, y + 0.99), GREEN)
         arrow(axis, (x + 0.8, y + 0.99), (x + 0.8, y + 1.33), GREEN)
@@ -51,7 +51,7 @@ def pipeline(axis):
     for x in (7.7, 10.05):
         note(axis, x, y + 0.62, "no", colour=ORANGE)
     box(axis, 5.85, y - 2.35, 6.05, 0.55, "logits of the clip's T snippets  →  smoothing  →  sigmoid  →  scores", GREY, 9.5)
-    note(axis, 8.9, y + 2.15, "each layer remembers clips of its own: deeper layers see further back", colour=GREEN)
+    note(axis, 8.9, y + 2.15, "each layer remembers clips of its own", colour=GREEN)
     note(
         axis,
         2.9,
@@ -79,7 +79,7 @@ def layer(axis):
     box(axis, 7.55, 0.52, 0.5, 0.5, "u", BLUE, 9, style="square,pad=0.01")
     arrow(axis, (4.17, 0.55), (7.68, 0.49), BLUE, curve=0.07)
     arrow(axis, (4.17, 2.2), (4.95, 1.05), GREEN, dashed=True)
-    note(axis, 4.95, 1.5, "joins after the clip, detached;\nthe least retained of too many goes", 8, GREEN, ha="left")
+    note(axis, 4.95, 1.5, "joins after the clip, detached;\nwhen full, the least retained is dropped", 8, GREEN, ha="left")
     box(axis, 8.6, 1.2, 1.5, 0.85, "attention\nc over all keys\n+ c, ·W_up", BLUE, 9)
     arrow(axis, (4.18, 2.42), (8.57, 1.85), curve=-0.08)
     note(axis, 6.5, 2.55, "query", 8)

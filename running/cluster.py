@@ -21,8 +21,8 @@ SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # HTTP/2's first frame, without a
 OF_CLUSTER = (
     Flag("ray", str, None, "HOST:PORT of a Ray cluster that does the work; its machines share all folders "
          "(requirements-ray.txt)"),
-    Flag("cores", int, Range(1, 4096), "--ray: what each run, or each group of cameras, needs; None = 1"),
-    Flag("gpus", float, Range(0, 64), "--ray: what each run, or each group of cameras, needs; None = none"),
+    Flag("cores", int, Range(1, 4096), "--ray: cores that each run, or group of cameras, needs; None = 1"),
+    Flag("gpus", float, Range(0, 64), "--ray: GPUs, or a share of one, that each needs; None = none"),
 )  # fmt: skip
 
 

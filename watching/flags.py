@@ -1,13 +1,12 @@
 """The flags of watch.py: what is watched for, what is kept and printed, and what others are given."""
 
-from option import BY_NAME, SWITCH, Flag, Range
+from option import BY_NAME, MODEL_PATH, SWITCH, Flag, Range
 from running.cluster import OF_CLUSTER
 
 SECONDS = Range(0, 10**6)
 SECRETS = ("serve", "token", "webhook", "mqtt")  # flags that may hold passwords, and that a file may hold
-OF_MODEL = tuple(BY_NAME[name] for name in (
-    *("keyclip_test", "scales", "exit_threshold", "smooth", "smooth_width", "model_path", "device", "allow_other_features"),
-))  # fmt: skip
+NAMES = ("keyclip_test", "scales", "exit_threshold", "smooth", "smooth_width", "device", "allow_other_features")
+OF_MODEL = (MODEL_PATH, *(BY_NAME[name] for name in NAMES))
 OF_WATCHING = (
     Flag("by", str, ("frames", "time"), "files: 16 frames are a snippet, or as many as --snippet-seconds has; None = as the "
          "model's features were made"),
