@@ -342,20 +342,23 @@ def drawn_clip() -> bytes:
 
 
 def furnished(n_cameras: int) -> Stand:
-    """Cameras of every state, one of them with a hostile name, and alarms of three days."""
+    """Cameras of every state, and alarms of three days."""
     stand = Stand()
     states = [("live", ""), ("behind", "12 snippets wait"), ("down", "connection refused; next try in 3.1 s"), ("waiting", "")]
     states += [("ended", ""), ("failed", "no video stream in it"), ("live", "")]
     places = ("door", "yard", "gate", "stairs", "hall", "ramp", "dock")
     for i in range(n_cameras):
         state, text = states[i % 7] if i < 7 or i % 31 == 0 else states[0]
-        name = HOSTILE if i == 6 else f"{places[i % 7]} {i // 7 + 1}"
+        name = f"{places[i % 7]} {i // 7 + 1}"
         stand.add(name, live=state not in ("ended", "failed"), state=state, text=text, dropped=3 * (state == "behind"))
     keys = list(stand.cameras)
     for i in range(70):
         key, done = keys[i * i % len(keys)], time.time() - 3000 if i < 60 and i % 3 else None
         stand.alarm(key, ago=200 if not stand.cameras[key]["live"] else 260000 * (1 - i / 70) ** 2 + 90, acknowledged=done)
     stand.cameras[keys[0]]["alarm"] = stand.alarm(keys[0], ago=42, lasts=None, note="the postman?")["id"]
+    door = stand.cameras[keys[0]]
+    door["scores"][-80:] = [[at, 0.97 - 0.05 * math.cos(at)] for at, _ in door["scores"][-80:]]
+    door["score"] = door["scores"][-1][1]
     return stand
 
 
