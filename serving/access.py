@@ -70,7 +70,7 @@ class Access:
             if name in HERE:
                 return None
             return self.answers.JSONResponse({"error": "this page answers as 127.0.0.1 or localhost alone"}, 403)
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        bearer = request.headers.get("authorization", "").encode("latin-1").decode(errors="replace").removeprefix("Bearer ")
         if guesses_in(request) > MOST_SHOWN:
             return self.answers.JSONResponse({"error": "too many tokens; remove this page's cookies"}, 401)
         if same(bearer, self.token) or same(request.cookies.get(self.name, ""), self.cookie):
@@ -91,6 +91,9 @@ class Access:
             return self.answers.RedirectResponse("/login?wrong", 303)
         answer = self.answers.RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
+        others = [name for name in request.cookies if name.startswith(COOKIE) and name != self.name]
+        for name in others[: max(0, len(others) + 1 - MOST_SHOWN)]:  # of watches there were; more would be refused
+            answer.delete_cookie(name)
         answer.set_cookie(self.name, self.cookie, max_age=MONTH, httponly=True, samesite="strict", secure=secure)
         return answer
 

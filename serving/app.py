@@ -21,8 +21,18 @@ from serving.health import health, metrics
 from serving.news import News
 
 PAGE = Path(__file__).with_name("page")
+
+
+def whole(text: str) -> int:
+    """Raises ValueError where it is no number, or one that the journal cannot compare with."""
+    number = int(text)
+    if abs(number) >= 2**63:
+        raise ValueError
+    return number
+
+
 PARAMETERS: dict[str, Callable[[str], Any]] = {
-    "camera": str, "since": float, "until": float, "before": int, "open": lambda text: text not in ("", "0"),
+    "camera": str, "since": float, "until": float, "before": whole, "open": lambda text: text not in ("", "0"),
 }  # fmt: skip
 
 

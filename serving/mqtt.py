@@ -56,13 +56,16 @@ class Broker:
         self.client.will_set(self.status, "offline", qos=1, retain=True)
         self.client.on_connect, self.client.on_connect_fail = self.connected, self.failed
         self.client.on_disconnect, self.client.on_message = self.lost, self.heard
+        self.client.on_publish = self.taken
         self.client.connect_timeout = TIMEOUT
         self.client.connect_async(parts.hostname, port, keepalive=30)
         self.why, self.begun, self.up = "no answer", False, threading.Event()
         self.cameras: frozenset[str] = frozenset()  # those watched when it began
         self.introduced: set[str] = set()  # cameras that this broker has been told of
         self.states: dict[str, dict[str, Any]] = {}
+        self.online: Any = None  # the last message that says so
         self.repeated: Any = None  # the last of all states, as they are sent when the broker is there again
+        self.once_more = False  # once that one is taken
         self.sending: Mapping[str, Any] | None = None  # the message that the broker has not taken yet
 
     def begin(self, lasting: Iterable[Alarm], cameras: Iterable[str]) -> None:
@@ -76,13 +79,26 @@ class Broker:
             self.why = f"it refuses: {answer}"
             return
         client.subscribe(topic_of_config("+"))
-        # else all states are queued still: those of a broker that comes and goes would be more each time
+        # what is not taken is queued still, and sent again: of a broker that comes and goes it would be more each time
+        if not self.online or is_taken(self.online):
+            self.online = client.publish(self.status, "online", qos=1, retain=True)
         if not self.repeated or is_taken(self.repeated):
-            self.introduced.clear()
-            self.repeated = client.publish(self.status, "online", qos=1, retain=True)
-            for state in list(self.states.values()):
-                self.repeated = self.publish(state)
+            self.repeat()
+        else:
+            self.once_more = True
         self.up.set()
+
+    def repeat(self) -> None:
+        """Send all states."""
+        self.once_more = False
+        self.introduced.clear()
+        for state in list(self.states.values()):
+            self.repeated = self.publish(state)
+
+    def taken(self, client: Any, userdata: Any, number: int, *_: Any) -> None:
+        """The broker has taken a message; if the last of all states, it has those that it was sent before it was lost, too."""
+        if self.once_more and number == self.repeated.mid:
+            self.repeat()
 
     def heard(self, client: Any, userdata: Any, message: Any) -> None:
         """What Home Assistant was told once: it forgets a camera of this watch that went while no broker was given."""

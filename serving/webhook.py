@@ -1,16 +1,20 @@
 """The webhook: each message is the JSON body of an HTTP POST to one address.
 
 Taken is what is answered with 2xx. 400, 413 and 422 say that the message itself is not wanted: it is left out. All else, as
-where nobody answers, is tried again.
+where nobody answers, is tried again, not before a `Retry-After`.
 """
 
+import time
 from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from files.extra import needed
 from video.address import masked
 from watching.alarms import Alarm
+from watching.outbox import Later
 
+LATEST = 3600.0  # seconds that are waited where the answer asks for more
 TIMEOUT = 10.0  # seconds to connect, and to wait for each part of the answer
 NOT_WANTED = (400, 413, 422)
 
@@ -49,7 +53,16 @@ class Webhook:
         said = f"{self.shown}: answered {answer.status_code} {answer.reason_phrase}".rstrip()
         if answer.status_code in NOT_WANTED:
             raise ValueError(said)
-        raise OSError(said)
+        raise Later(said, seconds_of(answer.headers.get("retry-after", "")))
 
     def close(self) -> None:
         self.client.close()
+
+
+def seconds_of(text: str) -> float:
+    """What Retry-After says, in seconds or as a date; 0 where it says nothing."""
+    try:
+        seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), LATEST)

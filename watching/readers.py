@@ -163,7 +163,8 @@ class Reader(threading.Thread):
         how, number, facts = self.how, self.first, facts_of(video)
         clock = Clock(how.snippet_seconds, how.forget_after, timed=video.timed, wait=self.stopped.wait)
         if self.known_until is not None:
-            clock.after(max(0.0, time.time() - self.known_until), self.known_time)
+            away = time.time() - self.known_until
+            clock.after(away if away >= 0 else math.inf, self.known_time)  # by a clock that was set back, nobody knows
             self.known_until = None
         frames = clock.steady(self.until_stopped(video.frames()))
         for _, stretch in groupby(frames, key=lambda _: clock.n_gaps):

@@ -70,16 +70,24 @@ class Roster(Keeping):
     def begin_to_tell(self) -> None:
         """Others are told from now on; and that cameras are gone which an earlier watch here has had, and this one has not."""
         self.outbox.start(self.watched)
-        own = "camera = name AND kind NOT IN ('clip', 'picture')"  # these may come after
-        last = f"SELECT kind FROM happenings WHERE {own} ORDER BY wall DESC LIMIT 1"
-        there = self.journal.read(f"SELECT name FROM cameras WHERE coalesce(({last}), '') != 'gone' ORDER BY rowid")
-        absent = [name for (name,) in there if name not in self.watched] if self.outbox.senders else []
+        absent = self.absent() if self.outbox.senders else []
         left = [name for name in self.lasted if name not in self.watched]
         if absent or left:
             with self.writing():
                 for name in dict.fromkeys([*left, *absent]):
-                    self.end_lasting(name)
-                    self.note(name, GONE)
+                    self.end_gone(name)
+
+    def absent(self) -> list[str]:
+        """Cameras that are not watched any more, and of which nobody has said that they are gone."""
+        own = "camera = name AND kind NOT IN ('clip', 'picture')"  # these may come after
+        last = f"SELECT kind FROM happenings WHERE {own} ORDER BY wall DESC LIMIT 1"
+        there = self.journal.read(f"SELECT name FROM cameras WHERE coalesce(({last}), '') != 'gone' ORDER BY rowid")
+        return [name for (name,) in there if name not in self.watched]
+
+    def end_gone(self, name: str) -> None:
+        """A camera is gone, and nobody is at work on it."""
+        self.end_lasting(name)
+        self.note(name, GONE)
 
     def picture_of(self, watched: Watched) -> bytes | None:
         """The last picture of a camera, a JPEG; asked for from other threads."""
@@ -111,7 +119,7 @@ class Roster(Keeping):
         with self.writing():
             for name in before.keys() - stay:
                 self.let_go(before[name])
-        self.watched = {name: before[name] if name in stay else Watched(camera) for name, camera in named.items()}
+            self.watched = {name: before[name] if name in stay else Watched(camera) for name, camera in named.items()}
 
     def let_go(self, watched: Watched) -> None:
         """It is watched no more; what it needs to go on is kept, should it come again."""
@@ -119,7 +127,7 @@ class Roster(Keeping):
             watched.reader.stopped.set()
             if not (watched.failed or watched.ended):
                 self.told += self.raising.finish(watched)
-            self.keep(watched, 0.0)
+            self.keep(watched, 0.0, leaves=True)
             self.leaving += [watched] * bool(watched.clips)
         else:
             self.end_lasting(watched.camera.name)

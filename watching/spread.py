@@ -31,7 +31,7 @@ from watching.gathering import AT_ONCE, Call, gathered
 from watching.group import Group, assigned, needs, require_shared, room
 from watching.journal import Journal, Row
 from watching.keeping import Setting
-from watching.roster import GONE, Roster
+from watching.roster import Roster
 from watching.telling import counted
 from watching.watched import RECENT, Told, Watched
 from watching.watcher import Over, Watcher
@@ -127,8 +127,12 @@ class Spread(Roster):
     def let_go(self, watched: Watched) -> None:
         """Its group says that it is gone, where one is at work on it."""
         if not any(group.watcher and watched.camera in group.cameras for group in self.groups.values()):
-            self.end_lasting(watched.camera.name)
-            self.happened(watched, GONE)
+            self.end_gone(watched.camera.name)
+
+    def end_gone(self, name: str) -> None:
+        """As Roster; its alarms of this watch end too."""
+        self.lasted[name] = [alarm for alarm in self.journal.lasting() if alarm.camera == name]
+        super().end_gone(name)
 
     def assign(self) -> None:
         """Give each camera its group, and each group that is watched its cameras."""
@@ -270,6 +274,7 @@ class Spread(Roster):
         """A watcher is given up; its cameras are to be watched elsewhere."""
         self.ray.kill(group.watcher)
         self.avoided[group.machine] = time.monotonic()
+        of_group = {camera.name for camera in group.cameras}
         group.drop()
         if not (group.lost_at or self.stopped.is_set()):
             group.lost_at = group.heard_at
@@ -280,3 +285,5 @@ class Spread(Roster):
                     watched.elsewhere = None
                     if watched.camera.live:  # as it is told of one that does not answer
                         self.happened(watched, Happened("lost", f"{group.name} is unwatched"))
+                for name in of_group.intersection(self.absent()):  # it left the list, which its group had no time to tell
+                    self.end_gone(name)

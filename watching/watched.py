@@ -16,6 +16,7 @@ import numpy as np
 
 from lshma import Scored
 from video.encoders import Encoder
+from video.finding import BEGINNING
 from video.pictures import crops_of
 from video.snippets import vectors_of
 from watching.alarms import Alarm, Seen, State
@@ -170,7 +171,11 @@ class Watched:
 
     def may_end(self) -> bool:
         """Whether its end is not waiting for a clip."""
-        return all(written.done() for written, _ in self.clips) or not self.ended
+        return not (self.ended and self.n_unwritten())
+
+    def n_unwritten(self) -> int:
+        """How many of its clips are on their way."""
+        return sum(not written.done() for written, _ in self.clips)
 
     def close(self) -> None:
         """It is over: what it holds in memory goes."""
@@ -199,7 +204,6 @@ class Spent:
             self.seconds[what] += now.seconds[what] - before.seconds[what]
 
 
-BEGINNING = 2**16  # bytes, by which files of the same size and time are told apart
 OWN = ("timings", "alarm", "until")  # of a saved state; the others are the model's
 
 
