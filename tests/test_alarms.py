@@ -269,6 +269,15 @@ def test_a_picture_is_of_the_peak_and_a_clip_from_before_the_start_to_the_end(tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "last.jpg", "peak.jpg"]
 
 
+def test_an_alarm_that_is_raised_late_has_its_beginning_with_fewer_pictures(monkeypatch):
+    monkeypatch.setattr(evidence, "MOST", 30)
+    ring = evidence.Ring(before=2.0, late=60.0)
+    for i in range(400):
+        ring.keep(i / 4, np.zeros((50, 100, 3), np.uint8))
+        assert len(ring.last) <= 30 and i / 4 - ring.last[-1].time < 4
+    assert ring.last[0].time < 100 - 62 + 4
+
+
 def test_a_long_alarm_has_fewer_pictures_and_a_missing_codec_is_replaced_and_both_are_said(tmp_path, monkeypatch):
     av = pytest.importorskip("av")
     monkeypatch.setattr(evidence, "MOST", 30)

@@ -15,7 +15,7 @@ import pytest
 from conftest import call, refused, write_list
 
 from running import cluster
-from watching import cameras, clock, gathering, journal, keeping, readers, spread, watcher
+from watching import cameras, clock, gathering, journal, keeping, raising, readers, spread, watcher
 from watching.alarms import Alarm
 from watching.cameras import Camera
 from watching.gathering import Call, Recorded, calls_after, gathered
@@ -240,6 +240,20 @@ def test_a_live_camera_goes_on_with_its_memory_in_its_group(there, watch, tmp_pa
                 assert "score 0.97" not in done.out
                 db.alarm(ALARM._replace(stream=stream.id, score=0.97), raised_at=1.0)  # as killed before it was told
     assert "door: ALARM since 0:01, score 0.97 at 0:02" in done.out, done
+
+
+def test_a_camera_that_leaves_while_its_group_has_no_watcher_has_no_alarm_that_lasts(tmp_path):
+    """Those of this watch stayed on for ever: only an earlier one's were ended."""
+    told = []
+    with journal.opened(tmp_path / "events.db") as db:
+        db.camera("door", "rtsp://door")
+        db.alarm(ALARM, raised_at=2.0)
+        raises = raising.Raising(db, None, tmp_path, 0.5)
+        all_of = object.__new__(Spread)
+        vars(all_of).update(journal=db, raising=raises, lasted={}, told=told, watched={}, groups={})
+        assert all_of.absent() == ["door"]
+        all_of.let_go(SimpleNamespace(camera=Camera("door", "rtsp://door", True)))
+        assert not db.lasting() and not all_of.absent() and [one.news or one.what.kind for one in told] == ["ends", "gone"]
 
 
 def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monkeypatch):

@@ -239,6 +239,7 @@ def test_a_page_shows_cameras_alarms_and_scores_takes_notes_and_follows_the_list
         assert camera["name"] == HOSTILE and len(camera["scores"]) == 15 and camera["scores"][-1][1] == camera["score"]
         alarms = page.get("/api/alarms", params={"camera": camera["id"]}).json()["alarms"]
         assert alarms and page.get("/api/alarms?camera=nobody").json()["alarms"] == []
+        assert page.get("/api/alarms", params={"before": 10**20}).status_code == 400
         id = alarms[-1]["id"]
         eventually(lambda: page.get("/api/alarms").json()["alarms"][-1]["clip"])
         assert page.get(f"/pictures/{id}.jpg").content[:2] == b"\xff\xd8"
@@ -323,6 +324,10 @@ def test_a_page_for_others_is_encrypted_and_asks_for_the_token_and_cookies_hold_
         answer = page.post("/login", data={"token": "s3cret"})
         cookie = answer.headers["set-cookie"].lower()
         assert "samesite=strict" in cookie and "secure" in cookie and "s3cret" not in cookie
+        others = "; ".join(f"lshma-{i}=x" for i in range(9))  # of watches that were started with other tokens
+        again = httpx.post(f"{page.base_url}login", data={"token": "s3cret"}, headers={"cookie": others}, verify=trusting)
+        removed = [one for one in again.headers.get_list("set-cookie") if "max-age=0" in one.lower()]
+        assert len(removed) == 2 and len(again.headers.get_list("set-cookie")) == 3, "eight may be shown"
         answer = page.get("/api/cameras")
         assert answer.status_code == 200 and answer.headers["content-security-policy"].startswith("default-src 'self'")
         cookie_of_another = {"cookie": f"lshma-12345678=x; {cookie.partition(';')[0]}"}

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 from serving.mqtt import Broker, topic_of
-from serving.webhook import Webhook
+from serving.webhook import Webhook, seconds_of
 from watching import journal, outbox
 from watching.alarms import Alarm
 from watching.brought import Happened
@@ -122,6 +123,7 @@ def answering(answers):
             got.append((self.headers.get("authorization"), json.loads(body)))
             self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
             self.send_header("location", "/elsewhere")
+            self.send_header("retry-after", "7")
             self.end_headers()
 
         def log_message(self, *_):
@@ -142,7 +144,7 @@ def test_a_webhook_takes_is_tried_again_or_leaves_out_by_its_answer_and_its_pass
         for kind, words in ((OSError, "503 Service Unavailable"), (OSError, "302"), (ValueError, "422")):
             with pytest.raises(kind, match=words) as error:
                 hook.send(message)
-            assert "hush" not in str(error.value)
+            assert "hush" not in str(error.value) and getattr(error.value, "seconds", 7) == 7
         assert got[0][0].startswith("Basic ") and got[0][1] == message and len(got) == 4
     with pytest.raises(OSError, match="refused") as error:
         hook.send(message)
@@ -151,6 +153,20 @@ def test_a_webhook_takes_is_tried_again_or_leaves_out_by_its_answer_and_its_pass
     for address in ("ftp://h/x", "no address", "http://"):
         with pytest.raises(ValueError, match=r"--webhook .*expected"):
             Webhook(address)
+
+
+def test_who_says_when_to_come_again_is_not_asked_before(monkeypatch, tmp_path):
+    monkeypatch.setattr(outbox, "FIRST_PAUSE", 0.01)
+    for text, seconds in (("90", 90), ("9" * 99, 3600), ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("soon", 0), ("", 0)):
+        assert seconds_of(text) == seconds
+    assert 50 < seconds_of(formatdate(time.time() + 60, usegmt=True)) <= 60
+    with journal.opened(tmp_path / "events.db") as db:
+        box = outbox.Outbox(db, [sink := Listed(outbox.Later("busy", 0.5), None)])
+        box.start(["door"])
+        began = time.monotonic()
+        post(box, Told("door", ALARM, "begins"))
+        eventually(lambda: sink.taken)
+        assert time.monotonic() - began >= 0.5 and box.close(5.0) == []
 
 
 def free_port():

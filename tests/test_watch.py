@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import threading
+import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +15,10 @@ from conftest import WIDTH, call, make_model, refused
 
 from evaluation.scores_file import read_record
 from video.encoders import ENCODERS, encoder
-from watching import cameras, clock, engine, journal, keeping, readers, roster, telling
+from watching import cameras, clock, engine, evidence, journal, keeping, raising, readers, roster, telling
 from watching.alarms import Alarm, State
 from watching.cameras import Camera
+from watching.watched import Watched
 
 av = pytest.importorskip("av")
 FRAMES = {"long": 230, "short": 100, "one": 7}
@@ -197,6 +201,64 @@ def test_asked_to_stop_it_saves_and_the_same_command_goes_on(there, undisturbed,
     same(undisturbed, tmp_path / "out")
     again = watch(there.videos)
     assert again.code == 0 and again.out.count("watched to its end already") == 3 and "3 of 3 files" in again.out
+
+
+def test_stopped_while_clips_wait_it_ends_soon_and_makes_them_later(there, undisturbed, watch, tmp_path, monkeypatch):
+    """All clips were waited for before any state was saved, in the transaction that others wait for."""
+    write, submit = evidence.Clip.write, raising.Raising.write_clip
+
+    def slow(self, path):
+        time.sleep(0.3)
+        return write(self, path)
+
+    def stop(self, *what):
+        yield from submit(self, *what)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as once:
+        once.setattr(evidence.Clip, "write", slow)
+        once.setattr(raising.Raising, "write_clip", stop)
+        once.setattr(engine, "CLIPS", 0.01)
+        done = watch(there.videos)
+    assert done.code == 130 and "goes on" in done.err, done
+    assert watch(there.videos).code == 0
+    same(undisturbed, tmp_path / "out")
+
+
+def test_of_live_cameras_no_more_clips_wait_than_there_is_memory_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(raising, "CLIPS_WAITING", 2)
+    goes_on = threading.Event()
+    clip = SimpleNamespace(write=lambda path: goes_on.wait() and None)
+    alarm = Alarm("door", "s", 3, 1.5, 2.0, 4.0, None, None, None, 0.9, 2)
+    live, film = (SimpleNamespace(camera=Camera("door", "x", is_live), clips=[]) for is_live in (True, False))
+    with journal.opened(tmp_path / "events.db") as db:
+        raised = raising.Raising(db, None, tmp_path, 0.5)
+        told = [list(raised.write_clip(watched, alarm, clip)) for watched in (live, live, live, film)]
+        assert (len(live.clips), len(film.clips)) == (2, 1) and [len(of) for of in told] == [0, 0, 1, 0]
+        assert "not made, for 2 others wait" in told[2][0].what.text and db.happenings()[0][2] == "clip"
+        for written, _ in live.clips[1:]:
+            written.cancel()
+        goes_on.set()
+        raised.writer.shutdown()
+        assert ["stopped before" in said.text for said in raised.clips_written(live)] == [True] and not live.clips
+
+
+def test_an_edit_of_the_list_in_which_somebody_stops_the_watch_is_whole(monkeypatch):
+    """The cameras that had gone were saved a second time, without a memory: KeyError, and nobody's state was written."""
+
+    @contextmanager
+    def asked_to_stop():
+        yield
+        raise KeyboardInterrupt
+
+    cameras = {name: Camera(name, f"rtsp://{name}", True) for name in "ab"}
+    gone = []
+    watched = SimpleNamespace(asked_at=-1e9, forget_old=lambda: None, leaving=[], edited=lambda: [cameras["b"]])
+    watched.watched = {name: Watched(camera) for name, camera in cameras.items()}
+    watched.writing, watched.let_go = asked_to_stop, lambda one: gone.append(one.camera.name)
+    with pytest.raises(KeyboardInterrupt):
+        roster.Roster.take_up(watched)
+    assert gone == ["a"] and [*watched.watched] == ["b"]
 
 
 def test_a_file_that_fails_is_listed_and_tried_again_and_the_others_are_watched(there, undisturbed, watch, tmp_path):
