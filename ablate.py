@@ -84,6 +84,9 @@ def main() -> None:
                     tables.write(new / f"{name}.{ending}", rows)
             outcome.draw(grid, lines, new / "figure.png")
         print("\n".join(tables.markdown(rows) for rows in both.values() if len(rows) > 1), end="")
+        if apart := outcome.on_others(lines):
+            print(several(f"note: {len(apart)} rows were tested on other videos, or another ground truth, than the first: they "
+                          "have no difference", apart))  # fmt: skip
         if others := outcome.others(args.out_dir, cells):
             print(several(f"note: {len(others)} runs in {args.out_dir} are not among these rows", others))
         print(f"tables, cells, figure and all runs in {args.out_dir}")

@@ -305,6 +305,8 @@ def adopt(options: argparse.Namespace, trained: dict, names: Iterable[str], path
         for name in names:
             if name not in told:
                 setattr(options, name, (ADDED | trained)[name])
+                if getattr(options, name) is None and name in BY_NAME and BY_NAME[name].values and name not in PAPER:
+                    raise ValueError(f"{flag_of(name)} None")
         check(options)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: with the options of this checkpoint, {error} is wrong; use another one") from error

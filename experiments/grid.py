@@ -89,9 +89,9 @@ class Grid:
             if is_switch(name) and (others := set(values) - {"true", "false"}):
                 raise ValueError(f"{name} is true or false, not {min(others)}")
         flags = [option.dashed(flag).partition("=")[0].removeprefix("--") for flag in self.flags]
-        if own := set(OWN) & {*names, *flags}:
-            raise ValueError(f"--{min(own)} is given to each run by the grid; leave it out")
         tests = args.script.endswith("_test")
+        if own := {*OWN, *(() if tests else ("model-path",))} & {*names, *flags}:
+            raise ValueError(f"--{min(own)} is given to each run by the grid; leave it out")
         if args.tune and tests:
             raise ValueError("--tune needs trainings, to validate; leave it out")
         cells = self.cells

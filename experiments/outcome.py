@@ -1,6 +1,7 @@
 """What came of a grid of runs: every cell in a CSV file, tables of its rows and of their differences, and a figure."""
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ class Outcome(NamedTuple):
     line: dict  # of the CSV file
     metrics: dict[str, np.ndarray]  # (1 + R,) as `Bootstrap` resamples; (1,) of weights whose scores are not kept
     options: dict[str, Any]
-    test_set: list[tuple[str, int]]  # the videos' names and snippets
+    test_set: tuple[Any, ...]  # what says whether two are of the same: videos' names, snippets and frames, ground truth
 
 
 class Line(NamedTuple):
@@ -56,7 +57,7 @@ class Line(NamedTuple):
     tuned: str
     selected_by: str
     metrics: dict[str, np.ndarray]  # (N, 1 + R) a seed each, or (N, 1)
-    test_set: list[tuple[str, int]]
+    test_set: tuple[Any, ...]
 
     @property
     def n_seeds(self) -> int:
@@ -93,7 +94,8 @@ def read_cell(cell: Cell) -> Outcome:
         **{name: float(values[0]) for name, values in metrics.items()},
         "wall_seconds": cell.read("cell.json")["wall_seconds"],
     }
-    return Outcome(line, metrics, options, [(video.name, video.n_snippets) for video in scores.videos])
+    test_set = (*((video.name, video.n_snippets, video.n_frames) for video in scores.videos), zlib.crc32(truth.tobytes()))
+    return Outcome(line, metrics, options, test_set)
 
 
 def read_cells(grid: Grid) -> dict[Path, Outcome]:
@@ -163,6 +165,11 @@ def tables_of(lines: Sequence[Line], metric: str) -> tuple[list[list[str]], list
             paired = (difference(line.metrics[key], head.metrics[key]) for key in columns.values())
             differences.append([line.name, *(signed(text_of(figure)) for figure in paired)])
     return figures, differences
+
+
+def on_others(lines: Sequence[Line]) -> list[str]:
+    """The rows without a difference to the first."""
+    return [line.name for line in lines if line.test_set != lines[0].test_set]
 
 
 def text_of(figure: dict[str, Any] | None) -> str:

@@ -85,7 +85,7 @@ def options_of(folder: Path) -> dict[str, Any]:
     if (folder / "log.jsonl").exists():
         return options
     known = {name: value for name, value in options.items() if name not in TRAINING}
-    trained = Path(options["model_path"] or "").parent
+    trained = Path(options.get("model_path") or "").parent
     if (trained / "log.jsonl").exists():
         known |= {name: value for name, value in read_options(trained).items() if name in TRAINING}
     return known

@@ -45,5 +45,10 @@ def sweep(folder: Path, pattern: str = ".*.tmp") -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Replace `path` by this text."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Replace `path` by this content."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(content)

@@ -155,6 +155,8 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint, options: Namespace) -
     for name, value in sizes_of(weights).items():
         if value != getattr(options, name):
             flag = flag_of(name)
+            if "variant" in options.given and name not in options.given:
+                raise ValueError(f"{path}: trained with {flag} {value}, which --variant {options.variant} is not; leave it out")
             raise ValueError(
                 f"{path}: trained with {flag} {value}, but {flag} is {getattr(options, name)}; pass {flag} {value}, "
                 f"or use the scripts of the data set it was trained on"

@@ -5,6 +5,7 @@ Shapes: C crops, L snippets of one video, D width.
 
 import unicodedata
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -35,10 +36,11 @@ def find_file(path: str, feature_root: str | None) -> Path | None:
     if feature_root is None:
         return Path(path) if is_file(Path(path)) else None
     for form in dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))):
-        parts = [part for part in PurePosixPath(form.replace("\\", "/")).parts if part != "/"]
-        for i in range(parts[::-1].index("..") if ".." in parts else len(parts), 0, -1):
-            if is_file(Path(feature_root, *parts[-i:])):
-                return Path(feature_root, *parts[-i:])
+        for written in dict.fromkeys((form, form.replace("\\", "/"))):
+            parts = [part for part in PurePosixPath(written).parts if part != "/"]
+            for i in range(parts[::-1].index("..") if ".." in parts else len(parts), 0, -1):
+                if is_file(Path(feature_root, *parts[-i:])):
+                    return Path(feature_root, *parts[-i:])
     return None
 
 
@@ -76,8 +78,16 @@ def open_features(path: Path, width: int | None, *, why: str = "") -> np.memmap:
     return features
 
 
-def load_features(path: Path, width: int, zero_non_finite: bool, *, place: Place | None = None, why: str = "") -> np.ndarray:
-    """The (L, width) features of a file, or of the crop in that place of it, in its precision.
+def load_features(
+    path: Path,
+    width: int,
+    zero_non_finite: bool,
+    *,
+    place: Place | None = None,
+    why: str = "",
+    say: Callable[[str], None] = lambda _: None,
+) -> np.ndarray:
+    """The (L, width) features of a file, or of the crop in that place of it, in its precision; `say` is told what is set to 0.
 
     Raises ValueError as `open_features`, where the file holds several crops and no place is said, or the reverse, and where
     values are not usable.
@@ -99,6 +109,7 @@ def load_features(path: Path, width: int, zero_non_finite: bool, *, place: Place
                 "extract the features again, or set them to zero with --zero-non-finite"
             )
         features[broken] = 0
+        say(f"{path}: {broken.sum():,} of {broken.size:,} values")
     return features
 
 

@@ -11,9 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from files import atomic
 from files.interrupt import SIGNALS
 from files.lists import few
+from files.npy import NOT_NPZ
 from option import FLAGS, check
 
 FORMAT = "lshma run 1"
@@ -21,9 +24,9 @@ OF_TRAININGS = ("log.jsonl", "training.png", "last.pt", "best.pt", "tensorboard/
 OF_TESTS = ("model", "testing", "live")  # groups of options that are read from the folder of a run
 LOCK, NEW, REPORT = ".lock", ".new", ".new-report"  # who is at work in the folder; what is to replace its files; or its report
 # all that runs and report.py write into a folder: what --overwrite removes, and nothing else
-OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/*.{ending}" for ending in ("png", "pdf", "svg")))
-OF_PREDICTIONS = tuple(f"videos/*.{ending}" for ending in ("csv", "png", "pdf", "svg"))
-FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_TRAININGS, *OF_REPORTS, *OF_PREDICTIONS)
+FIGURES, ENDINGS = ("curves", "classes", "scores", "training", "timelines"), ("png", "pdf", "svg")
+OF_REPORTS = ("report.html", "videos.csv", "snippets.csv", *(f"figures/{name}.{end}" for name in FIGURES for end in ENDINGS))
+FILES = ("options.json", "results.json", "scores.npz", "timelines.png", *OF_TRAININGS, *OF_REPORTS)
 
 
 def claim(options: Namespace, replaced: bool = False) -> Path:
@@ -68,9 +71,20 @@ def left_by_run(out_dir: Path) -> list[Path]:
     """The files of the run whose folder this is; none where it is no run's."""
     if not (out_dir / "options.json").exists():
         return []
-    found = [path for pattern in FILES for path in sorted(out_dir.glob(pattern)) if path.is_symlink() or path.is_file()]
+    found = [path for pattern in FILES for path in sorted(out_dir.glob(pattern))]
+    found += [out_dir / "videos" / f"{name}.{end}" for name in names_in(out_dir / "scores.npz") for end in ("csv", *ENDINGS)]
+    found = [path for path in found if path.is_symlink() or path.is_file()]
     # what a link leads to is not ours
     return [path for path in found if path.parent == out_dir or not path.parent.is_symlink()]
+
+
+def names_in(path: Path) -> list[str]:
+    """The names of the videos whose scores a file holds, of which a prediction has a table and a picture each."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [str(name) for name in arrays["video"]]
+    except (*NOT_NPZ, KeyError):
+        return []
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from files.labels import classes_of
@@ -58,6 +58,9 @@ def read_row(cells: list[str], where: str, header: list[str], data_set: str | No
     label, frames, classes = row.get("label"), row.get("frames"), None
     if not row["path"] or "\0" in row["path"]:
         raise ValueError(f"{where}: expected the path of a feature file, found {row['path']!r}")
+    for text in (PurePath(row["path"]).name, label or ""):
+        if not text.isprintable():  # results name it in a line
+            raise ValueError(f"{where}: expected printable characters in names and labels, found {text!r}; rename it")
     if frames is not None and not re.fullmatch(r"[1-9][0-9]{0,9}", frames):
         raise ValueError(f"{where}: expected the video's number of frames, found {frames!r}")
     if label is not None:

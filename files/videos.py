@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from files.crops import copies_of
-from files.features import FRAMES_PER_SNIPPET, Place, checksum, find_file, load_features, misfit
+from files.features import FRAMES_PER_SNIPPET, UNUSABLE, Place, checksum, find_file, load_features, misfit
 from files.lists import Row, few, read_list, refuse, several
 from files.names import video_name
 from files.progress import bar
@@ -87,7 +87,7 @@ def check_videos(
         videos: list[Video] = []
         for file, place in copies:
             try:
-                features = load_features(file, width, zero_non_finite, place=place, why=why)
+                features = load_features(file, width, zero_non_finite, place=place, why=why, say=zeroed.append)
             except (ValueError, OSError) as error:
                 return f"{row.where}: {error}"
             n = len(features)
@@ -100,11 +100,15 @@ def check_videos(
             videos.append(Video(video_name(file), file, row.label, row.classes, n, n_frames, checksum(features), place))
         return videos[0]._replace(others=tuple(videos[1:]))
 
-    copies = copies_of(files, crops, path)
+    copies, zeroed = copies_of(files, crops, path), list[str]()
     with ThreadPoolExecutor(8) as pool:
         checked = list(bar(pool.map(check, rows, copies), f"checking {Path(path).name}", len(rows), unit="file"))
     bad = [outcome for outcome in checked if isinstance(outcome, str)]
     refuse(bad, f"{len(bad)} of {len(rows)} feature files cannot be used")
+    if zeroed:
+        print(several(f"note: {path}: in {len(zeroed)} files values that are {UNUSABLE} are set to zero", sorted(zeroed)))
+    if held := [video.name for video in checked if video.n_frames > FRAMES_PER_SNIPPET * video.n_snippets]:
+        print(several(f"note: {path}: the last score of {len(held)} videos holds for a snippet that they lack", held))
     return checked
 
 

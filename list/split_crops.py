@@ -54,7 +54,16 @@ def tensors_of(path: Path) -> list[np.ndarray]:
 
     content = checkpoint.read(path)
     tensors = content.values() if isinstance(content, dict) else [content]
-    return [tensor.float().numpy() for tensor in tensors if hasattr(tensor, "numpy")]
+    arrays = []
+    for tensor in tensors:
+        if hasattr(tensor, "numpy"):
+            dense = str(tensor.layout) == "torch.strided" and not tensor.is_nested and tensor.device.type == "cpu"
+            if not (dense and tensor.is_floating_point()):
+                raise ValueError(
+                    f"{path}: expected plain tensors of floating-point numbers, found {tensor.dtype}, {tensor.layout}"
+                )
+            arrays.append(tensor.detach().float().numpy())
+    return arrays
 
 
 def width_of(shapes: list[tuple[int, ...]], told: int | None) -> int:

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import model
 from dataset import hold_out
-from files import checkpoint, folder, origin
+from files import atomic, checkpoint, folder, origin
 from files.interrupt import SIGNALS
 from files.videos import require_both_classes, require_unseen
 from model import LSHMA
@@ -61,6 +61,34 @@ def check_needs(options: Namespace) -> None:
         record.summary_writer()
 
 
+def save_first(run: Run, replaced: bool) -> None:
+    """Save a run that has just begun. Raises OSError where that fails: its folder is nobody's again."""
+    try:
+        record.save(run)
+    except OSError:
+        if not replaced:
+            for path in (run.paths.out_dir / "options.json", run.paths.last, run.paths.best):
+                path.unlink(missing_ok=True)
+        raise
+
+
+def find_best(run: Run, before: Path) -> None:
+    """See that the best weights are where they go, from where they were `before`; else the best of what follows is kept.
+
+    Raises ValueError where nothing follows.
+    """
+    if not run.progress.best or run.paths.best.exists():
+        return
+    if before.exists():
+        atomic.write_bytes(run.paths.best, before.read_bytes())
+        return
+    what = f"{run.paths.best}, of step {run.progress.best['step']}, is not there"
+    if record.is_over(run):
+        raise ValueError(f"{what}, and nothing is left to be trained; put it back, or give a larger --max-epoch")
+    print(f"note: {what}: the best of what follows is kept")
+    run.progress = replace(run.progress, best=None)
+
+
 def begin(options: Namespace, stack: ExitStack) -> Run:
     """The run that the options describe, in each of its processes; its folder is its own until the stack ends."""
     processes = stack.enter_context(joined())
@@ -73,6 +101,9 @@ def begin(options: Namespace, stack: ExitStack) -> Run:
     known = processes.by_first(of_first)
     with processes.together():
         run = begun[0] if begun else join(*known)
+    if (idle := processes.n - options.batch_size) > 0:
+        what = f"of {processes.n} processes {idle} have no video in a batch of --batch-size {options.batch_size}"
+        processes.by_first(lambda: print(f"note: {what}"))
     return replace(run, processes=processes)
 
 
@@ -129,8 +160,9 @@ def open_run(options: Namespace, stack: ExitStack) -> Run:
         run = assemble(lshma, options, data, paths, device)
         if content:
             record.restore(run, content, loaded.path)
+            find_best(run, Path(content["options"]["model_path"] or Path(content["options"]["out_dir"], "best.pt")))
         else:
-            record.save(run)
+            save_first(run, replaced)
         if options.tensorboard:
             run.board = stack.enter_context(record.open_board(run))
     return run

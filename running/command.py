@@ -54,7 +54,9 @@ def exit_codes(*, of_many: bool = False) -> Iterator[None]:
             raise ValueError(f"torchrun started {launched().n} processes, and only a training divides its work; use python")
         yield
         print(end="", flush=True)  # also where there is no stdout
-    except BrokenPipeError:  # who reads has enough, as `head` has
+    except BrokenPipeError as gone:  # who reads has enough, as `head` has
+        if gone.errno is None:  # there is more to say, as how a training goes on
+            print(f"error: {gone}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, OSError) as error:

@@ -146,9 +146,15 @@ def claim(options: Namespace, replaced: bool = False) -> Paths:
 
 def out_dir_of(options: Namespace, content: dict) -> Path:
     """The folder of the run that goes on: the checkpoint's, unless that lies elsewhere. Raises ValueError for another one."""
-    beside = Path(options.checkpoint_path).parent
-    lies_there = (beside / "options.json").exists() and is_of(content["options"], beside)
-    own = beside if lies_there else Path(content["options"]["out_dir"])
+    beside, own = Path(options.checkpoint_path).parent, Path(content["options"]["out_dir"])
+    if (beside / "options.json").exists():
+        own = beside if is_of(content["options"], beside) else own
+    elif options.out_dir is not None and Path(options.out_dir).resolve() == beside.resolve():
+        return beside  # nothing else is left of the run
+    if not ((own / "options.json").exists() and is_of(content["options"], own)):
+        what = f"the run's folder, {own}, is not there, or holds another run" if own != beside else f"{own} is not its run's"
+        remedy = f"put it beside its run's other files, or alone into a folder, and name that with --out-dir {beside}"
+        raise ValueError(f"{options.checkpoint_path}: {what}; {remedy}")
     if options.out_dir is not None and Path(options.out_dir).resolve() != own.resolve():
         raise ValueError(f"--out-dir {options.out_dir}: the run goes on in its own folder, {own}; leave --out-dir out")
     return own

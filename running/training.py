@@ -106,6 +106,8 @@ def train_epoch(run: Run) -> None:
                     record.note_loss(run)
                     noted = time.monotonic()
                 if first and time.monotonic() - saved > 60 * options.save_minutes:
+                    if not all(weight.isfinite().all() for weight in run.model.parameters()):
+                        raise Diverged(f"after step {progress.step} weights are not finite; lower --lr")
                     record.save(run)
                     saved = time.monotonic()
 
