@@ -2,9 +2,11 @@
 
 import io
 from argparse import Namespace
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,14 +74,16 @@ def save_first(run: Run, replaced: bool) -> None:
         raise
 
 
-def find_best(run: Run, before: Path) -> None:
-    """See that the best weights are where they go, from where they were `before`; else the best of what follows is kept.
+def find_best(run: Run, known: Mapping[str, Any]) -> None:
+    """See that the best weights are where they go, from where they went until now, as its options say; else the best of what
+    follows is kept.
 
     Raises ValueError where nothing follows.
     """
     if not run.progress.best or run.paths.best.exists():
         return
-    if before.exists():
+    before = Path(known["model_path"] or Path(known["out_dir"], "best.pt"))
+    if before.exists() and resume.are_alike(known, checkpoint.load(before).options or {}):  # else another run is there by now
         atomic.write_bytes(run.paths.best, before.read_bytes())
         return
     what = f"{run.paths.best}, of step {run.progress.best['step']}, is not there"
@@ -160,7 +164,7 @@ def open_run(options: Namespace, stack: ExitStack) -> Run:
         run = assemble(lshma, options, data, paths, device)
         if content:
             record.restore(run, content, loaded.path)
-            find_best(run, Path(content["options"]["model_path"] or Path(content["options"]["out_dir"], "best.pt")))
+            find_best(run, content["options"])
         else:
             save_first(run, replaced)
         if options.tensorboard:

@@ -166,4 +166,10 @@ def is_of(options: Mapping, out_dir: Path) -> bool:
         there = folder.read_options(out_dir)
     except ValueError:
         return True
-    return all(there.get(name) == value for name, value in json.loads(json.dumps(dict(options))).items() if name not in FREE)
+    return are_alike(options, there)
+
+
+def are_alike(options: Mapping, others: Mapping) -> bool:
+    """Whether these are the options of one run, wherever it is and however far it goes."""
+    one, other = (json.loads(json.dumps(dict(of))) for of in (options, others))
+    return all(other.get(name) == value for name, value in one.items() if name not in FREE)

@@ -196,8 +196,9 @@ def test_a_difference_is_paired_and_only_between_the_same_videos():
     common = np.r_[0.5, np.linspace(0.1, 0.9, 999)]
     first = line_of(Row("first", {}), auc=[common, common + 0.02], ap=[common / 2] * 2)
     better = line_of(Row("better", {}), auc=[common + 0.05, common + 0.07], ap=[common / 2 - 0.01] * 2)
-    other = better._replace(name="other", test_set=[("v", 3)])
+    other = better._replace(name="other", test_set=(("v", 3, 48), 1))
     figures, differences = outcome.tables_of([first, better, other], "auc")
+    assert outcome.on_others([first, better, other]) == ["other"]
     assert figures[1][1:] == ["2", "51.00 ± 1.41 [13.00, 89.00]", "25.00 ± 0.00 [6.00, 44.00]"]
     assert differences == [["less first", "AUC", "AP"], ["better", "+5.00 [5.00, 5.00]", "-1.00 [-1.00, -1.00]"]]
 
@@ -206,7 +207,7 @@ def line_of(row, **metrics):
     """A line of a table, called as its row."""
     name = ", ".join([row.base, *(f"{option} {value}" for option, value in row.changes.items())])
     arrays = {name: np.array(seeds, float) for name, seeds in metrics.items()}
-    return outcome.Line(row.base, name, row, "", "", arrays, [])
+    return outcome.Line(row.base, name, row, "", "", arrays, ())
 
 
 def test_a_cell_whose_scores_are_gone_is_named(trained, run):
@@ -295,6 +296,7 @@ def test_a_grid_of_tests(trained, run):
         (["--vary", "lr=1e-4,1e-4"], [], "twice"),
         (["--vary", "lr=1,2", "--tune", "lr=3,4"], [], "twice"),
         (["--vary", "seed=1,2"], [], "--seed is given to each run by the grid"),
+        ([], ["--model-path", "x.pt"], "--model-path is given to each run by the grid"),
         ([], ["--out_dir=x"], "--out-dir is given to each run by the grid"),
         (["--vary", "feature-root=a/b,a-b"], [], "folders of one name"),
         (["--seeds", 1, -1], [], "--seed must be at least 0"),

@@ -194,6 +194,7 @@ def test_rounded_down_features_test_and_score_with_a_flag(trained, run):
     refused(run(TEST, *trained.test_flags), "8 of 8", "Normal016_x264", "--hold-last")
     done = run(TEST, *trained.test_flags, "--hold-last", "--report")
     assert done.code == 0, done.err
+    assert "the last score of 8 videos holds for a snippet that they lack" in done.out
     assert json.loads((trained.out / "results.json").read_text())["n_frames"] == len(truth)
     scores = ["metrics.py", trained.out / "scores.npz", "--gt-path", trained.path / "gt.npy"]
     refused(run(*scores), "Normal016_x264", "--hold-last")
@@ -273,6 +274,12 @@ def test_a_device_that_is_full_is_told(toy, run, monkeypatch):
     monkeypatch.setattr(training, "train_batch", full)
     done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--out-dir", toy.out)
     refused(done, "cpu has no room for a step (CUDA out of memory.)", "smaller --batch-size")
+
+
+def test_a_training_whose_output_nobody_reads_any_more_says_how_it_goes_on():
+    code = "from running.command import exit_codes\nwith exit_codes(): raise BrokenPipeError('saved; go on with')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: saved; go on with\n")
 
 
 def test_a_signal_that_was_ignored_stays_ignored():

@@ -123,7 +123,7 @@ def test_tensorboard_that_is_not_installed_is_said_before_any_work_and_else_not_
 def test_a_training_replaces_an_earlier_one_and_leaves_what_no_run_wrote(trained, run):
     out, flags = trained.path / "run", [*trained.flags, "--batch-size", 8, "--max-epoch", 1, "--out-dir", trained.path / "run"]
     assert run("report.py", out).code == 0
-    for name in ("notes.txt", "figures/mine.txt"):
+    for name in ("notes.txt", "figures/mine.txt", "figures/thesis.svg"):
         (out / name).write_text("mine")
     before = contents(out)
     refused(run(TRAIN, *flags), "--overwrite")
@@ -140,7 +140,7 @@ def test_a_training_replaces_an_earlier_one_and_leaves_what_no_run_wrote(trained
     assert "replaced in" in done.out and "left as it was: figures, notes.txt" in done.out and "report.html" in done.out
     left = {str(path.relative_to(out)) for path in contents(out)}
     expected = {"options.json", "results.json", "log.jsonl", "scores.npz", "training.png", "last.pt", "best.pt"}
-    assert left == expected | {"notes.txt", "figures/mine.txt"}
+    assert left == expected | {"notes.txt", "figures/mine.txt", "figures/thesis.svg"}
     assert [entry["step"] for entry in log_of(out)] == [2] and results_of(out)["last"]["step"] == 2
 
 

@@ -63,6 +63,7 @@ def test_a_test_writes_all_its_results(trained, run):
         ("path,label\n" + "".join(f"{i}.npy,Normal\n" for i in range(9)), ["9 of 9", "0.npy", "4.npy", "and 4 more", "line 2"]),
         (b"path,label\n\xff\xfe,Normal\n", ["not a CSV file in UTF-8"]),
         ('path,label\n"a.npy,Normal\n', ["not a CSV file"]),
+        ("path,label\na/b\u202fc.npy,Normal\n", ["line 2", "expected printable characters", "rename"]),
     ],
 )
 def test_a_bad_list_is_refused(toy, run, text, words):
@@ -130,6 +131,7 @@ def test_non_finite_features_can_be_zeroed(toy, run, undrawn):
     refused(run(TRAIN, *flags), "snippet 4, channel 7")
     done = run(TRAIN, *flags, "--zero-non-finite")
     assert done.code == 0, done.err
+    assert "in 1 files values that are" in done.out and f"{file.name}: 1 of" in done.out
 
 
 def test_a_training_list_with_one_class_is_refused(toy, run):
@@ -362,6 +364,7 @@ def changed(content, *keys, value):
         (("options", "variant"), KeyError),
         (("options", "forgetting"), "typo"),
         (("options", "cache_keep_max_len"), 0),
+        (("options", "cache_keep_max_len"), None),
         (("options", "lr"), "fast"),
         (("optimizer",), {}),
         (("scheduler",), None),
@@ -480,6 +483,8 @@ def test_lists_made_elsewhere_are_found_by_the_longest_tail(tmp_path):
     assert find_file(elsewhere + "c__0.npy", root) == tmp_path / "UCFClipFeatures/Abuse/c__0.npy"
     assert find_file("D:\\UCFClipFeatures\\Abuse\\a__0.npy", root) == tmp_path / "Abuse/a__0.npy"
     assert find_file(elsewhere + "d__0.npy", root) is None
+    (tmp_path / "Abuse\\b__0.npy").write_bytes(b"")
+    assert find_file("Abuse\\b__0.npy", root) == tmp_path / "Abuse\\b__0.npy", "as it is written"
     assert find_file(str(tmp_path / "b__0.npy"), None) == tmp_path / "b__0.npy"
 
 

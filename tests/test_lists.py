@@ -462,7 +462,7 @@ def test_crops_in_one_file_are_split(tmp_path, run):
     np.save(tmp_path / "in/Abuse/a_i3d.npy", crops)  # (10, L, D)
     np.save(tmp_path / "in/Abuse/b.npy", crops[:, :5].swapaxes(0, 1).astype(float))  # (L, 10, D)
     np.savez(tmp_path / "in/c.npz", crops[0, :3])
-    torch.save(torch.from_numpy(crops[1].T.copy()).half(), tmp_path / "in/d__5.pt")  # (D, L)
+    torch.save(torch.nn.Parameter(torch.from_numpy(crops[1].T.copy()).half()), tmp_path / "in/d__5.pt")  # (D, L)
     (tmp_path / "in/._c.npz").write_bytes(b"x")
     done = run("list/split_crops.py", tmp_path / "in", "--out", tmp_path / "out")
     assert done.code == 0 and "._c.npz" in done.err and "22 files of width 24" in done.out, done

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -270,6 +271,33 @@ def test_a_checkpoint_in_another_runs_folder_goes_on_in_its_own(toy, run, undraw
     assert run(TRAIN, "--use-checkpoint", "--checkpoint-path", last, "--max-epoch", 2).code == 0
     assert len((toy.path / "a" / "log.jsonl").read_text().splitlines()) == 2
     assert (toy.path / "b" / "results.json").read_bytes() == kept
+
+
+def test_a_checkpoint_whose_folder_has_another_run_by_now_does_not_take_it(toy, run, undrawn):
+    """A copy of last.pt went on in its old folder, where another run had begun since: that one's results were replaced."""
+    common, out = (
+        [*toy.flags, "--batch-size", 8, "--max-epoch", 1, "--visual-layers", 0, "--out-dir", toy.path / "a"],
+        toy.path / "a",
+    )
+    assert run(TRAIN, *common, "--seed", 1).code == 0
+    alone = toy.path / "alone"
+    alone.mkdir()
+    shutil.copy(out / "last.pt", alone / "last.pt")
+    assert run(TRAIN, *common, "--seed", 2, "--overwrite").code == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    resume = ["--use-checkpoint", "--checkpoint-path", alone / "last.pt", "--max-epoch"]
+    refused(run(TRAIN, *resume, 2), "holds another run", f"--out-dir {alone}")
+    assert before == {path: path.read_bytes() for path in out.iterdir()}
+    refused(run(TRAIN, *resume, 1, "--out-dir", alone), "best.pt, of step 2, is not there", "larger --max-epoch")
+    done = run(TRAIN, *resume, 2, "--out-dir", alone)
+    assert done.code == 0 and "the best of what follows is kept" in done.out and (alone / "best.pt").exists(), done
+    shutil.rmtree(out)
+    (alone / "best.pt").rename(toy.path / "kept.pt")
+    moved = ["--use-checkpoint", "--checkpoint-path", alone / "last.pt", "--model-path", toy.path / "kept.pt", "--max-epoch", 2]
+    assert run(TRAIN, *moved).code == 0
+    shutil.copy(toy.path / "kept.pt", alone / "best.pt")
+    another = [*moved[:-3], toy.path / "other.pt", *moved[-2:]]
+    assert run(TRAIN, *another).code == 0 and (toy.path / "other.pt").read_bytes() == (toy.path / "kept.pt").read_bytes()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
