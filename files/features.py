@@ -109,7 +109,7 @@ def load_features(
                 "extract the features again, or set them to zero with --zero-non-finite"
             )
         features[broken] = 0
-        say(f"{path}: {broken.sum():,} of {broken.size:,} values")
+        say(f"{path}{f', crop {place.number}' if place else ''}: {broken.sum():,} of {broken.size:,} values")
     return features
 
 

@@ -79,10 +79,12 @@ def left_by_run(out_dir: Path) -> list[Path]:
 
 
 def names_in(path: Path) -> list[str]:
-    """The names of the videos whose scores a file holds, of which a prediction has a table and a picture each."""
+    """The names of the videos whose scores a file holds, of which a prediction has a table and a picture each; a name that
+    is a path, which no prediction makes, is none.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return [str(name) for name in arrays["video"]]
+            return [name for name in map(str, arrays["video"]) if Path(name).name == name and len(name.encode()) < 250]
     except (*NOT_NPZ, KeyError):
         return []
 

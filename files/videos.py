@@ -106,7 +106,7 @@ def check_videos(
     bad = [outcome for outcome in checked if isinstance(outcome, str)]
     refuse(bad, f"{len(bad)} of {len(rows)} feature files cannot be used")
     if zeroed:
-        print(several(f"note: {path}: in {len(zeroed)} files values that are {UNUSABLE} are set to zero", sorted(zeroed)))
+        print(several(f"note: {path}: in {len(zeroed)} crops values that are {UNUSABLE} are set to zero", sorted(zeroed)))
     if held := [video.name for video in checked if video.n_frames > FRAMES_PER_SNIPPET * video.n_snippets]:
         print(several(f"note: {path}: the last score of {len(held)} videos holds for a snippet that they lack", held))
     return checked

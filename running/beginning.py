@@ -105,8 +105,8 @@ def begin(options: Namespace, stack: ExitStack) -> Run:
     known = processes.by_first(of_first)
     with processes.together():
         run = begun[0] if begun else join(*known)
-    if (idle := processes.n - options.batch_size) > 0:
-        what = f"of {processes.n} processes {idle} have no video in a batch of --batch-size {options.batch_size}"
+    if (idle := processes.n - run.options.batch_size) > 0:
+        what = f"of {processes.n} processes {idle} have no video in a batch of --batch-size {run.options.batch_size}"
         processes.by_first(lambda: print(f"note: {what}"))
     return replace(run, processes=processes)
 

@@ -63,6 +63,6 @@ def seconds_of(text: str) -> float:
     """What Retry-After says, in seconds or as a date; 0 where it says nothing."""
     try:
         seconds = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return min(max(seconds, 0.0), LATEST)

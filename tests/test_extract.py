@@ -137,7 +137,11 @@ def test_another_video_of_the_same_name_does_not_count_as_done(videos, tmp_path)
     os.utime(tuesday / "two.mp4", (1, 1))
     refused(extract(tuesday, "--out", out), "both called two", "choose another --out")
     assert all(path.read_bytes() == content for path, content in before.items())
-    shutil.copy2(videos / "two.mp4", tuesday / "two.mp4")
+    (videos / "two.mp4").rename(tmp_path / "kept.mp4")  # moved, and changed there, it is the same one
+    extract(tuesday, "--out", out)
+    assert len(np.load(out / "two__0.npy")) == 3 and rows_in(out)["two"]["frames"] == "40"
+    shutil.copy2(tmp_path / "kept.mp4", tuesday / "two.mp4")
+    assert "1 videos are done again" in extract(tuesday, "--out", out).out
     assert "1 of 1 videos are done already" in extract(tuesday, "--out", out).out
     (out / "sources.json").write_text("[1]")
     refused(extract(videos, "--out", out), "sources.json: damaged", "delete it")

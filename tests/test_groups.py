@@ -19,8 +19,9 @@ from watching import cameras, clock, gathering, journal, keeping, raising, reade
 from watching.alarms import Alarm
 from watching.cameras import Camera
 from watching.gathering import Call, Recorded, calls_after, gathered
-from watching.group import assigned, require_shared
+from watching.group import Group, assigned, require_shared
 from watching.journal import Row
+from watching.outbox import Outbox
 from watching.spread import Spread
 
 pytest.importorskip("av")
@@ -250,10 +251,16 @@ def test_a_camera_that_leaves_while_its_group_has_no_watcher_has_no_alarm_that_l
         db.alarm(ALARM, raised_at=2.0)
         raises = raising.Raising(db, None, tmp_path, 0.5)
         all_of = object.__new__(Spread)
-        vars(all_of).update(journal=db, raising=raises, lasted={}, told=told, watched={}, groups={})
+        vars(all_of).update(journal=db, raising=raises, lasted={}, told=told, watched={}, groups={}, numbers={"yard": 7})
+        vars(all_of).update(ray=SimpleNamespace(kill=lambda _: None), avoided={}, stopped=threading.Event())
+        vars(all_of).update(outbox=Outbox(db, []), announce=lambda _: None)
         assert all_of.absent() == ["door"]
         all_of.let_go(SimpleNamespace(camera=Camera("door", "rtsp://door", True)))
         assert not db.lasting() and not all_of.absent() and [one.news or one.what.kind for one in told] == ["ends", "gone"]
+        db.camera("yard", "rtsp://yard")
+        group = Group(7, watcher="lost before it could tell", lost_at=1.0)
+        all_of.lose(group, "")
+        assert not all_of.absent() and db.happenings()[-1][2] == "gone" and group.watcher is None
 
 
 def test_a_list_may_be_edited_while_groups_watch(there, machines, tmp_path, monkeypatch):

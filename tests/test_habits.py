@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, refused, write_list
@@ -142,6 +143,13 @@ def test_a_training_replaces_an_earlier_one_and_leaves_what_no_run_wrote(trained
     expected = {"options.json", "results.json", "log.jsonl", "scores.npz", "training.png", "last.pt", "best.pt"}
     assert left == expected | {"notes.txt", "figures/mine.txt", "figures/thesis.svg"}
     assert [entry["step"] for entry in log_of(out)] == [2] and results_of(out)["last"]["step"] == 2
+
+
+def test_names_in_scores_lead_nowhere_else(tmp_path):
+    names = ["a", "../../precious", "/etc/hosts", "x" * 300, "..", "b.c"]
+    np.savez(tmp_path / "scores.npz", video=np.array(names))
+    assert folder.names_in(tmp_path / "scores.npz") == ["a", "b.c"]
+    assert folder.names_in(tmp_path / "none.npz") == []
 
 
 def test_a_folder_that_is_no_runs_or_in_use_is_not_replaced(trained, run):

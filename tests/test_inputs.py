@@ -131,7 +131,7 @@ def test_non_finite_features_can_be_zeroed(toy, run, undrawn):
     refused(run(TRAIN, *flags), "snippet 4, channel 7")
     done = run(TRAIN, *flags, "--zero-non-finite")
     assert done.code == 0, done.err
-    assert "in 1 files values that are" in done.out and f"{file.name}: 1 of" in done.out
+    assert "in 1 crops values that are" in done.out and f"{file.name}: 1 of" in done.out
 
 
 def test_a_training_list_with_one_class_is_refused(toy, run):

@@ -157,7 +157,14 @@ def test_a_webhook_takes_is_tried_again_or_leaves_out_by_its_answer_and_its_pass
 
 def test_who_says_when_to_come_again_is_not_asked_before(monkeypatch, tmp_path):
     monkeypatch.setattr(outbox, "FIRST_PAUSE", 0.01)
-    for text, seconds in (("90", 90), ("9" * 99, 3600), ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("soon", 0), ("", 0)):
+    for text, seconds in (
+        ("90", 90),
+        ("9" * 99, 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("soon", 0),
+        ("", 0),
+        (f"Mon, 1 Jan {'9' * 20} 00:00:00 GMT", 0),
+    ):
         assert seconds_of(text) == seconds
     assert 50 < seconds_of(formatdate(time.time() + 60, usegmt=True)) <= 60
     with journal.opened(tmp_path / "events.db") as db:

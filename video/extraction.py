@@ -165,7 +165,7 @@ def extract(videos: Sequence[Found], out: Folder, encoder: Encoder, options: Nam
         lines = [f"{video.path}: {out.remarks[video.name]}" for video in in_part]
         print(several(f"of these, {len(in_part)} are there in part", lines))
     if again := [str(video.path) for video in todo if video.name in out.rows]:
-        why = "since they are newer than their features, or some of these are missing or not whole"
+        why = "since they are newer than their features, or others than then, or some features are missing or not whole"
         print(several(f"{len(again)} videos are done again, {why}", again))
     failed, n_done = [], 0
     try:

@@ -90,6 +90,8 @@ class Folder:
             self.read_rows()
             self.remarks = self.read(REMARKS, "what it says of videos is said once more when they are extracted again")
             self.sources = self.read(SOURCES, "then another video of the same name may be taken for one that is done")
+            if not all(isinstance(known, list) and len(known) == 2 for known in self.sources.values()):
+                raise ValueError(f"{self.path / SOURCES}: damaged; delete it")
             self.places = {path.name: path.parent for path in self.path.rglob("*__*.npy")}
             yield
 
@@ -144,7 +146,7 @@ class Folder:
             return False
         path, known = self.sources.get(video.name, ("", None))
         same = known in (None, video.fingerprint())
-        if whole and not same and path != os.path.realpath(video.path):
+        if whole and not same and os.path.exists(path) and path != os.path.realpath(video.path):
             why = f"are both called {video.name}; rename one, or choose another {self.flag}"
             raise ValueError(f"{video.path} and {path}, whose features are in {self.path}, {why}")
         return whole and same and min(file.stat().st_mtime_ns for file in files) >= state[0]

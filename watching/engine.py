@@ -78,7 +78,7 @@ class Watch(Roster):
                 self.tell_drops(running, 0.0)
                 with self.writing():
                     for watched in running:
-                        self.keep(watched, 0.0)
+                        self.end(watched) if watched.ended else self.keep(watched, 0.0)
                 self.end_clips(running)
         finally:
             patience = time.monotonic() + STOPPING
@@ -103,10 +103,8 @@ class Watch(Roster):
             with self.writing():
                 for watched in late:
                     self.clips_written(watched)
-                    if watched.ended:
-                        self.end(watched)
-                    elif watched in running:
-                        self.keep(watched, 0.0)
+                    if watched in running:
+                        self.end(watched) if watched.ended else self.keep(watched, 0.0)
 
     def brought(self) -> list[tuple[Watched, list]]:
         """What the readers have brought, the cameras' turns alike. The condition must be held."""

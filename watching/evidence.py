@@ -90,7 +90,7 @@ class Ring:
         while self.last[0].time < time - self.before - self.late:
             self.last.popleft()
         if len(self.last) > MOST:
-            self.last, self.share = deque([*self.last][1::2]), 2 * self.share  # the latest stays
+            self.last, self.share = deque([*self.last][::-2][::-1]), 2 * self.share  # the latest stays
         self.n_passed += 1
         if self.clip and time >= self.since and self.n_passed >= self.clip.share:
             self.clip.pictures.append(self.last[-1])

@@ -274,8 +274,11 @@ class Spread(Roster):
         """A watcher is given up; its cameras are to be watched elsewhere."""
         self.ray.kill(group.watcher)
         self.avoided[group.machine] = time.monotonic()
-        of_group = {camera.name for camera in group.cameras}
         group.drop()
+        if gone := [name for name in self.absent() if self.numbers.get(name) == group.number]:
+            with self.writing():
+                for name in gone:  # it left the list, which its group had no time to tell
+                    self.end_gone(name)
         if not (group.lost_at or self.stopped.is_set()):
             group.lost_at = group.heard_at
             left = self.left(group)
@@ -285,5 +288,3 @@ class Spread(Roster):
                     watched.elsewhere = None
                     if watched.camera.live:  # as it is told of one that does not answer
                         self.happened(watched, Happened("lost", f"{group.name} is unwatched"))
-                for name in of_group.intersection(self.absent()):  # it left the list, which its group had no time to tell
-                    self.end_gone(name)
