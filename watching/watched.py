@@ -63,7 +63,7 @@ class Told(NamedTuple):
     news: str = ""  # of an alarm: begins, rises or ends; lasts, where a watch goes on with it
 
 
-@dataclass
+@dataclass(eq=False)
 class Watched:
     """A camera that is watched."""
 
