@@ -106,13 +106,15 @@ def load(dataset: PackedVideos, rows: Sequence[Sequence[int]], workers: int, dev
     with SIGNALS.held(), blocked():  # worker processes begin here
         batches = iter(loader)
         hear_children_where_waited_for()
+    whole = False
     try:
         for batch in received(batches):
             if not isinstance(batch, Batch):
                 raise batch
             yield batch.to(device)
-    finally:
-        with SIGNALS.held():  # and end here
+        whole = True
+    finally:  # they end here; where this is closed before, whoever does so hears what is asked
+        with (SIGNALS.held if whole else SIGNALS.delayed)():
             del batches
 
 

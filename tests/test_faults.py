@@ -249,6 +249,21 @@ def test_a_reader_that_dies_is_told(features, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_batches_that_are_left_since_a_run_is_stopped_raise_nothing_more(monkeypatch):
+    """Where the collector closed them, "Exception ignored" and a traceback were printed."""
+
+    class Ready:
+        def __getitem__(self, rows):
+            return dataset.Batch(*[torch.zeros(1)] * 4, ["one"])
+
+    loaded = dataset.load(Ready(), [[0], [1]], 0, torch.device("cpu"))
+    next(loaded)
+    monkeypatch.setattr(dataset.SIGNALS, "asked", True)
+    loaded.close()
+    with pytest.raises(KeyboardInterrupt):  # of those that are whole the end hears it
+        list(dataset.load(Ready(), [], 0, torch.device("cpu")))
+
+
 def test_a_reader_that_dies_during_a_step_does_not_end_it():
     handed_over = multiprocessing.get_context("fork").Event()
 
