@@ -60,9 +60,8 @@ def write_report(
 
 
 def files_in(out_dir: Path) -> list[Path]:
-    """What a report writes there, its figures as far as any are there."""
-    found = [sorted(out_dir.glob(name)) if "*" in name else [out_dir / name] for name in folder.OF_REPORTS]
-    return [path for of_name in found for path in of_name]
+    """What a report may write there."""
+    return [out_dir / name for name in folder.OF_REPORTS]
 
 
 def draw(

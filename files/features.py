@@ -35,12 +35,12 @@ def find_file(path: str, feature_root: str | None) -> Path | None:
     """
     if feature_root is None:
         return Path(path) if is_file(Path(path)) else None
-    for form in dict.fromkeys((path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))):
-        for written in dict.fromkeys((form, form.replace("\\", "/"))):
-            parts = [part for part in PurePosixPath(written).parts if part != "/"]
-            for i in range(parts[::-1].index("..") if ".." in parts else len(parts), 0, -1):
-                if is_file(Path(feature_root, *parts[-i:])):
-                    return Path(feature_root, *parts[-i:])
+    composed = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
+    for written in dict.fromkeys(form for text in composed for form in (text, text.replace("\\", "/"))):
+        parts = [part for part in PurePosixPath(written).parts if part != "/"]
+        for i in range(parts[::-1].index("..") if ".." in parts else len(parts), 0, -1):
+            if is_file(Path(feature_root, *parts[-i:])):
+                return Path(feature_root, *parts[-i:])
     return None
 
 

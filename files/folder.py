@@ -85,7 +85,7 @@ def names_in(path: Path) -> list[str]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return [name for name in map(str, arrays["video"]) if Path(name).name == name and len(name.encode()) < 250]
-    except (*NOT_NPZ, KeyError):
+    except NOT_NPZ:
         return []
 
 

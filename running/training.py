@@ -106,7 +106,7 @@ def train_epoch(run: Run) -> None:
                     record.note_loss(run)
                     noted = time.monotonic()
                 if first and time.monotonic() - saved > 60 * options.save_minutes:
-                    if not all(weight.isfinite().all() for weight in run.model.parameters()):
+                    if not is_finite(run):
                         raise Diverged(f"after step {progress.step} weights are not finite; lower --lr")
                     record.save(run)
                     saved = time.monotonic()
@@ -194,6 +194,11 @@ def evaluate(run: Run) -> Progress:
     return after
 
 
+def is_finite(run: Run) -> bool:
+    """Whether the weights are worth saving."""
+    return all(weight.isfinite().all() for weight in run.model.parameters())
+
+
 def go_on(run: Run) -> None:
     """Train to the last epoch, or as --patience says. Stopped by a signal or bad input, save and say how to go on."""
     try:
@@ -210,7 +215,7 @@ def go_on(run: Run) -> None:
         raise ValueError(f"{what}; begin again with a smaller --batch-size") from full
     except (KeyboardInterrupt, ValueError, OSError) as stop:
         SIGNALS.ignore()
-        if isinstance(stop, Diverged) or not all(weight.isfinite().all() for weight in run.model.parameters()):
+        if isinstance(stop, Diverged) or not is_finite(run):
             raise ValueError(f"{str(stop) or 'stopped'}; these weights are not saved, what was saved before stands") from stop
         with suppress(OSError):  # a full disk: the checkpoint from before stands
             record.save(run)

@@ -145,7 +145,7 @@ class Folder:
         except (ValueError, OSError):
             return False
         path, known = self.sources.get(video.name, ("", None))
-        same = known in (None, video.fingerprint())
+        same = known is None or known == video.fingerprint()
         if whole and not same and os.path.exists(path) and path != os.path.realpath(video.path):
             why = f"are both called {video.name}; rename one, or choose another {self.flag}"
             raise ValueError(f"{video.path} and {path}, whose features are in {self.path}, {why}")

@@ -102,9 +102,12 @@ class Watch(Roster):
         if late:
             with self.writing():
                 for watched in late:
-                    self.clips_written(watched)
-                    if watched in running:
-                        self.end(watched) if watched.ended else self.keep(watched, 0.0)
+                    if watched not in running:
+                        self.clips_written(watched)
+                    elif watched.ended:
+                        self.end(watched)
+                    else:
+                        self.keep(watched, 0.0)
 
     def brought(self) -> list[tuple[Watched, list]]:
         """What the readers have brought, the cameras' turns alike. The condition must be held."""
