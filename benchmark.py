@@ -5,8 +5,7 @@ streams are, against reading the weights once. And how fast onnxruntime steps, a
     python benchmark.py --model-path model.onnx
 
 The first takes the UCF-Crime options. Times are of the model alone, on the first videos of the training list, loaded
-beforehand; live streams stop early nowhere. The second takes a file of export.py, and a model of its size; both work on one
-thread, whose own time is taken: others that are busy beside it count little.
+beforehand; live streams stop early nowhere. The second takes a file of export.py, and a model of its size, on as many threads.
 """
 
 import time
@@ -35,15 +34,15 @@ STEPS = 20  # timed together
 LIVE = (1, 16, 256)  # streams at a time
 
 
-def seconds(work: Callable[[], object], device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
     """The least time of a few runs, after one to warm up."""
     times = []
     for _ in range(1 + REPEATS):
         synchronise(device)
-        began = clock()
+        began = time.perf_counter()
         work()
         synchronise(device)
-        times.append(clock() - began)
+        times.append(time.perf_counter() - began)
     return min(times[1:])
 
 
@@ -76,7 +75,7 @@ def stepped(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how
 
 
 @torch.inference_mode()
-def seconds_of_a_step(of: torch.nn.Module, n: int, options: Namespace, clock: Callable[[], float] = time.perf_counter) -> float:
+def seconds_of_a_step(of: torch.nn.Module, n: int, options: Namespace) -> float:
     """What a step of n streams takes, scored as the options say."""
     memory = of.empty_memory(n)
     clips = torch.randn(STEPS, n, options.attn_window, options.visual_width, device=memory.logits.device)
@@ -88,7 +87,7 @@ def seconds_of_a_step(of: torch.nn.Module, n: int, options: Namespace, clock: Ca
             _, now = of.step(clip, now, **how)
 
     with autocast(options, clips.device):
-        return seconds(steps, clips.device, clock) / STEPS
+        return seconds(steps, clips.device) / STEPS
 
 
 def live(lshma: model.LSHMA, options: Namespace) -> None:
@@ -112,10 +111,9 @@ def outside_and_inside(path: str, given: Sequence[str]) -> None:
     exported, options, _ = load_model(path)
     if not isinstance(exported, Exported):
         raise ValueError(f"{path}: a checkpoint; give a file of export.py, which is timed against PyTorch")
-    torch.set_num_threads(1)
     inside = ready(model.build(options), options, torch.device("cpu"))
-    for n in (1, 64):
-        there, here = (1000 * seconds_of_a_step(of, n, options, time.thread_time) for of in (exported, inside))
+    for n in LIVE:
+        there, here = (1000 * seconds_of_a_step(of, n, options) for of in (exported, inside))
         print(f"a step of {n} streams: onnxruntime {there:.2f} ms, PyTorch {here:.2f} ms: {here / there:.2f} times as fast")
 
 

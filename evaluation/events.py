@@ -104,13 +104,17 @@ def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> 
     confidence = np.round(sums / (after - first), 9)  # equal means stay equal, whatever they were summed from
     start = FRAMES_PER_SNIPPET * first
     end = np.where(after < n_snippets[video], FRAMES_PER_SNIPPET * after, n_frames[video])
-    kept = []
     order = np.lexsort((end, start, -confidence, video))
-    for here in np.split(order, np.flatnonzero(np.diff(video[order])) + 1):
-        while len(here):
-            kept.append(here[0])
-            here = here[overlap(start[here[0]], end[here[0]], start[here], end[here]) <= OVERLAP]
-    return Detections(Runs(video[kept], start[kept], end[kept]), confidence[kept])
+    # an interval lies within one of the lowest threshold, and those apart: all of these are gone through at once
+    within = np.searchsorted(edges[: 2 * len(of_levels[0].video) : 2], edges[::2], "right")
+    left, kept = order[np.argsort(within[order], kind="stable")], np.zeros(len(order), bool)
+    while len(left):
+        heads, of = np.unique(within[left], return_index=True, return_inverse=True)[1:]
+        best = left[heads]
+        kept[best] = True
+        left = left[overlap(start[best[of]], end[best[of]], start[left], end[left]) <= OVERLAP]
+    order = order[kept[order]]
+    return Detections(Runs(video[order], start[order], end[order]), confidence[order])
 
 
 def overlap(start: int | np.ndarray, end: int | np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """An ONNX file of export.py in the place of a model: the same `step`, `empty_memory` and call, run by onnxruntime.
 
-It runs on the CPU, in float32, on one thread, wherever the tensors are that come in and go out. Whole videos are stepped, side
-by side; a checkpoint does them far faster.
+It runs on the CPU, in float32, wherever the tensors are that come in and go out. Whole videos are stepped, side by side; a
+checkpoint does them far faster.
 
 Shapes: B streams, N clips (packed over videos), V videos, T snippets per clip, D width.
 """

@@ -57,7 +57,7 @@ def write(path: Path, graph: Any, told: Mapping[str, Any]) -> None:
 
 
 def read(path: str | Path) -> tuple[Any, dict[str, Any]]:
-    """An onnxruntime.InferenceSession of a file that `write` wrote, on one thread of the CPU, and what is told of it.
+    """An onnxruntime.InferenceSession of a file that `write` wrote, on as many threads as PyTorch's, and what is told of it.
 
     Raises FileNotFoundError, or ValueError where it is damaged, of another program or version, or onnxruntime is missing.
     """
@@ -69,7 +69,8 @@ def read(path: str | Path) -> tuple[Any, dict[str, Any]]:
     if seal != hashlib.sha256(before).hexdigest().encode() + END:
         raise ValueError(f"{path}: no file as export.py writes them, or damaged or changed since; export the checkpoint again")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # threads that wait for each other would be far slower where decoders share the cores
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or they are far slower where cores are shared
     options.log_severity_level = 3
     errors = needed("onnxruntime.capi.onnxruntime_pybind11_state")
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
