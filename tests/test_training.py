@@ -20,8 +20,9 @@ from warm import ran, started
 import dataset
 import model
 from dataset import Batch, alternate, drop_snippets, hold_out, pack, shuffle, training_batches
+from files import checkpoint
 from files.videos import Video
-from running import beginning, resume, testing, training
+from running import beginning, record, resume, testing, training
 from running.forecast import passes
 from running.loading import load_model
 from running.training import video_scores
@@ -304,6 +305,33 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_video(toy, run):
     done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--lr", 1e30, "--out-dir", toy.out)
     refused(done, "the loss of", "_x264 is not finite", "--lr")
     assert "go on" not in done.err, "from weights that are worth nothing"
+
+
+def test_weights_that_are_not_finite_between_two_evaluations_are_not_saved(toy, run, monkeypatch):
+    step, saved = training.train_batch, []
+
+    def diverges(of, *what):
+        loss = step(of, *what)
+        of.model.classifier.bias.data.fill_(torch.inf)
+        return loss
+
+    monkeypatch.setattr(training, "train_batch", diverges)
+    monkeypatch.setattr(record, "save", lambda of: saved.append(of.progress.step))
+    done = run(TRAIN, *toy.flags, "--max-epoch", 1, "--batch-size", 1, "--save-minutes", 0, "--out-dir", toy.out)
+    refused(done, "after step 1 weights are not finite", "--lr", "what was saved before stands")
+    assert saved == [0] and "go on" not in done.err
+
+
+def test_a_run_that_cannot_save_at_its_beginning_leaves_its_folder_free(toy, run, undrawn, monkeypatch):
+    flags = [*toy.flags, "--max-epoch", 1, "--batch-size", 8, "--out-dir", toy.out]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoint, "save", full)
+        refused(run(TRAIN, *flags), "No space left on device")
+    assert run(TRAIN, *flags).code == 0
 
 
 UNHEARD = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -243,6 +243,20 @@ def test_of_live_cameras_no_more_clips_wait_than_there_is_memory_for(tmp_path, m
         assert ["stopped before" in said.text for said in raised.clips_written(live)] == [True] and not live.clips
 
 
+def test_a_file_whose_clip_is_on_its_way_is_saved_where_it_leaves_the_list():
+    """Else, were it killed, the clip is made again; but what has left is not asked again."""
+    saved = []
+    keeper = SimpleNamespace(clips_written=lambda one: None, news_of=lambda one: False)
+    keeper.journal = SimpleNamespace(state=lambda name, stream, *what: saved.append(stream))
+    keeper.streams = SimpleNamespace(state=lambda name: {})
+    film = Watched(Camera("film", "film.mp4", False))
+    film.stream, film.clips, film.values = "s", ["on its way"], dict
+    keeping.Keeping.keep(keeper, film, 0.0)
+    assert not saved
+    keeping.Keeping.keep(keeper, film, 0.0, leaves=True)
+    assert saved == ["s"]
+
+
 def test_an_edit_of_the_list_in_which_somebody_stops_the_watch_is_whole(monkeypatch):
     """The cameras that had gone were saved a second time, without a memory: KeyError, and nobody's state was written."""
 
