@@ -10,11 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from evaluation.curves import resampled_areas
 
 N_RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # quantiles of the resamples
+# around all resampling: the threads of such small products wait for each other, for seconds where other work is on the cores
+unthreaded = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 class Bootstrap:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation import tables
-from evaluation.bootstrap import figure_of, nested
+from evaluation.bootstrap import figure_of, nested, unthreaded
 from evaluation.evaluate import Terms, errors_of, resampled
 from evaluation.scores import Scores
 from files.lists import several
@@ -42,6 +42,7 @@ class Comparison(NamedTuple):
     n_seeds: dict[str, int]  # by method
 
 
+@unthreaded
 def compare(methods: Sequence[Method], terms: Terms) -> Comparison:
     """Compare methods that were judged on the same videos, as `shared` leaves them."""
     trees = {method.name: nested(stacked, *(resampled(*run, terms) for run in method.runs)) for method in methods}

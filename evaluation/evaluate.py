@@ -4,12 +4,13 @@ Shapes: V videos, S snippets, F frames, R resamples, E events.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from evaluation import events
-from evaluation.bootstrap import Bootstrap, figure_of, nested, share_of_finite, weighted_quantile
+from evaluation.bootstrap import Bootstrap, figure_of, nested, share_of_finite, unthreaded, weighted_quantile
 from evaluation.curves import resampled_areas
 from evaluation.scores import Scores
 from files.features import FRAMES_PER_SNIPPET
@@ -81,12 +82,14 @@ def resampled(scores: Scores, truth: np.ndarray, terms: Terms) -> dict[str, Any]
     }
 
 
+@unthreaded
 def evaluate_all(
     columns: Mapping[str, Scores], truth: np.ndarray, terms: Terms, thresholds: Thresholds = UNKNOWN
 ) -> dict[str, dict[str, Any]]:
-    """`evaluate` of scores smoothed in several ways; the thresholds are of the first."""
-    first = next(iter(columns))
-    return {name: evaluate(scores, truth, terms, thresholds if name == first else UNKNOWN) for name, scores in columns.items()}
+    """`evaluate` of scores smoothed in several ways, side by side; the thresholds are of the first."""
+    with ThreadPoolExecutor() as pool:
+        ways = zip(columns.values(), [thresholds] + [UNKNOWN] * (len(columns) - 1), strict=True)
+        return dict(zip(columns, pool.map(lambda way: evaluate(way[0], truth, terms, way[1]), ways), strict=True))
 
 
 def f1(

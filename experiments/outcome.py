@@ -12,7 +12,7 @@ import pandas as pd
 
 import option
 from evaluation import evaluate, side_by_side, tables
-from evaluation.bootstrap import Bootstrap
+from evaluation.bootstrap import Bootstrap, unthreaded
 from evaluation.comparison import difference, signed, summary
 from evaluation.scores import from_logits
 from evaluation.scores_file import read_record
@@ -98,6 +98,7 @@ def read_cell(cell: Cell) -> Outcome:
     return Outcome(line, metrics, options, test_set)
 
 
+@unthreaded
 def read_cells(grid: Grid) -> dict[Path, Outcome]:
     """What every cell says, those that were only run to tune included, by its folder."""
     return {cell.folder: read_cell(cell) for cell in grid.cells}
