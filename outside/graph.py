@@ -32,7 +32,7 @@ class Graph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """`reset` marks the streams that begin anew with this clip, whatever their memory holds."""
         clips, reset, *fields = inputs
-        fields = [where(reset.squeeze(1), torch.zeros_like(field), field) for field in fields]
+        fields = [where(reset.squeeze(1), field.new_zeros(()), field) for field in fields]
         out, memory = self.step(clips, to_memory(fields, self.model.empty_memory(1)))
         return out.logits, column(out.exit_layer), column(out.key), *to_fields(memory)
 
@@ -76,8 +76,8 @@ def layer_step(layer: HMA, x: Tensor, memory: Memory, odds: Tensor | None) -> tu
 
 
 def where(streams: Tensor, this: Tensor, that: Tensor) -> Tensor:
-    """Of the streams in the (B,) mask this, of the others that: (B, ...) each."""
-    return torch.where(streams.reshape(-1, *[1] * (this.dim() - 1)), this, that)
+    """Of the streams in the (B,) mask this, of the others that: (B, ...) each, or this one number for all."""
+    return torch.where(streams.reshape(-1, *[1] * (that.dim() - 1)), this, that)
 
 
 def column(x: Tensor) -> Tensor:
