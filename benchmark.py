@@ -4,8 +4,9 @@ streams are, against reading the weights once. And how fast onnxruntime steps, a
     python benchmark.py --feature-root FEATURES --train-list list/ucf_CLIP_rgb.csv --precision bf16
     python benchmark.py --model-path model.onnx
 
-The first takes the UCF-Crime options. Times are of the model alone, on the first videos of the training list, loaded
-beforehand; live streams stop early nowhere. The second takes a file of export.py, and a model of its size, on as many threads.
+Cores must be idle: times are the clock's. The first takes the UCF-Crime options. Times are of the model alone, on the first
+videos of the training list, loaded beforehand; live streams stop early nowhere. The second takes a file of export.py, and a
+model of its size, both on as many threads as PyTorch has.
 """
 
 import time

@@ -12,7 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from evaluation import source, tables
-from evaluation.evaluate import UNKNOWN, Thresholds, best_f1_threshold, evaluate, frames_of
+from evaluation.evaluate import UNKNOWN, Thresholds, best_f1_threshold, evaluate_all, frames_of
 from evaluation.scores import Scores
 from evaluation.scores_file import read_arrays
 from files import atomic, folder
@@ -42,10 +42,10 @@ def main() -> None:
         if not args.out:
             folder.require_ours([out], out, b'"look_ahead"', "this script", "--out")
         table = args.table and tables.output(args.table, tables.ENDINGS, inputs, "--table")
-        results = evaluate(read.scores, read.truth, read.terms, thresholds_of(args, read.scores))
-        columns = {Path(args.scores).name: results}
+        name = Path(args.scores).name
+        columns = evaluate_all({name: read.scores}, read.truth, read.terms, thresholds_of(args, read.scores))
         out.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(out, json.dumps(results, indent=2) + "\n")
+        atomic.write_text(out, json.dumps(columns[name], indent=2) + "\n")
         if table:
             tables.write(table, tables.rows_of(columns))
         print(tables.text(columns))

@@ -4,7 +4,7 @@ Shapes: V videos, S snippets, F frames, R resamples, E events.
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,9 +87,10 @@ def evaluate_all(
     columns: Mapping[str, Scores], truth: np.ndarray, terms: Terms, thresholds: Thresholds = UNKNOWN
 ) -> dict[str, dict[str, Any]]:
     """`evaluate` of scores smoothed in several ways, side by side; the thresholds are of the first."""
-    with ThreadPoolExecutor() as pool:
-        ways = zip(columns.values(), [thresholds] + [UNKNOWN] * (len(columns) - 1), strict=True)
-        return dict(zip(columns, pool.map(lambda way: evaluate(way[0], truth, terms, way[1]), ways), strict=True))
+    known = [thresholds, *[UNKNOWN] * (len(columns) - 1)]
+    with ThreadPool(len(columns)) as pool:  # one that does not wait for its threads: Ctrl-C ends it
+        each = pool.starmap(lambda scores, of: evaluate(scores, truth, terms, of), zip(columns.values(), known, strict=True))
+    return dict(zip(columns, each, strict=True))
 
 
 def f1(

@@ -117,8 +117,8 @@ def detect(scores: np.ndarray, n_snippets: np.ndarray, n_frames: np.ndarray) -> 
     return Detections(Runs(video[order], start[order], end[order]), confidence[order])
 
 
-def overlap(start: int | np.ndarray, end: int | np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Intersection over union of intervals, one with others or pair by pair."""
+def overlap(start: np.ndarray, end: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Intersection over union of intervals, pair by pair."""
     common = np.maximum(0, np.minimum(end, ends) - np.maximum(start, starts))
     return common / (end - start + ends - starts - common)
 

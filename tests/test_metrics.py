@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from evaluation import bootstrap, curves, evaluate, events, smoothing, tables
 from evaluation.bootstrap import Bootstrap
@@ -116,6 +117,23 @@ def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
         assert results["classes"]["Abuse"]["auc"] == results["auc"]
     else:
         assert results["far"] is None and results["events"] is None
+
+
+def test_smoothings_are_judged_side_by_side_the_first_with_the_thresholds_and_no_products_in_threads(monkeypatch):
+    case, terms = Case(3), evaluate.Terms(30.0, 1.0)
+    columns = {"slide": case.method, "none": case.method._replace(scores=case.method.scores[::-1].copy())}
+    alone = {name: evaluate.evaluate(scores, case.truth, terms) for name, scores in columns.items()}
+    alone["slide"] = evaluate.evaluate(case.method, case.truth, terms, evaluate.Thresholds(videos=0.5))
+    judge, threads = evaluate.evaluate, []
+
+    def judged(*what):
+        threads.extend(of["num_threads"] for of in threadpool_info() if of["user_api"] == "blas")
+        return judge(*what)
+
+    monkeypatch.setattr(evaluate, "evaluate", judged)
+    with threadpool_limits(2, "blas"):
+        assert evaluate.evaluate_all(columns, case.truth, terms, evaluate.Thresholds(videos=0.5)) == alone
+    assert {*threads} == {1} and "f1_videos" in alone["slide"] and "f1_videos" not in alone["none"]
 
 
 @given(SEEDS, st.sampled_from((0.0, 1.0, 2.0, 5.0)))

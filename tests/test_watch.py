@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -246,15 +247,17 @@ def test_of_live_cameras_no_more_clips_wait_than_there_is_memory_for(tmp_path, m
 def test_a_file_whose_clip_is_on_its_way_is_saved_where_it_leaves_the_list():
     """Else, were it killed, the clip is made again; but what has left is not asked again."""
     saved = []
-    keeper = SimpleNamespace(clips_written=lambda one: None, news_of=lambda one: False)
+    keeper = SimpleNamespace(clips_written=lambda one: None, news_of=lambda one: False, told=[], leaving=[])
     keeper.journal = SimpleNamespace(state=lambda name, stream, *what: saved.append(stream))
-    keeper.streams = SimpleNamespace(state=lambda name: {})
-    film = Watched(Camera("film", "film.mp4", False))
+    keeper.streams = SimpleNamespace(state=lambda name: {}, cameras=[])
+    keeper.raising, keeper.happened = SimpleNamespace(finish=lambda one: []), lambda *what: None
+    keeper.keep = partial(keeping.Keeping.keep, keeper)
+    film = Watched(Camera("film", "film.mp4", False), reader=SimpleNamespace(stopped=threading.Event()))
     film.stream, film.clips, film.values = "s", ["on its way"], dict
-    keeping.Keeping.keep(keeper, film, 0.0)
+    keeper.keep(film, 0.0)
     assert not saved
-    keeping.Keeping.keep(keeper, film, 0.0, leaves=True)
-    assert saved == ["s"]
+    roster.Roster.let_go(keeper, film)
+    assert saved == ["s"] and keeper.leaving == [film] and film.reader.stopped.is_set()
 
 
 def test_an_edit_of_the_list_in_which_somebody_stops_the_watch_is_whole(monkeypatch):
