@@ -33,7 +33,10 @@ if not (HERE / "model.py").exists():
 
 @contextmanager
 def own_modules() -> Iterator[None]:
-    """Imports in the block find this project's modules; those of the same names that the program has stay as they are."""
+    """Imports in the block find this project's modules; those of the same names that the program has stay as they are.
+
+    They leave no names behind, but in our own programs, where each module would else be there twice.
+    """
 
     def named_like_ours() -> dict:
         names = {path.stem for path in HERE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"lshma"}
@@ -48,7 +51,7 @@ def own_modules() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(HERE))
-        for name in named_like_ours().keys() - before.keys() | theirs:
+        for name in named_like_ours() if before.keys() == theirs else ():
             del sys.modules[name]
         sys.modules.update(before)
 

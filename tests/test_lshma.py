@@ -258,11 +258,20 @@ def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):
     torch.save({"model_state_dict": golden.released_state(config, WIDTH)}, tmp_path / "model_ucf.pth")
     (tmp_path / "model.py").write_text("mine = 1\n")
     (tmp_path / "option.py").write_text("mine = 2\n")
-    program = "import model, lshma, option, torch\nassert (model.mine, option.mine) == (1, 2)\n"
+    (tmp_path / "metrics.py").write_text("mine = 3\n")  # which lshma itself does not import
+    program = "import metrics, model, lshma, option, sys, torch\nassert (model.mine, option.mine, metrics.mine) == (1, 2, 3)\n"
+    program += "assert 'hma' not in sys.modules\n"
     program += f"print(lshma.load('model_ucf.pth', device='cpu').score(torch.zeros(9, {WIDTH})).shape)"
     environment = {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "(9,)\n", done.stderr
+
+
+def test_in_our_own_programs_each_module_is_there_once():
+    program = "import files.atomic, lshma, model, files.checkpoint\nassert lshma.LSHMA is model.LSHMA\n"
+    program += "assert lshma.Checkpoint is files.checkpoint.Checkpoint"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_streams_that_are_disturbed_cost_and_say_what_they_do_alone(capsys):
