@@ -91,7 +91,7 @@ def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, cap
         age = (n.unsqueeze(1) - joined).masked_fill(joined < 0, -1)
         return joined.gather(1, survivors(rule, s, age))
 
-    followed = torch.arange(1, len(segment))[segment[1:] == segment[:-1]]  # every clip but the first of a segment
+    followed = 1 + (segment[1:] == segment[:-1]).nonzero().squeeze(1)  # every clip but the first of a segment
     wrong = (after(table[followed - 1], followed - 1) != table[followed]).any(1)
     replay(table, segment, segment[followed[wrong]].unique(), after)
     return table
@@ -99,10 +99,10 @@ def remembered(rule: str, strength: Tensor, newest: Tensor, segment: Tensor, cap
 
 def usual(rule: str, segment: Tensor, capacity: int) -> Tensor:
     """What is remembered on nearly all videos, as `remembered` returns it: the newest, or, where they fade first, the first."""
-    n = torch.arange(len(segment))
+    n = torch.arange(len(segment), device=segment.device)
     start = torch.searchsorted(segment, segment)
     last = torch.minimum(n, start + capacity) if RULES[rule].backwards else n
-    table = last.unsqueeze(1) - capacity + torch.arange(capacity)  # (N, M)
+    table = last.unsqueeze(1) - capacity + torch.arange(capacity, device=segment.device)  # (N, M)
     return table.masked_fill(table < start.unsqueeze(1), -1)
 
 

@@ -31,6 +31,12 @@ if not (HERE / "model.py").exists():
     raise ImportError(f"{HERE} has lshma.py alone; install the project where it lies: pip install -e .")
 
 
+def is_ours(module: object) -> bool:
+    """Whether a module, or what a program has put in its place, is this project's."""
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and HERE in Path(file).resolve().parents
+
+
 @contextmanager
 def own_modules() -> Iterator[None]:
     """Imports in the block find this project's modules; those of the same names that the program has stay as they are.
@@ -43,7 +49,7 @@ def own_modules() -> Iterator[None]:
         return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
 
     before = named_like_ours()
-    theirs = {name for name, module in before.items() if HERE not in Path(module.__file__ or "").resolve().parents}
+    theirs = {name for name, module in before.items() if not is_ours(module)}
     for name in theirs:
         del sys.modules[name]
     sys.path.insert(0, str(HERE))
@@ -85,8 +91,9 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
         kind = KINDS[name]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
-    where = choose_device(device)
-    model, options, loaded = load_model(path and str(path))
+    where = choose_device(str(device))
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
+        model, options, loaded = load_model(path and str(path))
     vars(options).update(changed)
     check(options, ["testing"])
     require_runnable(model, options)
@@ -124,10 +131,13 @@ class Detector:
     def checked(self, features: np.ndarray) -> np.ndarray:
         """(n, D) or, of one snippet, (D,) features as (n, D) float32. Raises ValueError."""
         width = self.options.visual_width
+        if isinstance(features, torch.Tensor):
+            features = (features.float() if features.is_floating_point() else features).detach().cpu()
         features = np.atleast_2d(np.asarray(features))
         if features.dtype.kind not in "fiu":
             raise ValueError(f"expected features that are real numbers, found {features.dtype}")
-        features = features.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", under="ignore"):
+            features = features.astype(np.float32, copy=False)
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(f"expected features of shape (snippets, {width}), found {features.shape}")
         if unusable(features).any():
@@ -156,7 +166,7 @@ class Streams:
     """Named cameras, each with a memory of its own; scores come with each camera's every T-th snippet.
 
     Whatever cameras are beside it, and whenever it came, a camera's scores are those of its snippets as a whole video, smoothed
-    as `causal` where the options say `slide` or `fixed`.
+    as `causal` where the options say `slide` or `fixed`. Of one thread at a time; each may have its own of one detector.
     """
 
     def __init__(self, detector: Detector):
@@ -182,8 +192,8 @@ class Streams:
             if name in known:
                 raise ValueError(f"{name!r} is there already; reset it, or choose another name")
             known.add(name)
-        for name in names:
-            self.join(name, *self.fresh())
+        for of_camera in [(name, *self.fresh()) for name in names]:
+            self.join(*of_camera)
 
     def fresh(self) -> tuple[StreamState, StreamMemory]:
         """One that has seen nothing, and the row of memory of it."""
@@ -207,25 +217,26 @@ class Streams:
         """Forget cameras. Raises KeyError where one is not there; then none is forgotten."""
         gone = {name: self.camera(name) for name in names}
         stay = [i for i, name in enumerate(self.cameras) if name not in gone]
-        self.cameras = {name: camera for name, camera in self.cameras.items() if name not in gone}
-        self.memory = self.memory.take(self.places(stay))
+        memory = self.memory.take(self.places(stay))
+        self.cameras, self.memory = {name: of for name, of in self.cameras.items() if name not in gone}, memory
 
     def reset(self, *names: str) -> None:
         """Let cameras begin anew, as after a cut. Raises KeyError where one is not there; then none does."""
         anew = {name: self.camera(name) for name in names}
         rows = [i for i, name in enumerate(self.cameras) if name in anew]
-        self.cameras = self.cameras | {name: self.fresh()[0] for name in anew}
-        self.memory = self.memory.put(self.places(rows), self.detector.model.empty_memory(len(rows)))
+        memory = self.memory.put(self.places(rows), self.detector.model.empty_memory(len(rows)))
+        self.cameras, self.memory = self.cameras | {name: self.fresh()[0] for name in anew}, memory
 
     def state(self, name: str) -> dict[str, np.ndarray]:
         """All that a camera needs to go on, to the bit, as `restore` takes it. Raises KeyError where it is not there."""
-        camera, row = self.cameras[name], list(self.cameras).index(name)
+        camera, row = self.camera(name), list(self.cameras).index(name)
         return arrays_of(camera, self.memory.take(self.places([row])))
 
     def restore(self, name: str, state: Mapping[str, np.ndarray]) -> None:
         """Add a camera that goes on from a `state`.
 
-        Raises ValueError, and changes nothing, where one is there already, or the state is of another model or other options.
+        Raises ValueError, and changes nothing, where one is there already, or the state is of a model of another size, or of
+        another smoothing. Of other weights it is not known: go on with the checkpoint that it is of.
         """
         try:
             camera, memory = from_arrays(state, *self.fresh(), self.detector.options.smooth_width)

@@ -61,7 +61,7 @@ class Exported(nn.Module):
         with torch.device("meta"):  # no weights: what the memory is made of
             self.like = model.build(Namespace(**self.options)).empty_memory(1)
         self.inputs = ["clips", "reset", *field_names(IN, self.like)]
-        self.register_buffer("home", torch.empty(0), persistent=False)  # where tensors are
+        self.register_buffer("home", torch.empty(0, device="cpu"), persistent=False)  # where tensors are
 
     def __reduce__(self) -> tuple:
         """Copied as its file's path."""
@@ -84,7 +84,7 @@ class Exported(nn.Module):
         self, clips: Tensor, memory: StreamMemory, *, key_clips: bool, scales: Fuse | Select
     ) -> tuple[Output, StreamMemory]:
         """As `LSHMA.step`; how is in the file, and `require` has found the two alike."""
-        reset = torch.zeros(len(clips), 1, dtype=torch.bool)
+        reset = torch.zeros(len(clips), 1, dtype=torch.bool, device="cpu")
         found = self.run([clips, reset, *to_fields(memory)])
         logits, exit_layer, key, *fields = (torch.from_numpy(value).to(clips.device) for value in found)
         return Output(logits, exit_layer.squeeze(1), key.squeeze(1)), to_memory(fields, self.like)

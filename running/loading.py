@@ -47,7 +47,8 @@ def load_model(path: str | None, options: Namespace | None = None) -> tuple[mode
         names = [name for name in loaded.options or () if hasattr(options, name) and name != "given"]
     take_options(options, loaded, names)
     resolve_variant(options)
-    built = exported or model.build(options)
+    with torch.device("cpu"):  # whatever the program's default is, and its default precision
+        built = exported or model.build(options).float()
     if exported:
         require_runnable(exported, options)
     else:

@@ -41,11 +41,15 @@ def from_arrays(
         raise ValueError(f"{min(odd)} is {'missing' if min(odd) in fresh else 'too much'}: of another model; let it begin anew")
     at_most = {"waiting": memory.logits.shape[1] - 1, "last": max(0, smooth_width - 1)}  # the others' lengths are given
     for name, like in fresh.items():
-        found = arrays[name]
+        found = np.asarray(arrays[name])
         length = found.shape[:1] if name in at_most and found.shape[:1] <= (at_most[name],) else like.shape[:1]
         if (found.dtype, found.shape) != (like.dtype, length + like.shape[1:]):
             text = f"expected {like.dtype} of shape {length + like.shape[1:]}, found {found.dtype} of shape {found.shape}"
             raise ValueError(f"{name}: {text}: of another model or other options; let it begin anew")
+    n_scored, n_last = int(arrays["n_scored"]), len(arrays["last"])
+    if n_last != min(n_scored, at_most["last"]):
+        text = f"last: expected the last {at_most['last']} of {n_scored} logits, found {n_last}"
+        raise ValueError(f"{text}: of other options; let it begin anew")
     kept = (torch.from_numpy(np.array(arrays[name])) for name in fresh if name.startswith("memory_"))
     remembered = of_each(lambda field: next(kept).to(field.device), memory)
-    return StreamState(np.array(arrays["waiting"]), int(arrays["n_scored"]), np.array(arrays["last"])), remembered
+    return StreamState(np.array(arrays["waiting"]), n_scored, np.array(arrays["last"])), remembered

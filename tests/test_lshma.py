@@ -252,6 +252,47 @@ def test_a_checkpoint_of_ours_scores_as_its_test(trained, run):
     assert lshma.load(trained.best, device="cpu", exit_threshold=1).options.exit_threshold == 1
 
 
+def test_what_a_program_has_set_for_itself_changes_no_score_and_stays_as_it_is(trained):
+    features = np.load(trained.path / "features" / trained.test_rows[0][0]).astype(np.float32)
+    expected, turns = lshma.load(trained.best, device="cpu").score(features), torch.get_rng_state()
+    lshma.load(trained.best, device=torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), turns)
+    try:
+        for dtype, device in ((torch.float64, "cpu"), (torch.bfloat16, "cpu"), (torch.float32, "meta")):
+            torch.set_default_dtype(dtype)
+            torch.set_default_device(device)
+            np.testing.assert_array_equal(lshma.load(trained.best, device="cpu").score(features), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    tensor = torch.from_numpy(features).double().requires_grad_()
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(lshma.load(trained.best, device="cpu").score(tensor), expected)
+
+
+def test_cameras_that_cannot_be_dropped_or_reset_stay_as_they_are(trained, monkeypatch):
+    cameras = lshma.load(trained.best, device="cpu").stream()
+    cameras.add("a", "b")
+    cameras.push({name: walk(9, seed=seed) for seed, name in enumerate("ab")})
+    before = {name: cameras.state(name) for name in "ab"}
+
+    def full(*_):
+        raise RuntimeError("out of memory")
+
+    for part, change in (("take", cameras.drop), ("put", cameras.reset)):
+        with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="out of memory"):
+            broken.setattr(lshma.StreamMemory, part, full)
+            change("a")
+        after = {name: cameras.state(name) for name in "ab"}
+        assert [*cameras.cameras] == ["a", "b"]
+        for name, fields in before.items():
+            assert all(np.array_equal(fields[field], after[name][field]) for field in fields)
+    with pytest.raises(ValueError, match="'c' cannot go on: last: expected the last 7 of 8 logits, found 6"):
+        cameras.restore("c", before["a"] | {"last": before["a"]["last"][1:]})
+    with pytest.raises(KeyError, match="no camera 'zz'"):
+        cameras.state("zz")
+
+
 def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):
     """On the authors' file, in a folder with a model.py and an option.py of its own, from before and from after the import."""
     config = {"seed": 1, "visual_layers": 2, "attn_window": 4, "classifier_bias": 0.0}
@@ -259,7 +300,8 @@ def test_a_program_in_any_folder_may_have_modules_of_our_names(tmp_path):
     (tmp_path / "model.py").write_text("mine = 1\n")
     (tmp_path / "option.py").write_text("mine = 2\n")
     (tmp_path / "metrics.py").write_text("mine = 3\n")  # which lshma itself does not import
-    program = "import metrics, model, lshma, option, sys, torch\nassert (model.mine, option.mine, metrics.mine) == (1, 2, 3)\n"
+    program = "import sys; sys.modules['report'] = None\n"  # how an import is blocked
+    program += "import metrics, model, lshma, option, sys, torch\nassert (model.mine, option.mine, metrics.mine) == (1, 2, 3)\n"
     program += "assert 'hma' not in sys.modules\n"
     program += f"print(lshma.load('model_ucf.pth', device='cpu').score(torch.zeros(9, {WIDTH})).shape)"
     environment = {"PYTHONPATH": str(ROOT)}
