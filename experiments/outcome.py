@@ -91,6 +91,7 @@ def read_cell(cell: Cell) -> Outcome:
         **cell.tuning,
         "seed": cell.seed,
         **({"selected_by": results["selected_by"], "step": results["best"]["step"]} if "best" in results else {}),
+        **{name: results["best"][name] for name in ("val_auc", "val_ap") if name in results.get("best", {})},
         **{name: float(values[0]) for name, values in metrics.items()},
         "wall_seconds": cell.read("cell.json")["wall_seconds"],
     }

@@ -14,7 +14,7 @@ NO_CROP = -1
 HIDDEN = "hidden files, no features"
 OTHERS = "files of other kinds, no features"
 NOT_MEANT = (HIDDEN, OTHERS)  # reasons that are no mistake
-BESIDE = ("extract.json", "frames.csv", "remarks.json", "sources.json")  # what extract.py writes beside features
+BESIDE = ("extract.json", "frames.csv", "remarks.json", "sources.json", ".lock")  # what extract.py writes beside features
 ENDINGS = (".npy", ".npz", ".pt", ".pth")  # what features are kept in; only the first is read
 UCF_FOLDERS = {
     **{name: name for name in UCF_ANOMALIES},
