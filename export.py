@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from files import folder
 from files.checkpoint import Checkpoint
 from model import LSHMA
-from option import BY_NAME, FLAGS, TESTING, Parser, add_flags, check, flag_of, require, unset
+from option import BY_NAME, FLAGS, Parser, add_flags, check, flag_of, require, unset
 from outside import exported, onnx_file
 from running.command import exit_codes
 from running.loading import load_model
@@ -31,13 +31,12 @@ from video import as_trained
 from video.encoders import Encoder
 from video.flags import HOW
 from video.pictures import CROP
-from watching.flags import OF_MODEL
 
 N_PICTURES = 2  # a graph is traced with; any number runs
 OVERWRITE = BY_NAME["overwrite"]._replace(help="replace the files that are there")
 # what the file says of its model: no paths, nor how it was trained
 TOLD = (*(flag.name for group in ("model", "testing", "live") for flag in FLAGS[group]), "data_set", "normal_label", "features")
-ASKED = unset(flag for flag in OF_MODEL if flag.name in TESTING)
+ASKED = unset(BY_NAME[name] for name in ("keyclip_test", "scales", "exit_threshold", "smooth", "smooth_width"))
 OF_ENCODER = unset(flag for flag in HOW if flag.name in ("encoder", "weights"))
 
 parser = Parser("A checkpoint's model, clip by clip, as ONNX. None = as the checkpoint says; --encoder: none is written.")

@@ -41,6 +41,7 @@ OUTPUTS = {  # training list, test list, ground truth, what is left out
 OWN_FLAGS = ("class_folders", "test_folder", "test_names", "test_share", "seed", "normal_label")
 POSSIBLE = Range(0, 1, open="()")  # of --test-share
 OTHER_CROP = "other crops of test videos"
+UNFIT, CONTRADICTED = "test videos that do not fit their frames", "test videos that contradict their annotations"
 
 
 def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
@@ -69,35 +70,36 @@ def lengths_of(files: pd.DataFrame, root: Path) -> pd.Series:
 
 
 def with_truth(tests: pd.DataFrame, n_snippets: pd.Series, args: Namespace) -> pd.DataFrame:
-    """The test videos with their true frames and ground truth, 1 in each interval [start, end), in columns n_frames and truth.
+    """The test videos with their true frames, ground truth, 1 in each interval [start, end), and what does not match of them
+    or nothing, in columns n_frames, truth and wrong.
 
-    Raises ValueError where frames and snippets do not fit; says which intervals are cut at the video's end.
+    Raises ValueError where something does not, unless that is allowed; says which intervals are cut at the video's end.
     """
     n_frames = tests["n_frames"].fillna(FRAMES_PER_SNIPPET * n_snippets).astype(int)
-    wrong = [
-        f"{args.feature_root / path}: {problem}"
-        for path, n, length in zip(tests["path"], n_frames, n_snippets, strict=True)
-        if (problem := misfit(n, length, args.hold_last))
-    ]
-    refuse(wrong, f"{len(wrong)} videos do not fit their frames")
     truths, cut, wrong = [], [], []
-    for (_, video), n in zip(tests.iterrows(), n_frames, strict=True):
+    found = {UNFIT: [], CONTRADICTED: []}
+    for (_, video), n, length in zip(tests.iterrows(), n_frames, n_snippets, strict=True):
         truth = np.zeros(n, np.float32)  # a damaged byte of such a file is no longer 0 or 1; of single bytes it could be
-        intervals, label = video["intervals"], video["label"]
+        intervals, label, kind = video["intervals"], video["label"], ""
         for start, end in intervals:
             truth[start:end] = 1
-        if (label != args.normal_label) != truth.any():
-            what = "some are" if truth.any() else "none is"
-            wrong.append(
-                f"{video['where']}: {video['name']} is {label}, but {what} anomalous of its {n} frames, by {intervals}"
-            )
-        cut += [f"{video['where']}: {pair} is cut to the {n} frames of {video['name']}" for pair in intervals if pair[1] > n]
+        if problem := misfit(n, length, args.hold_last):
+            kind, what = UNFIT, f"{args.feature_root / video['path']}: {problem}"
+        elif (label != args.normal_label) != truth.any():
+            some = "some are" if truth.any() else "none is"
+            kind, what = CONTRADICTED, f"{video['where']}: {video['name']} is {label}, but {some} anomalous of its {n} frames"
+            what += f", by {intervals}"
+        if kind:
+            found[kind].append(what)
+        else:
+            cut += [f"{video['where']}: {pair} is cut to the {n} frames of {video['name']}" for pair in intervals if pair[1] > n]
         truths.append(truth)
-    refuse(wrong, f"{len(wrong)} videos contradict their annotations")
+        wrong.append(kind)
+    require_alike(found, args.allow_missing)
     if cut:
         what = f"warning: {len(cut)} intervals end after their video (another frame rate?)"
         print("\n  ".join([f"{what}:", *cut]), file=sys.stderr)
-    return tests.assign(n_frames=n_frames, truth=truths)
+    return tests.assign(n_frames=n_frames, truth=truths, wrong=wrong)
 
 
 def complain(fate: pd.Series, files: pd.DataFrame, every: pd.DataFrame, allowed: bool) -> None:
@@ -108,13 +110,18 @@ def complain(fate: pd.Series, files: pd.DataFrame, every: pd.DataFrame, allowed:
     kinds[f"training videos without all of their {len(crops)} crops"] = list(trained.index[trained.map(lambda of: of != crops)])
     left = {reason: list(rows["path"]) for reason, rows in every.groupby("reason", sort=False) if reason}
     kinds |= {reason: paths for reason, paths in left.items() if reason not in NOT_MEANT}
-    kinds = {kind: names for kind, names in kinds.items() if names}
     for reason in NOT_MEANT:
         if paths := left.get(reason):
             print(f"{len(paths)} {reason}, are left out: {few(sorted({Path(path).suffix or path for path in paths}))}")
-    for kind, names in kinds.items():
+    require_alike(kinds, allowed)
+
+
+def require_alike(found: dict[str, list[str]], allowed: bool) -> None:
+    """Name what does not match, by its kinds. Raises ValueError unless that is allowed."""
+    found = {kind: names for kind, names in found.items() if names}
+    for kind, names in found.items():
         print(f"{len(names)} {kind}:", *names, sep="\n  ", file=sys.stderr)
-    if kinds and not allowed:
+    if found and not allowed:
         raise ValueError("the features and the annotations do not match (see above); mend them, or pass --allow-missing")
 
 
@@ -185,6 +192,11 @@ def make(args: Namespace) -> None:
     tests = tests.join(videos[["intervals", "where", "n_frames"]]).loc[videos.index[videos["fate"] == TEST]]
     lengths = lengths_of(pd.concat([training, tests]), root)
     tests = with_truth(tests.reset_index(), tests["path"].map(lengths).reset_index(drop=True), args)
+    wrong = tests[tests["wrong"] != ""].set_index("path")["wrong"]
+    tests = tests[tests["wrong"] == ""]
+    if tests.empty:
+        raise ValueError(f"no test video of {root} is left")
+    fate = fate.mask(files["path"].isin(wrong.index), files["path"].map(wrong).astype(object))
     left_out = fate.mask((fate == TEST) & other, OTHER_CROP)
     left_out = pd.concat([every["reason"][every["reason"] != ""], left_out[~left_out.isin([TRAINING, TEST])]]).rename("reason")
     left_out = every[["path"]].join(left_out, how="inner")

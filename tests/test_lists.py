@@ -117,7 +117,12 @@ def test_annotations_that_contradict_the_folders_are_refused(ucf, run):
         (path / "annotations.txt").write_text(text.replace(old, new))
         refused(run(MAKE, *flags), *words)
     (path / "annotations.txt").write_text(text.replace("5  10", "5000  6000"))
-    refused(run(MAKE, *flags), "line 2", "none is anomalous of its 160 frames, by [(5000, 6000)]")
+    refused(run(MAKE, *flags), "line 2", "none is anomalous of its 160 frames, by [(5000, 6000)]", "--allow-missing")
+    done = run(MAKE, *flags, "--allow-missing")
+    assert done.code == 0 and "none is anomalous of its 160 frames" in done.err, done.err
+    assert not any("Arrest001" in row for row in listed(path, "ucf_CLIP_rgbtest.csv"))
+    left = (path / "list" / "ucf_left_out.csv").read_text()
+    assert "Arrest001_x264__5.npy,test videos that contradict their annotations" in left
 
 
 def test_a_folder_of_test_videos_alone_is_warned_of(ucf, run):
@@ -381,7 +386,7 @@ def test_features_rounded_down_need_a_flag_and_are_named(ucf, run):
     _, path, flags = ucf
     (path / "frames.csv").write_text("video,frames\nAbuse028_x264,325\nArrest001_x264,160\nNormal_Videos_003_x264,127\n")
     flags += ["--frames", path / "frames.csv"]
-    refused(run(MAKE, *flags), "2 videos do not fit", "Abuse028_x264", "Normal_Videos_003_x264", "not 325", "--hold-last")
+    refused(run(MAKE, *flags), "2 test videos that do not fit", "Abuse028_x264", "Normal_Videos_003_x264", "not 325", "--hold-last")
     done = run(MAKE, *flags, "--hold-last")
     assert done.code == 0 and len(np.load(path / "list/gt_ucf.npy")) == 325 + 160 + 127
     (path / "frames.csv").write_text("video,frames\nAbuse028_x264,337\nArrest001_x264,160\nNormal_Videos_003_x264,127\n")

@@ -310,6 +310,9 @@ def test_what_would_be_done_is_said_and_nothing_is_written(there, watch, tmp_pat
     refused(done, "1 of 4 sources cannot be opened", "bad")
     assert "long: " in done.out and "64x48" in done.out and "16 frames" in done.out
     assert not (tmp_path / "out").exists()
+    torch.save(make_model(window=8).state_dict(), tmp_path / "xd.pt")  # of videos of 24 frames a second
+    done = call("watch.py", there.videos, "--model-path", tmp_path / "xd.pt", "--no-alarms", "--dry-run")
+    assert done.code == 0 and "16 frames of a file, 0.667 s of a live source" in done.out
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_watched(there, watch, tmp_path, monkeypatch):

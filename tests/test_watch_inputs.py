@@ -82,6 +82,7 @@ def test_flags_and_folders_that_cannot_be_are_refused_before_the_model_is_loaded
     refused(watch(video, "--false-alarms", 3), "--false-alarms would be ignored")
     refused(watch("calibrate", video, "--json", "--report"), "--out-dir, --report, --json would be ignored by calibrate")
     refused(watch(""), "'': no such file")
+    refused(watch(video, "--smooth", "slide"), "--smooth", "'slide'", "causal")
     out = tmp_path / "out"
     out.mkdir()
     for name, words in (("options.json", "another run"), ("report.html", "of no run"), ("alarms", "alarms is no folder")):
@@ -98,7 +99,8 @@ def test_another_file_of_the_same_name_and_another_threshold_are_said_and_watche
     os.utime(video, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     done = watch(video, "--threshold", 0.001)
     assert "door: anew: another file of this name" in done.out and "known" not in done.out, "its first bytes are others"
-    assert "already" in watch(video, "--threshold", 0.001).out
+    for told in ((), ("--smooth", "causal"), ("--exit-threshold", 0.6)):  # as it was in any case
+        assert "already" in watch(video, "--threshold", 0.001, *told).out
     done = watch(video, "--threshold", 0.999)
     assert "is of a watch with threshold 0.001, off" in done.out and "another file" not in done.out and "ALARM" not in done.out
     assert run("report.py", tmp_path / "out").code == 0

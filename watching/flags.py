@@ -6,12 +6,13 @@ from running.cluster import OF_CLUSTER
 SECONDS = Range(0, 10**6)
 SECRETS = ("serve", "token", "webhook", "mqtt")  # flags that may hold passwords, and that a file may hold
 NAMES = ("keyclip_test", "scales", "exit_threshold", "smooth", "smooth_width", "device", "allow_other_features")
-OF_MODEL = (MODEL_PATH, *(BY_NAME[name] for name in NAMES))
+SMOOTH = BY_NAME["smooth"]._replace(values=("causal", "none"), help="how logits are averaged over time, which is never ahead")
+OF_MODEL = (MODEL_PATH, *(BY_NAME[name] if name != "smooth" else SMOOTH for name in NAMES))
 OF_WATCHING = (
     Flag("by", str, ("frames", "time"), "files: 16 frames are a snippet, or as many as --snippet-seconds has; None = as the "
          "model's features were made"),
-    Flag("snippet_seconds", float, Range(0.01, 60), "seconds of a live source's snippet; None = 16 frames of 30 a second, or "
-         "of the rate that the model's features were made at"),
+    Flag("snippet_seconds", float, Range(0.01, 60), "seconds of a live source's snippet; None = 16 frames at the rate that "
+         "the model's features were made at, or else at its training's --fps"),
     Flag("forget_after", float, SECONDS, "seconds of a gap in a live source after which its memory begins anew, as it "
          "does where the source is opened again", 60.0),
     Flag("threshold", float, Range(0, 1, open="("), "an alarm is on at this score; None = the checkpoint's, of its validation "

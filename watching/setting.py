@@ -14,7 +14,6 @@ from files.features import FRAMES_PER_SNIPPET
 from option import TESTING, Range, flag_of
 from video import as_trained, feature_folder
 from video.decode import opened
-from video.flags import RATE
 from video.snippets import places_of
 from watching.alarms import Rule
 from watching.brought import How
@@ -53,7 +52,7 @@ def prepare(args: Namespace) -> Setting:
     trained = detector.trained.get("features") or {}
     as_trained.fill_in(args, trained)
     by = args.by or trained.get("by", "frames")
-    fps = FRAMES_PER_SNIPPET / args.snippet_seconds if args.snippet_seconds else trained.get("fps") or RATE
+    fps = FRAMES_PER_SNIPPET / args.snippet_seconds if args.snippet_seconds else trained.get("fps") or detector.options.fps
     encoder = as_trained.encoder_for(args, device, detector.options.visual_width)
     made = feature_folder.origin_of(Namespace(**vars(args) | {"by": by, "fps": fps, "crops": 1}), encoder)
     what = {"checkpoint": args.model_path, "what": "the features made here"}
@@ -61,16 +60,27 @@ def prepare(args: Namespace) -> Setting:
     seconds = FRAMES_PER_SNIPPET / fps
     how = How(places_of(args.rule, args.frames_per_snippet), by, fps, seconds, args.forget_after)
     file = hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest()
-    model = repr([file, sorted(changed.items()), encoder.name, encoder.digest])
+    model = repr([file, how_scored(detector), encoder.name, encoder.digest])
     rule = rule_of(args, detector, seconds) if args.alarms else None
     return Setting(detector, encoder, how, rule, hashlib.sha256(model.encode()).hexdigest())
+
+
+def how_scored(detector: lshma.Detector) -> list[tuple[str, Any]]:
+    """The options, beside the checkpoint's file, that scores of a watch depend on."""
+    options = vars(detector.options) | {"smooth": smoothed(detector)}
+    return [(name, options[name]) for name in TESTING if name not in (*lshma.OF_FILES, "smooth_pad")]
+
+
+def smoothed(detector: lshma.Detector) -> str:
+    """How scores of a watch are smoothed: never ahead."""
+    return "none" if detector.options.smooth == "none" else "causal"
 
 
 def scored_otherwise(detector: lshma.Detector) -> str:
     """In what a watch differs from how the checkpoint's options say to score; empty where in nothing."""
     options, trained = detector.options, detector.trained
     said = ["in fp32, not bf16"] if trained.get("precision", "fp32") != options.precision == "fp32" else []
-    said += [f"smoothed as causal, not {options.smooth}"] if options.smooth not in ("causal", "none") else []
+    said += [f"smoothed as causal, not {options.smooth}"] if options.smooth != smoothed(detector) else []
     said += ["of the centre crop alone, not the mean of all"] if trained.get("crops") == "mean" else []
     said += ["of all snippets, none dropped"] if trained.get("drop_snippets") else []
     return f"scored here {'; '.join(said)}" if said else ""
