@@ -73,7 +73,7 @@ def predict(args: Namespace) -> None:
     lshma, options, trained = options_of(args)
     with folder.reserved(options, spared=folder.OF_TRAININGS) as replaced:
         if not replaced:
-            folder.require_free(options.out_dir)
+            folder.require_free(options.out_dir, spared=folder.OF_TRAININGS)
         predict_into(lshma, args, options, trained, replaced)
 
 

@@ -66,7 +66,11 @@ def resampled(scores: Scores, truth: np.ndarray, terms: Terms) -> dict[str, Any]
     for name in sorted({name for v in videos for name in v.classes or ()}):
         of_class = np.array([name in (v.classes or ()) for v in videos]) & ~is_normal
         if of_class.any() and is_normal.any():
-            classes[name] = areas_of(of_class | is_normal) | {"n_videos": int(of_class.sum())}
+            n = int(of_class.sum())
+            areas = areas_of(of_class | is_normal)
+            if n == 1:  # how another video of the class would do is not known: no interval
+                areas = {of: np.where(np.arange(len(values)) > 0, np.nan, values) for of, values in areas.items()}
+            classes[name] = areas | {"n_videos": n}
     return {
         "look_ahead": scores.look_ahead,
         "fps": terms.fps,

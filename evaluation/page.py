@@ -154,7 +154,7 @@ def legend(source: Source, threshold: float | None) -> str:
         entries.append(("#E69F0059", "anomalous in the ground truth"))
     if source.ours:
         entries.append(("#999", "the model's score, not smoothed"))
-        bars = " Bars above the layers: key clips."
+        bars = f" {timeline.of_bars(source.ours.n_layers)}"
     dashed = "" if threshold is None else f"Dashed: the threshold, {threshold:.3f}."
     error = "" if source.truth is None else " The error is the mean distance of a frame's score from its truth."
     return (

@@ -67,6 +67,8 @@ def record_of(arrays: dict[str, np.ndarray], path: str | Path) -> Record:
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of a .npz file. Raises FileNotFoundError, or ValueError where it is none."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; give the file of scores in it, as scores.npz")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file of scores; a test writes scores.npz to its folder")
     try:

@@ -48,6 +48,7 @@ def bands(key: np.ndarray, exit_layer: np.ndarray, starts: np.ndarray, ends: np.
     layers = "".join(
         f'<rect x="{start:.10g}" y="6" width="{width:.10g}" height="8" style="fill:{colour_of(layer, n_layers)}"/>'
         for start, width, layer in blocks(exit_layer, starts, ends)
+        if n_layers
     )
     return (
         f'<div class="plot"><div class="scale" style="height:14px"></div><svg class="bands" viewBox="0 0 {ends[-1]:.10g} 14" '
@@ -65,6 +66,11 @@ def blocks(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Iterable
 def colour_of(layer: int, n_layers: int) -> str:
     """The colour of an exit layer, the model's layers spread over the scale."""
     return LAYERS[round(max(0, layer - 1) * (len(LAYERS) - 1) / (max(2, n_layers) - 1))]
+
+
+def of_bars(n_layers: int) -> str:
+    """What the bars of `bands` are, in words."""
+    return f"Bars {'above the layers' if n_layers else 'below a timeline'}: key clips."
 
 
 def swatches(entries: Iterable[tuple[str, str]], n_layers: int | None) -> str:

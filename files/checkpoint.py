@@ -74,6 +74,8 @@ def read(path: str | Path) -> Any:
     Raises FileNotFoundError, or ValueError that says what is wrong with the file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the checkpoint in it, as best.pt")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint file; give one of ours (runs/.../best.pt) or the authors'")
     try:

@@ -56,10 +56,17 @@ def claim(options: Namespace, replaced: bool = False) -> Path:
     return out_dir
 
 
-def require_free(out_dir: str | Path | None, replaceable: bool = True) -> None:
-    """Raise ValueError where this is the folder of a run; replaceable: whether the script has --overwrite."""
+def require_free(out_dir: str | Path | None, replaceable: bool = True, spared: Sequence[str] = ()) -> None:
+    """Raise ValueError where this is the folder of a run; replaceable: whether the script has --overwrite, which replaces none
+    with a file that is `spared`.
+    """
     if out_dir and Path(out_dir, "options.json").exists():
-        raise taken(out_dir, replaceable)
+        raise taken(out_dir, replaceable and not spared_in(Path(out_dir), spared))
+
+
+def spared_in(out_dir: Path, spared: Sequence[str]) -> Path | None:
+    """A file there that is `spared`, as `reserved` takes them, if there is one."""
+    return next((path for name in spared for path in out_dir.glob(name)), None)
 
 
 def taken(out_dir: str | Path, replaceable: bool = True) -> ValueError:
@@ -107,8 +114,7 @@ def reserved(options: Namespace, *, spared: Sequence[str] = ()) -> Iterator[bool
     except ValueError as error:
         what = f"--out-dir {out_dir}: --overwrite replaces the folder of a run, and its options.json is none's"
         raise ValueError(f"{what}; choose another one") from error
-    of_training = next((path for name in spared for path in out_dir.glob(name)), None)
-    if of_training:
+    if of_training := spared_in(out_dir, spared):
         raise ValueError(f"{of_training} is a training's, which only a training replaces; choose another --out-dir")
     with held(out_dir):
         yield True

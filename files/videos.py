@@ -57,6 +57,8 @@ def read_videos(
 
 def find_files(rows: Sequence[Row], feature_root: str | None) -> list[Path]:
     """The feature files of a list. Raises FileNotFoundError."""
+    if feature_root is not None and not Path(feature_root).is_dir():
+        raise FileNotFoundError(f"--feature-root {feature_root}: no such folder")
     files = [find_file(row.path, feature_root) for row in rows]
     missing = [f"{row.where}: {row.path}" for row, file in zip(rows, files, strict=True) if file is None]
     if missing:

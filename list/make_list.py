@@ -92,7 +92,8 @@ def with_truth(tests: pd.DataFrame, n_snippets: pd.Series, args: Namespace) -> p
         if kind:
             found[kind].append(what)
         else:
-            cut += [f"{video['where']}: {pair} is cut to the {n} frames of {video['name']}" for pair in intervals if pair[1] > n]
+            late = [pair for pair in intervals if pair[1] > n]
+            cut += [f"{video['where']}: {pair} is cut to the {n} frames of {video['name']}" for pair in late]
         truths.append(truth)
         wrong.append(kind)
     require_alike(found, args.allow_missing)

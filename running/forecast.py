@@ -70,7 +70,7 @@ def describe(run: Run) -> str:
     held += f", {data.n_left_out:,} other crops and copies of them left out" if data.n_left_out else ""
     labels = ", ".join(f"{label} {n:,}" for label, n in Counter(video.label for video in data.train).most_common())
     n_weights = sum(parameter.numel() for parameter in run.model.parameters())
-    best, last = (f"{4 * n * n_weights / 1e6:,.1f} MB" for n in (1, 4 if run.averaged else 3))  # AdamW keeps two
+    best, last = (size_of(4 * n * n_weights) for n in (1, 4 if run.averaged else 3))  # AdamW keeps two
     remembered = f"{options.cache_keep_max_len - 1} clips remembered" if options.visual_layers else f"{options.head} head"
     if run.model.change is not None:
         remembered += f", motion {options.motion:g}, novelty {options.novelty:g}" + ", channels" * options.channels
@@ -84,6 +84,11 @@ def describe(run: Run) -> str:
         f"{remembered}; {n_weights:,} parameters, best.pt {best}, last.pt {last}\n"
         f"{epoch}, on {run.device}"
     )
+
+
+def size_of(n_bytes: int) -> str:
+    """`46.2 MB`, `6 KB`"""
+    return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:,.0f} KB"
 
 
 def forecast(run: Run, pace: Pace) -> str:

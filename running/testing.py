@@ -141,7 +141,7 @@ def results_of(prediction: Prediction, columns: dict[str, Scores], truth: np.nda
         "n_frames": len(truth),
         "n_anomalous_frames": int(truth.sum()),
         "keyclip_share": float(n_key / prediction.n_clips),
-        "exit_share": [float(n / n_key) for n in prediction.key_exits[min(1, options.visual_layers) :]],
+        "exit_share": [float(n / n_key) for n in prediction.key_exits[1:]],
         "seconds": prediction.seconds,
         "snippets_per_second": n_snippets / prediction.seconds,
         "variant": options.variant,
@@ -158,11 +158,12 @@ def validate(lshma: LSHMA, videos: Sequence[Video], options: Namespace, device: 
 
 def describe(results: dict[str, object], options: Namespace) -> str:
     """The figures that a person wants, in a few lines."""
-    exits = ", ".join(f"layer {i}: {share:.1%}" for i, share in enumerate(results["exit_share"], min(1, options.visual_layers)))
+    exits = ", ".join(f"layer {i}: {share:.1%}" for i, share in enumerate(results["exit_share"], 1))
+    stops = f"; clips that stop at {exits}" if options.visual_layers else ""
     return (
         f"{results['n_videos']} videos, {results['n_snippets']:,} snippets, {results['n_frames']:,} frames, "
         f"{results['n_anomalous_frames']:,} of them anomalous; variant {results['variant']}\n"
-        f"key clips {results['keyclip_share']:.1%}; clips that stop at {exits}\n"
+        f"key clips {results['keyclip_share']:.1%}{stops}\n"
         f"{results['seconds']:.1f} s, {results['snippets_per_second']:,.0f} snippets/s"
     )
 
@@ -230,7 +231,7 @@ def test_into(options: Namespace, replaced: bool) -> None:
     """`test` into --out-dir, in place of an earlier test's results if these are to be `replaced`, at the end."""
     device = choose_device(options.device)
     if not replaced:
-        folder.require_free(options.out_dir)
+        folder.require_free(options.out_dir, spared=folder.OF_TRAININGS)
     lshma, options, loaded = load_model(options.model_path, options)
     note_differences(options, loaded.options)
     note_unused(options)

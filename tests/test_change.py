@@ -142,7 +142,10 @@ def test_ours_is_trained_tested_and_loaded_like_the_others(toy, run, undrawn):
     assert done.code == 0 and "note:" not in done.out
     assert "linear head, motion 2, novelty 1, channels, running mean of the weights (0.97);" in done.out
     best, test = toy.path / "run" / "best.pt", [*toy.flags, "--visual-layers", 0]
-    assert run("ucf_test.py", *test, "--model-path", best, "--out-dir", toy.path / "test").code == 0
+    done = run("ucf_test.py", *test, "--model-path", best, "--out-dir", toy.path / "test", "--report")
+    assert done.code == 0 and "layer" not in done.out, "it has none"
+    page = (toy.path / "test" / "report.html").read_text()
+    assert "Bars below a timeline: key clips." in page and "at layer" not in page
     trained, tested = (json.loads((toy.path / name / "results.json").read_text()) for name in ("run", "test"))
     assert tested["auc"] == pytest.approx(trained["best"]["auc"])
     refused(run("ucf_test.py", *test, "--model-path", best, "--variant", "paper", "--out-dir", toy.path / "x"), "--head linear")

@@ -70,6 +70,8 @@ def test_with_a_root_only_the_root_counts(toy, run):
     refused(run(TRAIN, *flags), "1 of 16 feature files are not under --feature-root", "train.csv, line 2")
     write_list(toy.path / "train.csv", [(f"../old/{toy.rows[0][0]}", "Normal"), *rows[1:]])
     refused(run(TRAIN, *flags), "1 of 16 feature files are not under --feature-root")
+    (toy.path / "features").rename(toy.path / "elsewhere")
+    refused(run(TRAIN, *flags), f"--feature-root {toy.path / 'features'}: no such folder")
 
 
 def test_a_folder_belongs_to_one_run(tmp_path, monkeypatch):

@@ -202,13 +202,15 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "truncated", "damaged", "code", "text", "pickle", "list", "foreign", "nan", "partial"]
+    "kind", ["missing", "folder", "truncated", "damaged", "code", "text", "pickle", "list", "foreign", "nan", "partial"]
 )
 def test_a_bad_checkpoint_is_refused(trained, run, kind, monkeypatch):
     monkeypatch.chdir(trained.path)
     path = trained.path / "bad.pt"
     content = torch.load(trained.best, weights_only=True)
-    if kind == "truncated":
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "truncated":
         path.write_bytes(trained.best.read_bytes()[:-1000])
     elif kind == "damaged":
         path.write_bytes(damaged(trained.best))
@@ -231,6 +233,7 @@ def test_a_bad_checkpoint_is_refused(trained, run, kind, monkeypatch):
         torch.save(wrong[kind], path)
     words = {
         "missing": "no such checkpoint",
+        "folder": "is a folder; give the checkpoint in it",
         "truncated": "truncated or damaged",
         "damaged": "damaged",
         "code": "carries code (posix.mkdir)",
@@ -325,7 +328,9 @@ def test_no_run_replaces_what_it_goes_on_from_or_what_another_left(trained, run)
     )
     resume = ["--use-checkpoint", "--checkpoint-path", trained.path / "run" / "last.pt", "--max-epoch", 2]
     refused(run(TRAIN, *resume, "--out-dir", trained.out), "goes on in its own folder")
-    refused(run(TEST, *trained.test_flags[:-1], trained.path / "run"), "is the folder of another run")
+    done = run(TEST, *trained.test_flags[:-1], trained.path / "run")
+    refused(done, "is the folder of another run")
+    assert "--overwrite" not in done.err, "it replaces no training"
     refused(run(TRAIN, *trained.flags, "--lr", 1, "--out-dir", trained.path / "run"), "is there already")
     assert best.read_bytes() == before and (trained.path / "run" / "options.json").read_bytes() == options
     nothing_written(trained)

@@ -114,7 +114,8 @@ def test_the_figures_of_frames_and_videos_against_their_definitions(seed):
         assert np.mean(scores > 0.5) == value(results["far"])
         assert plain_areas(largest, kind)[0] == value(results["video_auc"])
         assert results["classes"]["Abuse"]["n_videos"] == len(anomalous)
-        assert results["classes"]["Abuse"]["auc"] == results["auc"]
+        of_class = results["classes"]["Abuse"]["auc"]
+        assert of_class == (results["auc"] if len(anomalous) > 1 else results["auc"] | {"interval": None})
     else:
         assert results["far"] is None and results["events"] is None
 
@@ -281,6 +282,14 @@ def test_resamples_without_a_normal_video_say_nothing_of_events():
     without = Scores(videos[1:], np.full(12, 0.5), np.tile(np.arange(4) + 1, 3), 0)
     assert evaluate.evaluate(without, truth[64:], evaluate.Terms(30.0, 0.0))["classes"] == {}, "against no normal video"
     assert happened["detected"] == {"value": 0, "interval": [0, 0]}
+
+
+def test_of_a_class_of_one_video_nothing_says_how_sure_its_figures_are():
+    videos = [Video(f"v{i}", None, label, (label,) if i else (), 4, 64, 0) for i, label in enumerate(("Normal", "A", "B", "B"))]
+    method = Scores(videos, np.linspace(0, 1, 16), np.tile(np.arange(4) + 1, 4), 0)
+    truth = np.r_[np.zeros(64), np.ones(192)].astype(np.uint8)
+    classes = evaluate.evaluate(method, truth, evaluate.Terms(30.0, 0.0))["classes"]
+    assert classes["A"]["auc"] == {"value": 1, "interval": None} and classes["B"]["auc"] == {"value": 1, "interval": [1, 1]}
 
 
 def test_normal_videos_alone_have_false_alarms_and_nothing_else():

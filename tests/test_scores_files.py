@@ -152,6 +152,8 @@ def test_wrong_pairings_are_named(scored, run):
         done = run("metrics.py", path / "s.npz", "--gt-path", path / "gt.npy")
         assert done.code == 2 and "not a whole .npz" in done.err
     done = run("metrics.py", path, "--gt-path", path / "gt.npy")
+    assert done.code == 2 and f"{path} is a folder; give the file of scores in it" in done.err
+    done = run("metrics.py", path / "no.npz", "--gt-path", path / "gt.npy")
     assert done.code == 2 and "no such file of scores" in done.err
     assert not (path / "s.json").exists()
 

@@ -47,6 +47,10 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower().removeprefix(".") in ENDINGS
 
 
+def is_features(path: Path) -> bool:
+    return path.suffix.lower() == ".npy"
+
+
 def find(sources: Sequence[str], spared: Path | None = None) -> list[Found]:
     """The videos of all sources: a file as it is, of a folder all files below it with a video's ending. Says what is left out,
     but not what lies in the folder `spared`, where results go. A file that is met twice counts once. In a folder a link to
@@ -64,12 +68,15 @@ def find(sources: Sequence[str], spared: Path | None = None) -> list[Found]:
             below = [file for file in sorted(files_below(path)) if not is_hidden(file) or is_video(file)]
             here = [file for file in below if is_video(file) and not is_hidden(file)]
             if not here:
-                raise FileNotFoundError(f"{path}: no videos in it (endings {', '.join(sorted(ENDINGS))})")
+                features = "; predict.py scores the features in it" if any(map(is_features, below)) else ""
+                raise FileNotFoundError(f"{path}: no videos in it (endings {', '.join(sorted(ENDINGS))}){features}")
             ours = spared and spared.absolute()
             other += [str(file) for file in sorted({*below} - {*here}) if not (ours and file.absolute().is_relative_to(ours))]
             found += [Found(video_name(file), file, file.parent.relative_to(path)) for file in here]
         else:
             require_file(path)
+            if is_features(path):
+                raise ValueError(f"{path}: features, and a video is expected; predict.py scores features")
             found.append(Found(video_name(path), path, Path()))
     if other:
         why = "since they are hidden, or have no ending of a video"
@@ -115,9 +122,7 @@ def split(sources: Sequence[str]) -> tuple[list[str], list[str]]:
         path = Path(source)
         below = [file for file in files_below(path) if not is_hidden(file)] if os.path.isdir(path) else [path]
         of_video = any(map(is_video, below))
-        if of_video and (
-            features := next((file for file in below if file.suffix.lower() == ".npy" and not of_run(file)), None)
-        ):
+        if of_video and (features := next((file for file in below if is_features(file) and not of_run(file)), None)):
             raise ValueError(f"{path}: it holds videos and, as {features}, features; name the ones or the others")
         (videos if of_video else others).append(source)
     return videos, others

@@ -95,7 +95,7 @@ def page_of(folder: Path, out_dir: Path, cameras: Sequence[Card], threshold: flo
     """The whole page."""
     cameras = sorted(cameras, key=lambda camera: -camera.highest)
     raised = sorted(((one, camera) for camera in cameras for one in camera.alarms), key=lambda of: -of[0].raised_at)
-    n_layers = max([1, *(int(camera.curves.exit_layer.max()) for camera in cameras if camera.curves)])
+    n_layers = max((int(camera.curves.exit_layer.max()) for camera in cameras if camera.curves), default=0)
     alarms = "".join(alarm_of(one, camera, folder, out_dir, i < MOST_PICTURES) for i, (one, camera) in enumerate(raised))
     n_snippets = sum(camera.n_snippets for camera in cameras)
     return page.framed(
@@ -126,12 +126,13 @@ def alarm_of(raised: Raised, camera: Card, folder: Path, out_dir: Path, with_pic
     if files[1] and files[1].is_file():
         address = html.escape(quote(os.path.relpath(files[1], out_dir)), quote=True)
         shown = f'<a href="{address}">{shown}play the clip</a>'
+    layer = f", exit layer {alarm.exit_layer}" if alarm.exit_layer else ""  # a model without layers stops at 0
     lasted = "lasts" if alarm.end is None else f"{alarm.end - alarm.start:.1f} s"
     return (
         f'<article id="{alarm.id}" data-text="{html.escape(camera.name.lower(), quote=True)}"><header>'
         f'<b title="{name}"><a href="#{camera.id}">{name}</a></b><span>score {alarm.score:.2f}</span></header>{shown}'
-        f"<p>since {moment(alarm.start, alarm.wall_start)}, {lasted}; peak {alarm.score:.2f} at {peak}, exit layer "
-        f"{alarm.exit_layer}<br>raised {moment(0, raised.raised_at)}</p></article>"
+        f"<p>since {moment(alarm.start, alarm.wall_start)}, {lasted}; peak {alarm.score:.2f} at {peak}{layer}<br>"
+        f"raised {moment(0, raised.raised_at)}</p></article>"
     )
 
 
@@ -200,7 +201,7 @@ def legend(n_layers: int, threshold: float | None) -> str:
     entries = [("var(--blue)", "score"), ("var(--alarm)", "alarm"), ("#999", "the model's score, not smoothed")]
     dashed = "" if threshold is None else f" Dashed: the threshold, {threshold:.3f}."
     return (
-        f"{timeline.swatches(entries, n_layers)}<br>Bars above the layers: key clips.{dashed} Times of files in "
+        f"{timeline.swatches(entries, n_layers)}<br>{timeline.of_bars(n_layers)}{dashed} Times of files in "
         f"minutes:seconds, of live cameras this machine's. Of more than {MOST_STEPS:,} snippets, several share a step: their "
-        "highest score, and last layer."
+        f"highest score{', and last layer' if n_layers else ''}."
     )
