@@ -93,7 +93,7 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
     where = choose_device(str(device))
     with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
-        model, options, loaded = load_model(path and str(path))
+        model, options, loaded = load_model(str(path))
     vars(options).update(changed)
     check(options, ["testing"])
     require_runnable(model, options)
@@ -101,7 +101,9 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
 
 
 class Detector:
-    """A model that scores. One for all videos and cameras: what they remember lies elsewhere."""
+    """A model that scores. One for all videos and cameras: what they remember lies elsewhere. Each process loads its own, after
+    it was forked: it cannot be pickled, and threads that it has begun do not come along.
+    """
 
     def __init__(self, model: LSHMA | Exported, options: Namespace, device: torch.device, loaded: Checkpoint | None = None):
         self.model, self.options, self.device = model, options, device

@@ -33,7 +33,9 @@ def pipeline(axis):
         box(axis, 0.35 + 0.19 * (i % 4), y + 0.35 * (i // 4) - 0.1, 0.12, 0.22, "", BLUE, fill=0.35, style="square,pad=0.01")
     note(axis, 0.2, y + 1.3, "clips of T snippets\n(frozen CLIP features)", ha="left")
     box(axis, 1.7, y - 0.15, 1.5, 1.1, "KCG\nkey clip?", ORANGE, 11)
-    note(axis, 2.45, y - 0.75, "no: inherit the last\nkey clip's logits", colour=ORANGE)
+    arrow(axis, (2.45, y - 0.18), (2.45, y - 2.09), ORANGE, style="-")
+    arrow(axis, (2.443, y - 2.08), (5.81, y - 2.08), ORANGE)
+    note(axis, 2.3, y - 0.75, "no: inherit the last\nkey clip's logits", colour=ORANGE, ha="right")
     box(axis, 4.0, y - 0.15, 1.1, 1.1, "+ position\nembedding")
     for i in range(3):
         x = 5.9 + 2.35 * i
@@ -54,8 +56,8 @@ def pipeline(axis):
     note(axis, 8.9, y + 2.15, "each layer remembers clips of its own", colour=GREEN)
     note(
         axis,
-        2.9,
-        y - 2.1,
+        4.1,
+        y - 1.2,
         "Stopping at a layer empties\nthe memories of the deeper ones.\n"
         "In training the maximum over\nall layers goes to the head.",
     )

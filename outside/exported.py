@@ -52,7 +52,7 @@ class Exported(nn.Module):
 
     def __init__(self, path: str | Path):
         super().__init__()
-        self.path = str(path)
+        self.path, self.file = str(path), str(Path(path).absolute())  # as it is named; and wherever the program goes
         self.session, told = onnx_file.read(path)
         if "memory" not in told:
             raise ValueError(f"{path}: an image encoder's; give a model that export.py wrote")
@@ -64,8 +64,8 @@ class Exported(nn.Module):
         self.register_buffer("home", torch.empty(0, device="cpu"), persistent=False)  # where tensors are
 
     def __reduce__(self) -> tuple:
-        """Copied as its file's path."""
-        return Exported, (self.path,)
+        """Copied as its file's place."""
+        return Exported, (self.file,)
 
     def require(self, options: Namespace) -> None:
         """Raise ValueError where options ask for another model, or to test it in another way, than is in the file."""
