@@ -21,10 +21,10 @@ import model
 import option
 from files.features import FRAMES_PER_SNIPPET
 from outside.exported import Exported
-from running import testing
+from running import products, testing
 from running.beginning import make_optimizer
 from running.command import run
-from running.loading import autocast, choose_device, load_model, ready
+from running.loading import autocast, choose_device, load_model, make_trainable, ready
 from running.training import loss_of
 from ucf_option import parser
 
@@ -53,10 +53,15 @@ def synchronise(device: torch.device) -> None:
 
 
 def matmul_rate(*, width: int, rows: int, device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of this machine's matrix products at the shape of the model's largest."""
+    """FLOP/s of matrix products here at the shape of the model's largest, PyTorch's or, where they are faster, oneDNN's."""
     a, b = torch.randn(rows, width, device=device, dtype=dtype), torch.randn(width, 4 * width, device=device, dtype=dtype)
     out = torch.empty(rows, 4 * width, device=device, dtype=dtype)
-    return 10 * 2 * a.numel() * b.shape[1] / seconds(lambda: [torch.mm(a, b, out=out) for _ in range(10)], device)
+    ways = [lambda: torch.mm(a, b, out=out)]
+    if device.type == "cpu" and products.packable(dtype == torch.bfloat16):
+        packed = products.Packed(b.t().contiguous(), torch.zeros(4 * width, dtype=dtype))
+        ways.append(lambda: packed(a))
+    with torch.inference_mode():
+        return 10 * 2 * a.numel() * b.shape[1] / min(seconds(lambda w=way: [w() for _ in range(10)], device) for way in ways)
 
 
 def whole(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
@@ -148,12 +153,16 @@ def main(options: Namespace) -> None:
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     rate = matmul_rate(width=options.visual_width, rows=n_rows, device=device, dtype=dtype)
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {len(rows)} videos")
-    for name, work in (("training", train), ("testing", test)):
+    works, flops = {"training": train, "testing": test}, {}
+    for name, work in works.items():  # it would count nothing of oneDNN's
         with FlopCounterMode(display=False) as counter:
-            work(whole, lshma)  # of packed weights it would count nothing
+            work(whole, lshma)
+        flops[name] = counter.get_total_flops()
+    make_trainable(lshma, options, device)
+    for name, work in works.items():
         of = lshma if work is train else ready(lshma, options, device)
         fast, slow = (seconds(lambda w=work, of=of, f=f: w(f, of), device) for f in (whole, stepped))
-        share = counter.get_total_flops() / fast / rate
+        share = flops[name] / fast / rate
         print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
     n_clips = torch.tensor([-(-video.n_snippets // options.attn_window) for video in videos]).cumsum(0)  # up to each one's end
     clips, starts, *_ = data[range(int((n_clips <= MOST_CLIPS).sum()))].to(device)

@@ -6,6 +6,7 @@ A layer meets its past in one of two ways, with the same numbers: `step` carries
 Shapes: B streams, N clips (packed over videos), T snippets per clip, D width, M remembered clips.
 """
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -135,6 +136,14 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(F.silu(self.fc(x) * 1.702) / 1.702)  # QuickGELU: x sigmoid(1.702 x) = silu(1.702 x) / 1.702
+
+    def folded(self) -> nn.Sequential:
+        """A copy to score with: the two products by a constant are in the weights."""
+        fc, proj = copy.deepcopy(self.fc), copy.deepcopy(self.proj)
+        with torch.no_grad():
+            for weight, factor in ((fc.weight, 1.702), (fc.bias, 1.702), (proj.weight, 1 / 1.702)):
+                weight *= factor
+        return nn.Sequential(fc, nn.SiLU(), proj)
 
 
 class HMA(nn.Module):

@@ -20,7 +20,7 @@ from files.videos import require_both_classes, require_unseen
 from model import LSHMA
 from option import note_unused, require_used, resolve_variant
 from running import record, resume, testing
-from running.loading import choose_device
+from running.loading import choose_device, make_trainable
 from running.processes import joined
 from running.record import Data, Run
 from running.resume import Paths
@@ -130,7 +130,8 @@ def join(options: Namespace, data: Data, paths: Paths, content: bytes) -> Run:
 
 def assemble(lshma: LSHMA, options: Namespace, data: Data, paths: Paths, device: torch.device) -> Run:
     """A run at its beginning, with these weights."""
-    optimizer = make_optimizer(lshma.to(device), options)
+    make_trainable(lshma, options, device)
+    optimizer = make_optimizer(lshma, options)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.scheduler_milestones, options.scheduler_rate)
     return Run(lshma, optimizer, scheduler, options, data, paths, device, make_average(lshma, options))
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import model
 import own_option
@@ -15,11 +14,12 @@ import ucf_option
 import xd_option
 from files import checkpoint, origin
 from files.checkpoint import Checkpoint
+from hma import MLP
 from option import MODEL, Parser, adopt, flag_of, parse, resolve_variant
 from outside.exported import Exported
+from running import products
 from running.command import launched
 
-ROWS, STEP = 512, 64  # of a packed product: the most at once, and of what their number is a multiple
 PARSERS = (ucf_option.parser, xd_option.parser, own_option.parser)  # the first with a window is the authors' for it
 
 
@@ -111,60 +111,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-class Packed(nn.Module):
-    """nn.Linear as it scores on a CPU: the weights lie as oneDNN reads them, which PyTorch arranges at every call otherwise.
-
-    oneDNN keeps what it compiles for each number of rows, and that grows with the number: a few of them are asked for.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor):
-        super().__init__()
-        self.bias = bias.detach()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-
-    def __reduce__(self) -> tuple:
-        """Copied as plain weights."""
-        return Packed, (self.weight.to_dense(), self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.to(self.bias.dtype).reshape(-1, x.shape[-1])
-        out = self.product(rows) if len(rows) <= ROWS else torch.cat([self.product(part) for part in rows.split(ROWS)])
-        return out.view(*x.shape[:-1], len(self.bias))
-
-    def product(self, rows: Tensor) -> Tensor:
-        """Of (n, D) rows, n <= ROWS, with others of zeros below them."""
-        n, more = len(rows), rows_asked(len(rows)) - len(rows)
-        rows = F.pad(rows, (0, 0, 0, more)) if more else rows
-        out = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")
-        return out[:n] if more else out
-
-
-def rows_asked(n: int) -> int:
-    """The rows of a packed product of n: a power of two, or a multiple of STEP."""
-    return 1 << max(0, n - 1).bit_length() if n <= STEP else -(-n // STEP) * STEP
-
-
 def ready(built: model.LSHMA | Exported, options: Namespace, device: torch.device) -> model.LSHMA | Exported:
-    """A copy of the model to score with: in evaluation mode on the device, its products' weights in the precision of
-    --precision, to which autocast would cast them at every call, and on a CPU packed. An exported one is ready as it is.
+    """A copy of the model to score with: in evaluation mode on the device, its MLPs folded, its products' weights in the
+    precision of --precision, to which autocast would cast them at every call, and on a CPU packed. An exported one is ready as
+    it is.
     """
     if isinstance(built, Exported):
         return built.to(device)
     built, half = copy.deepcopy(built).eval().to(device), options.precision == "bf16"
+    products.replace(built, MLP, MLP.folded)
     for module in built.modules() if half else ():
         if isinstance(module, (nn.Linear, nn.Conv1d)):
             module.to(torch.bfloat16)
-    if device.type == "cpu" and torch.backends.mkldnn.is_available() and (not half or bf16_products()):
-        for module in list(built.modules()):
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear):
-                    setattr(module, name, Packed(child.weight, child.bias))
+    if device.type == "cpu" and products.packable(half):
+        products.pack(built)
     return built
 
 
-def bf16_products() -> bool:
-    """Whether oneDNN multiplies in bfloat16 on this processor."""
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def make_trainable(lshma: model.LSHMA, options: Namespace, device: torch.device) -> None:
+    """Move the model to where it trains, in float32 on a CPU by oneDNN's products; in bf16 those are PyTorch's own."""
+    lshma.to(device)
+    if device.type == "cpu" and options.precision == "fp32" and products.packable(False):
+        products.train_by(lshma)
 
 
 def autocast(options: Namespace, device: torch.device) -> torch.autocast:

@@ -11,6 +11,7 @@ from dataset import Batch, pack
 from evaluation import smoothing
 from files import checkpoint
 from model import FUSE, LSHMA, Select
+from running import products
 from running.training import loss_of
 
 SMOOTHED = {"slide8": ("slide", 8), "fixed8": ("fixed", 8), "fixed15": ("fixed", 15)}
@@ -63,10 +64,13 @@ def test_testing_gives_the_released_logits_layers_and_smoothing(name):
             close(smoothed, numbers[f"test/{video}/{key}"], 1e-5)
 
 
+@pytest.mark.parametrize("as_trained", [False, True])
 @pytest.mark.parametrize("name", [name for name in golden.CASES if name != "longterm"])
-def test_training_gives_the_released_losses_gradients_and_weights(name):
+def test_training_gives_the_released_losses_gradients_and_weights(name, as_trained):
     numbers, config = golden.case(name)
     model, state = released_model(config)
+    if as_trained:
+        products.train_by(model)
     optimizer = torch.optim.AdamW(model.parameters(), config["lr"], weight_decay=0.01, fused=True)
     parameters = dict(model.named_parameters())
     names = sorted(state)
