@@ -45,9 +45,7 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None, then: str 
 
 def summed(a: Tensor, b: Tensor) -> Tensor:
     """The products of (n, D) and (n, E) rows, summed over the rows: (D, E)."""
-    if a.shape[1] > b.shape[1]:  # the other way round it is slower
-        return summed(b, a).t()
-    first, *more = (pointwise(x.t(), y.t()) for x, y in zip(parts(a), parts(b), strict=True))
+    first, *more = (pointwise(x.t().contiguous(), y.t()) for x, y in zip(parts(a), parts(b), strict=True))
     for one in more:
         first += one
     return first
