@@ -58,7 +58,7 @@ def matmul_rate(*, width: int, rows: int, device: torch.device, dtype: torch.dty
     out = torch.empty(rows, 4 * width, device=device, dtype=dtype)
     ways = [lambda: torch.mm(a, b, out=out)]
     if device.type == "cpu" and products.packable(dtype == torch.bfloat16):
-        packed = products.Packed(b.t().contiguous(), torch.zeros(4 * width, dtype=dtype))
+        packed = products.Packed((b.t().contiguous(), torch.zeros(4 * width, dtype=dtype)))
         ways.append(lambda: packed(a))
     with torch.inference_mode():
         return 10 * 2 * a.numel() * b.shape[1] / min(seconds(lambda w=way: [w() for _ in range(10)], device) for way in ways)

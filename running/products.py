@@ -32,15 +32,19 @@ def parts(rows: Tensor) -> Sequence[Tensor]:
     return [*whole, F.pad(last, (0, 0, 0, more)) if more else last]
 
 
+def joined(parts: Sequence[Tensor], n: int) -> Tensor:
+    """What came of the `parts` of n rows."""
+    return (torch.cat(parts) if len(parts) > 1 else parts[0])[:n]
+
+
 def pointwise(rows: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
     """(n, D) rows x (E, D) weight, perhaps packed, + (E,) bias -> (n, E); `then` of that, as oneDNN calls it."""
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, then, [], "")
 
 
-def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None, then: str = "none") -> Tensor:
+def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`pointwise` of any number of rows."""
-    found = [pointwise(part, weight, bias, then) for part in parts(rows)]
-    return (torch.cat(found) if len(found) > 1 else found[0])[: len(rows)]
+    return joined([pointwise(part, weight, bias) for part in parts(rows)], len(rows))
 
 
 def summed(a: Tensor, b: Tensor) -> Tensor:
@@ -52,31 +56,36 @@ def summed(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Packed(nn.Module):
-    """nn.Linear as it scores: the weights lie as oneDNN reads them."""
+    """nn.Linear as it scores, or several with silu between them: the weights lie as oneDNN reads them.
 
-    def __init__(self, weight: Tensor, bias: Tensor, then: str = "none"):
+    Of several, as many rows go through all of them at a time as caches hold.
+    """
+
+    def __init__(self, *linears: tuple[Tensor, Tensor]):
+        """Their weights and biases."""
         super().__init__()
-        self.bias, self.then = bias.detach(), then
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        self.linears = [(torch.ops.mkldnn._reorder_linear_weight(w.detach()), b.detach()) for w, b in linears]
 
     def __reduce__(self) -> tuple:
         """Copied as plain weights."""
-        return Packed, (self.weight.to_dense(), self.bias, self.then)
+        return Packed, tuple((weight.to_dense(), bias) for weight, bias in self.linears)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = product(x.to(self.bias.dtype).reshape(-1, x.shape[-1]), self.weight, self.bias, self.then)
-        return out.view(*x.shape[:-1], len(self.bias))
+        bias = self.linears[-1][1]
+        rows = x.to(bias.dtype).reshape(-1, x.shape[-1])
+        return joined([self.through(part) for part in parts(rows)], len(rows)).view(*x.shape[:-1], len(bias))
+
+    def through(self, rows: Tensor) -> Tensor:
+        *before, last = self.linears
+        for linear in before:
+            rows = pointwise(rows, *linear, "swish")  # silu, taken of the sums while they are at hand
+        return pointwise(rows, *last)
 
 
 def pack(scoring: nn.Module) -> None:
-    """Pack the weights of a network whose MLPs are folded (`MLP.folded`): silu of a row is taken while it is at hand."""
-
-    def packed(folded: nn.Sequential) -> nn.Sequential:
-        fc, _, proj = folded
-        return nn.Sequential(Packed(fc.weight, fc.bias, "swish"), Packed(proj.weight, proj.bias))  # swish is silu
-
-    replace(scoring, nn.Sequential, packed)
-    replace(scoring, nn.Linear, lambda linear: Packed(linear.weight, linear.bias))
+    """Pack the weights of a network whose MLPs are folded (`MLP.folded`)."""
+    replace(scoring, nn.Sequential, lambda mlp: Packed((mlp[0].weight, mlp[0].bias), (mlp[2].weight, mlp[2].bias)))
+    replace(scoring, nn.Linear, lambda linear: Packed((linear.weight, linear.bias)))
 
 
 class Product(torch.autograd.Function):

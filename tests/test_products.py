@@ -23,7 +23,7 @@ def test_products_are_of_few_sizes():
 def test_packed_products_leave_no_row_out(shape):
     linear, x = torch.nn.Linear(24, 8), torch.randn(shape)
     with torch.inference_mode():
-        np.testing.assert_allclose(products.Packed(linear.weight, linear.bias)(x), linear(x), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(products.Packed((linear.weight, linear.bias))(x), linear(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
