@@ -228,8 +228,7 @@ class HMA(nn.Module):
 
     def alone(self, k: Tensor) -> Tensor:
         """The attention of clips that remember nothing, to themselves at full width: (N, T, D) -> (N, T, D)."""
-        own = self.attention(k, k, None)
-        return own + self.p * own
+        return (1 + self.p) * self.attention(k, k, None)
 
     def remembering(self, k: Tensor, c: Tensor, past: Tensor, known: Tensor) -> Tensor:
         """The attention of the others, as `attend` takes them, to what they remember: -> (N, T, D)."""
@@ -262,4 +261,4 @@ class HMA(nn.Module):
 
 def sigmoid_of_mean(x: Tensor) -> Tensor:
     """s of each clip: (N, T, D) or (N, T, D/2) -> (N,) float64 in (0, 1]."""
-    return x.double().mean((1, 2)).sigmoid().clamp_min(torch.finfo(torch.float64).tiny)
+    return x.mean((1, 2), dtype=torch.float64).sigmoid().clamp_min(torch.finfo(torch.float64).tiny)

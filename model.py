@@ -66,6 +66,16 @@ class StreamMemory(NamedTuple):
         return of_each(lambda *fields: torch.cat(fields), self, *others)
 
 
+def some(field: Tensor, rows: Tensor) -> Tensor:
+    """These (n,) rows, ascending, of a field; all of them cost nothing."""
+    return field if len(rows) == len(field) else field[rows]
+
+
+def with_rows(field: Tensor, rows: Tensor, new: Tensor) -> Tensor:
+    """The field with `new` in these (n,) rows, ascending."""
+    return new if len(rows) == len(field) else field.index_copy(0, rows, new)
+
+
 def of_each(work: Callable[..., Tensor], *memories: Any) -> Any:
     """The work's results for the tensors in each place of alike nested tuples, as such a nested tuple."""
     first = memories[0]
@@ -223,8 +233,8 @@ class LSHMA(nn.Module):
             past = memory.layers[i].emptied(torch.zeros_like(key).index_fill(0, streams[stopped], True))
             if len(going):
                 rows = streams[going]
-                x, now = self.layers[i].step(x, Memory(*(field[rows] for field in past)), self.odds(x))
-                past = Memory(*(field.index_copy(0, rows, new) for field, new in zip(past, now, strict=True)))
+                x, now = self.layers[i].step(x, of_each(lambda field: some(field, rows), past), self.odds(x))
+                past = of_each(lambda field, new: with_rows(field, rows, new), past, now)
             layers.append(past)
             return x
 
