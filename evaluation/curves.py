@@ -64,20 +64,21 @@ def resampled_areas(
     present, video = np.unique(video, return_inverse=True)
     steps = -np.unique(-scores[anomalous > 0])  # (G,) descending
     at = np.searchsorted(-steps, -scores)  # the first step that is not above a score: there its frames are counted
-    after = np.searchsorted(-steps, -scores, "right")  # the first step below it: there they count as above
+    after = at + (np.append(steps, -np.inf)[at] == scores)  # the first step below it: there they count as above
     times = np.ascontiguousarray(weights.T[present])  # (V, R)
     n_anomalous, n_normal = (np.bincount(video, frames, len(times)) @ times for frames in (anomalous, normal))  # (R,)
     kind = np.float32 if (n_anomalous + n_normal).max(initial=0) < EXACT else np.float64
     times, shape = times.astype(kind), (len(steps) + 1, len(times))
     hits_at, tied_at = (counts_of(frames * (at < after), at, video, shape).astype(kind) for frames in (anomalous, normal))
     above_at = counts_of(normal, after, video, shape).astype(kind)
+    up_to = np.tri(CHUNK, dtype=kind)  # sums up to each row: NumPy's own are slower down columns
     tp = np.zeros(len(weights), kind)  # true positives so far
     above = np.zeros((1, len(times)), kind)  # (1, V) false ones
     below, precision, before = np.zeros((3, len(weights)))  # sums over the hits
     for start in range(0, len(steps), CHUNK):
         here = slice(start, min(start + CHUNK, len(steps)))
         hits = hits_at[here] @ times  # (G', R), as all below
-        tps = tp + hits.cumsum(0)
+        tps = tp + up_to[: len(hits), : len(hits)] @ hits
         above = above[-1:] + above_at[here].toarray().cumsum(0)  # (G', V)
         fps_above = above @ times
         fps = fps_above + tied_at[here] @ times
