@@ -9,6 +9,7 @@ videos of the training list, loaded beforehand; live streams stop early nowhere.
 model of its size, both on as many threads as PyTorch has.
 """
 
+import copy
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -59,9 +60,14 @@ def matmul_rate(*, width: int, rows: int, device: torch.device, dtype: torch.dty
     ways = [lambda: torch.mm(a, b, out=out)]
     if device.type == "cpu" and products.packable(dtype == torch.bfloat16):
         packed = products.Packed((b.t().contiguous(), torch.zeros(4 * width, dtype=dtype)))
-        ways.append(lambda: packed(a))
+        ways.append(lambda: [packed.through(part) for part in products.parts(a)])
+
+    def repeated(way: Callable[[], object]) -> None:
+        for _ in range(10):
+            way()
+
     with torch.inference_mode():
-        return 10 * 2 * a.numel() * b.shape[1] / min(seconds(lambda w=way: [w() for _ in range(10)], device) for way in ways)
+        return 10 * 2 * a.numel() * b.shape[1] / min(seconds(lambda w=way: repeated(w), device) for way in ways)
 
 
 def whole(lshma: model.LSHMA, clips: torch.Tensor, starts: torch.Tensor, **how) -> torch.Tensor:
@@ -133,7 +139,9 @@ def main(options: Namespace) -> None:
     data = testing.packed(videos, options)
     rows = range(min(N_VIDEOS, len(videos)))
     batches = [data[rows[i : i + options.batch_size]].to(device) for i in rows[:: options.batch_size]]
-    optimizer = make_optimizer(lshma, options)
+    trained = copy.deepcopy(lshma)
+    make_trainable(trained, options, device)
+    optimizer = make_optimizer(trained, options)
 
     def train(forward: Callable, of: model.LSHMA) -> None:
         for batch in batches:
@@ -153,16 +161,11 @@ def main(options: Namespace) -> None:
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     rate = matmul_rate(width=options.visual_width, rows=n_rows, device=device, dtype=dtype)
     print(f"matrix products: {rate / 1e9:.0f} GFLOP/s; batches of {options.batch_size} videos, {len(rows)} videos")
-    works, flops = {"training": train, "testing": test}, {}
-    for name, work in works.items():  # it would count nothing of oneDNN's
+    for name, work, of in (("training", train, trained), ("testing", test, ready(lshma, options, device))):
         with FlopCounterMode(display=False) as counter:
-            work(whole, lshma)
-        flops[name] = counter.get_total_flops()
-    make_trainable(lshma, options, device)
-    for name, work in works.items():
-        of = lshma if work is train else ready(lshma, options, device)
+            work(whole, lshma)  # of oneDNN's products it would count nothing
         fast, slow = (seconds(lambda w=work, of=of, f=f: w(f, of), device) for f in (whole, stepped))
-        share = flops[name] / fast / rate
+        share = counter.get_total_flops() / fast / rate
         print(f"{name}: whole videos {fast:.2f} s, clip by clip {slow:.2f} s: {slow / fast:.1f} times; {share:.0%} of the rate")
     n_clips = torch.tensor([-(-video.n_snippets // options.attn_window) for video in videos]).cumsum(0)  # up to each one's end
     clips, starts, *_ = data[range(int((n_clips <= MOST_CLIPS).sum()))].to(device)
