@@ -89,8 +89,9 @@ def read_line(where: str, words: list[str], values: list[int], *, n_numbers: int
     label = composed(words[1]) if n_classes == 1 else unsaid
     misplaced = n_classes > (ucf or own) or (n_classes == 1 and NUMBER.fullmatch(label))
     if len(values) % 2 or misplaced or (ucf and (not values or label is None)):
-        found = f"{' '.join(words)[:80]!r}; a name with spaces stands in quotes"
-        raise ValueError(f"{where}: expected {LINES[data_set]!r}, found {found}")
+        commas = any("," in word for word in words[1:]) or words[0].endswith(",")
+        remedy = "write spaces for commas" if commas else "a name with spaces stands in quotes"
+        raise ValueError(f"{where}: expected {LINES[data_set]!r}, found {' '.join(words)[:80]!r}; {remedy}")
     pairs = list(zip(values[::2], values[1::2], strict=True))
     for pair in pairs:
         if not are_intervals(list(pair)):

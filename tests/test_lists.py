@@ -97,6 +97,7 @@ def test_names_on_one_side_only_are_an_error_unless_allowed(ucf, run):
         ("Abuse028_x264 Abuse -1 5\n", ["line 1", "from start to end"]),
         ("a Abuse 1 2\na Abuse 1 2\n", ["line 2", "twice"]),
         ("a Abuse\n", ["line 1", "name class start1"]),
+        ("a, Abuse, 5, 10\n", ["line 1", "write spaces for commas"]),
         ("\n", ["no videos in it"]),
     ],
 )
