@@ -93,7 +93,7 @@ def load(path: str | Path, *, device: str = "auto", **changed: object) -> "Detec
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}")
     where = choose_device(str(device))
     with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
-        model, options, loaded = load_model(str(path))
+        model, options, loaded = load_model(path and str(path))
     vars(options).update(changed)
     check(options, ["testing"])
     require_runnable(model, options)

@@ -108,7 +108,10 @@ def complain(fate: pd.Series, files: pd.DataFrame, every: pd.DataFrame, allowed:
     kinds = {kind: list(names.index) for kind, names in fate[~fate.isin([TRAINING, TEST])].groupby(fate, sort=False)}
     trained = files[files["name"].map(fate) == TRAINING].groupby("name", sort=False)["crop"].agg(set)
     crops = set().union(*trained) if len(trained) else set()
-    kinds[f"training videos without all of their {len(crops)} crops"] = list(trained.index[trained.map(lambda of: of != crops)])
+    if trained.map(len).max() > 1:
+        kinds[f"training videos without all of their {len(crops)} crops"] = list(
+            trained.index[trained.map(lambda of: of != crops)]
+        )
     left = {reason: list(rows["path"]) for reason, rows in every.groupby("reason", sort=False) if reason}
     kinds |= {reason: paths for reason, paths in left.items() if reason not in NOT_MEANT}
     for reason in NOT_MEANT:

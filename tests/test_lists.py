@@ -305,6 +305,16 @@ def test_labels_that_contradict_the_annotations_are_refused(tmp_path, run):
         refused(run(MAKE, *flags), "line ", words)
 
 
+def test_crops_are_complete_where_each_video_has_one_whatever_its_number(tmp_path, run):
+    for name in ("a__0.npy", "b__0.npy", "c.npy", "calm/d__0.npy", "calm/e.npy", "calm/f.npy"):
+        save(tmp_path / "own", name if "/" in name else f"riot/{name}")
+    (tmp_path / "annotations.txt").write_text("c riot 0 9\n")
+    (tmp_path / "names.txt").write_text("c\nf\n")
+    flags = ["--class-folders", "--normal-label", "calm", "--test-names", tmp_path / "names.txt", "--out", tmp_path / "list"]
+    done = run(MAKE, "own", "--feature-root", tmp_path / "own", "--annotations", tmp_path / "annotations.txt", *flags)
+    assert done.code == 0 and len(rows(tmp_path / "list" / "own_train.csv")) == 5, done
+
+
 def test_an_interval_without_frames_makes_no_anomaly(tmp_path, run):
     root = tmp_path / "own"
     save(root, "Normal_001.npy", 4)

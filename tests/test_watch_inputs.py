@@ -102,6 +102,7 @@ def test_another_file_of_the_same_name_and_another_threshold_are_said_and_watche
     for told in ((), ("--smooth", "causal"), ("--exit-threshold", 0.6)):  # as it was in any case
         assert "already" in watch(video, "--threshold", 0.001, *told).out
     done = watch(video, "--threshold", 0.999)
+    assert "is of a watch with pause 8 snippets; files" in watch(video, "--threshold", 0.999, "--pause", 9).out
     assert "is of a watch with threshold 0.001, off" in done.out and "another file" not in done.out and "ALARM" not in done.out
     assert run("report.py", tmp_path / "out").code == 0
     assert "Dashed: the threshold, 0.999" in (tmp_path / "out" / "report.html").read_text()

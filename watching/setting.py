@@ -22,6 +22,7 @@ from watching.flags import OF_WATCHING
 from watching.keeping import Keeping, Setting
 from watching.readers import OPENING, told
 
+UNITS = dict.fromkeys(("least", "pause"), " snippets")  # of a rule's numbers
 CALIBRATING = ("by", "snippet_seconds", "off_share", "least", "pause", "false_alarms")  # flags of a watch that it heeds
 
 
@@ -35,7 +36,8 @@ def otherwise(before: Mapping[str, Any]) -> str:
     """What an earlier watch was told otherwise, and what follows: `threshold 0.9; files are watched again, ...`"""
     others = {"model": "another model or options of it", "snippets": "other snippets"}
     rule = {name: value for name, value in before.items() if name not in others}
-    said = [f"{name} {value:.4g}" for name, value in rule.items() if value is not None] or ["no alarms"] * bool(rule)
+    said = [f"{name} {value:.4g}{UNITS.get(name, '')}" for name, value in rule.items() if value is not None]
+    said = said or ["no alarms"] * bool(rule)
     said += [what for name, what in others.items() if name in before]
     live = "begin anew" if before.keys() & others.keys() else "go on"
     return f"{', '.join(said)}; files not watched like this are watched again, live cameras {live}"
