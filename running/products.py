@@ -111,7 +111,8 @@ class Trained(nn.Linear):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return Product.apply(x.reshape(-1, x.shape[-1]), self.weight, self.bias).view(*x.shape[:-1], len(self.bias))
+        rows = x.reshape(-1, x.shape[-1]).contiguous()  # of others oneDNN's gradients take seconds
+        return Product.apply(rows, self.weight, self.bias).view(*x.shape[:-1], len(self.bias))
 
 
 def train_by(network: nn.Module) -> None:
